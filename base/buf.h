@@ -1,0 +1,67 @@
+/* A growable byte buffer with a sticky failure: append freely, check once at the end.
+ *
+ * Owner: caller (buf_done).  Thread: one at a time.
+ * Failure: out of memory or over bytes_max sets .failed; later appends do nothing; buf_ok() tells.
+ * Limits: bytes_max (0 = none).
+ */
+#ifndef BASE_BUF_H
+#define BASE_BUF_H
+
+#include "base/bytes.h"
+#include "base/err.h"
+
+struct buf {
+    uint8_t *data;
+    size_t size, cap, bytes_max;
+    bool failed;
+};
+
+void buf_init(struct buf *b, size_t bytes_max);
+void buf_done(struct buf *b);
+static inline bool buf_ok(const struct buf *b)
+{
+    return !b->failed;
+}
+static inline struct bytes buf_bytes(const struct buf *b)
+{
+    return (struct bytes){b->data, b->size};
+}
+bool buf_reserve(struct buf *b, size_t more); /* room for `more` bytes after size */
+void buf_append(struct buf *b, const void *data, size_t size);
+void buf_bytes_append(struct buf *b, struct bytes s);
+void buf_str(struct buf *b, const char *s);
+void buf_u8(struct buf *b, uint8_t v);
+void buf_u32(struct buf *b, uint32_t v); /* little-endian */
+void buf_u64(struct buf *b, uint64_t v); /* little-endian */
+void buf_f64(struct buf *b, double v);
+void buf_varint(struct buf *b, uint64_t v); /* LEB128, as protobuf */
+void buf_zigzag(struct buf *b, int64_t v);
+void buf_lenbytes(struct buf *b, struct bytes s); /* varint length, then the bytes */
+void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void buf_clear(struct buf *b); /* size = 0, failure forgotten, memory kept */
+/* Moves the memory out as malloc'ed; the buffer becomes empty. */
+void *buf_take(struct buf *b, size_t *out_size);
+
+/* A bounded reader over a slice, the mirror of the writers above. After any failed read .failed stays set and all reads give 0. */
+struct reader {
+    const uint8_t *at, *end;
+    bool failed;
+};
+static inline struct reader reader_of(struct bytes b)
+{
+    return (struct reader){b.data, b.data + b.size, false};
+}
+static inline size_t reader_left(const struct reader *r)
+{
+    return r->failed ? 0 : (size_t)(r->end - r->at);
+}
+uint8_t reader_u8(struct reader *r);
+uint32_t reader_u32(struct reader *r);
+uint64_t reader_u64(struct reader *r);
+double reader_f64(struct reader *r);
+uint64_t reader_varint(struct reader *r);
+int64_t reader_zigzag(struct reader *r);
+struct bytes reader_bytes(struct reader *r, size_t size);
+struct bytes reader_lenbytes(struct reader *r);
+
+#endif
