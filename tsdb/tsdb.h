@@ -1,0 +1,91 @@
+/* The store: takes batches, makes them durable, keeps them queryable.
+ *
+ * Owner: the program (cli/) opens it once.  Thread: all functions from any thread unless said.
+ * Failure: tsdb_open: ERR_CONFLICT (another process holds the directory), ERR_UNSUPPORTED_MEDIA (directory of a newer version),
+ *          ERR_CORRUPT, ERR_IO; each with a sentence.  tsdb_append never blocks: ERR_UNAVAILABLE when too much waits, ERR_FULL when the disk
+ *          or map is near full.
+ * Limits: memory_limit_bytes over heads and waiting batches; three journal generations; a view lives 60 s.
+ * Invariants: 1. done(OK) is called only after the batch is in a synced transaction and visible to the next view.
+ *             2. Rows given to append are, in the end, exactly one of stored, duplicate; what was rejected before is in the batch's counts.
+ */
+#ifndef TSDB_TSDB_H
+#define TSDB_TSDB_H
+
+#include "tsdb/tsdb_batch.h"
+#include "tsdb/tsdb_registry.h"
+
+struct tsdb;
+
+/* A step of the commit, run by the committer thread in commit order before a batch is encoded; may add cells (corrections) and must be
+ * deterministic given the batches it has seen. Spans that the store found to be exact repeats are already marked in dropped. */
+struct tsdb_settler {
+    void *ctx;
+    enum err (*settle)(void *ctx, struct tsdb_batch *b, uint64_t seq, uint64_t generation);
+    void (*undo)(void *ctx, uint64_t seq); /* the commit of seq failed: forget what it taught */
+    void (*replay)(void *ctx, const struct tsdb_batch *b, uint64_t seq, uint64_t generation);
+    void (*drop_generation)(void *ctx, uint64_t generation); /* its batches' memory is going away */
+};
+
+struct tsdb_options {
+    const char *dir;
+    uint64_t memory_limit_bytes; /* 0 = 512 MiB */
+    uint32_t series_max_per_org; /* 0 = 1,000,000 */
+    int64_t retention_ms; /* rows and samples; 0 = 30 d */
+    int64_t retention_content_ms; /* text; 0 = 7 d */
+    int64_t retention_cells_ms; /* 0 = 400 d */
+    int64_t generation_max_age_ms; /* 0 = 10 min */
+    uint64_t generation_max_bytes; /* 0 = 256 MiB, bounded by 1/16 of the file system */
+    struct tsdb_settler settler; /* settle NULL = none */
+};
+
+enum err tsdb_open(const struct tsdb_options *o, struct tsdb **out, struct err_msg *msg) MUST_CHECK;
+/* Commits what waits, seals the head (flush) if asked, stops the threads. */
+void tsdb_close(struct tsdb *db, bool flush);
+struct tsdb_registry *tsdb_series(struct tsdb *db); /* for decoders and stage */
+
+struct tsdb_result {
+    uint64_t seq;
+    uint64_t stored, duplicate; /* rows of the request's signal */
+    bool repeated_request; /* answered from the dedup window */
+    uint64_t rejected; /* of the original request when repeated, else of this one */
+    struct err_msg reject_msg;
+};
+/* Called on the committer thread; must only hand over (post to a loop). r is valid during the call. */
+typedef void (*tsdb_append_done)(void *ctx, enum err e, const struct tsdb_result *r);
+
+/* On ERR_OK the batch is taken and done will be called exactly once; otherwise nothing is taken. */
+enum err tsdb_append(struct tsdb *db, struct tsdb_batch **take_batch, tsdb_append_done done,
+                     void *ctx) MUST_CHECK;
+/* A request is being received or decoded: the open commit may wait for it (at most 2 ms). Balanced by expect_end. */
+void tsdb_expect_begin(struct tsdb *db);
+void tsdb_expect_end(struct tsdb *db);
+/* Blocks until the head is sealed into parts (and compacted when asked). */
+enum err tsdb_flush(struct tsdb *db, bool compact, struct err_msg *msg) MUST_CHECK;
+/* The oldest wall time that is still accepted, ms. */
+int64_t tsdb_retention_floor_ms(const struct tsdb *db);
+uint64_t tsdb_committed_seq(const struct tsdb *db);
+
+/* Accounting of promise 4, per org and signal since the directory was made: received = stored + duplicate + sum(rejected) + quarantined. */
+struct tsdb_account {
+    uint32_t org;
+    enum tsdb_signal signal;
+    uint64_t received, stored, duplicate, quarantined;
+    uint64_t rejected[TSDB_REJECT_COUNT];
+};
+/* Fills at most max rows; returns how many there are. */
+size_t tsdb_accounts(struct tsdb *db, struct tsdb_account *out, size_t max);
+
+struct tsdb_status {
+    uint64_t generation, generations_live, head_bytes, head_series, journal_bytes, parts_bytes,
+        parts_count;
+    int64_t last_commit_ms; /* wall; 0 = never */
+    bool is_full;
+    uint64_t commits, commit_ns_total, sync_ns_total;
+};
+void tsdb_status_get(struct tsdb *db, struct tsdb_status *out);
+
+/* Rows that live in the store now (head and parts). */
+enum err tsdb_count(struct tsdb *db, uint32_t org, enum tsdb_signal signal,
+                    uint64_t *out) MUST_CHECK;
+
+#endif

@@ -1,0 +1,148 @@
+/* Reading: a pinned view over head and parts. query/ knows nothing below this interface, so that another engine can stand behind it.
+ *
+ * Owner: tsdb_view_open / tsdb_view_close.  Thread: one at a time per view; many views at once.
+ * Failure: ERR_LIMIT when the arena or a limit of the query is reached, ERR_TIMEOUT when the deadline passed or the view is older than 60 s,
+ *          ERR_CANCELLED when *cancel became true, ERR_CORRUPT names the block (which is then quarantined, and the query goes on without it).
+ * Invariants: 1. A view shows every batch acknowledged before it was opened and never changes. 2. Series come sorted by labels, samples by
+ *             time, one sample per (series, time).
+ */
+#ifndef TSDB_TSDB_READ_H
+#define TSDB_TSDB_READ_H
+
+#include "tsdb/tsdb.h"
+#include <stdatomic.h>
+
+struct tsdb_view;
+
+struct tsdb_read_limits {
+    int64_t deadline_mono_ns; /* 0 = none */
+    const atomic_bool *cancel; /* NULL = none */
+    uint64_t samples_max; /* 0 = 50 million */
+};
+
+enum err tsdb_view_open(struct tsdb *db, uint32_t org, const struct tsdb_read_limits *limits,
+                        struct tsdb_view **out) MUST_CHECK;
+void tsdb_view_close(struct tsdb_view *v);
+
+/* --- series and samples ------------------------------------------------------------------------ */
+
+enum tsdb_match_op { TSDB_MATCH_EQ, TSDB_MATCH_NE, TSDB_MATCH_RE, TSDB_MATCH_NRE };
+
+/* A regex is brought by the caller as a predicate over distinct values (RE2 lives in query/); an absent label has the empty value. */
+struct tsdb_matcher {
+    enum tsdb_match_op op;
+    struct bytes name, value;
+    bool (*match)(void *ctx, struct bytes value); /* RE and NRE: does the pattern match? */
+    void *ctx;
+};
+
+struct tsdb_series {
+    struct tsdb_labels labels;
+    struct hash128 identity;
+    enum tsdb_series_kind kind;
+    uint64_t handle; /* of the view */
+};
+
+/* Series with anything in [min_ms, max_ms], sorted by labels, in the arena. No matcher = all. */
+enum err tsdb_select(struct tsdb_view *v, const struct tsdb_matcher *m, size_t n, int64_t min_ms,
+                     int64_t max_ms, struct arena *a, struct tsdb_series **out,
+                     size_t *out_count) MUST_CHECK;
+
+/* Samples of one series with min_ms <= t <= max_ms, oldest first. hist[i] is NULL for a float sample; hist NULL when there are none at all.
+ * start_ms[i] is the start timestamp or 0; start_ms NULL when unknown for all. Stale markers are included (bits 0x7ff0000000000002; for a
+ * histogram series a float stale marker). Cell series appear as the synthetic counter of ../docs (running sum since 00:00 UTC). */
+struct tsdb_points {
+    size_t count;
+    const int64_t *t_ms;
+    const double *value;
+    const struct tsdb_hist *const *hist;
+    const int64_t *start_ms;
+};
+enum err tsdb_points_read(struct tsdb_view *v, const struct tsdb_series *s, int64_t min_ms,
+                          int64_t max_ms, struct arena *a, struct tsdb_points *out) MUST_CHECK;
+
+/* Distinct names, or values of one name, of the series that match, sorted. */
+enum err tsdb_label_names(struct tsdb_view *v, const struct tsdb_matcher *m, size_t n,
+                          int64_t min_ms, int64_t max_ms, struct arena *a, struct bytes **out,
+                          size_t *out_count) MUST_CHECK;
+enum err tsdb_label_values(struct tsdb_view *v, struct bytes name, const struct tsdb_matcher *m,
+                           size_t n, int64_t min_ms, int64_t max_ms, struct arena *a,
+                           struct bytes **out, size_t *out_count) MUST_CHECK;
+
+struct tsdb_exemplar {
+    struct tsdb_labels series, labels;
+    int64_t t_ms;
+    double value;
+};
+enum err tsdb_exemplars_read(struct tsdb_view *v, const struct tsdb_matcher *m, size_t n,
+                             int64_t min_ms, int64_t max_ms, struct arena *a,
+                             struct tsdb_exemplar **out, size_t *out_count) MUST_CHECK;
+enum err tsdb_metadata_read(struct tsdb_view *v, struct arena *a, struct tsdb_metadata_row **out,
+                            size_t *out_count) MUST_CHECK;
+
+/* --- cells ------------------------------------------------------------------------------------- */
+
+/* Sum of the cells of all matching series over minutes from <= m < to; exact. Uses hour and day totals where they exist. */
+enum err tsdb_cells_sum(struct tsdb_view *v, const struct tsdb_matcher *m, size_t n, uint32_t from,
+                        uint32_t to, int64_t *out) MUST_CHECK;
+/* The same minute by minute into out[to - from] (added to what is there). */
+enum err tsdb_cells_minutes(struct tsdb_view *v, const struct tsdb_matcher *m, size_t n,
+                            uint32_t from, uint32_t to, int64_t *out) MUST_CHECK;
+/* Histogram cells summed over the minutes. */
+enum err tsdb_cells_hist(struct tsdb_view *v, const struct tsdb_matcher *m, size_t n, uint32_t from,
+                         uint32_t to, struct arena *a, struct tsdb_hist *out) MUST_CHECK;
+/* Sums grouped by one label's value: for breakdowns. */
+struct tsdb_cells_group {
+    struct bytes value;
+    int64_t sum;
+};
+enum err tsdb_cells_by(struct tsdb_view *v, const struct tsdb_matcher *m, size_t n,
+                       struct bytes label, uint32_t from, uint32_t to, struct arena *a,
+                       struct tsdb_cells_group **out, size_t *out_count) MUST_CHECK;
+/* Which minutes were touched by commits after seq (0 = all that the heads hold): lowest and highest, for evaluators that keep sliding sums.
+ * *out_from > *out_to when none. */
+enum err tsdb_cells_changed(struct tsdb_view *v, uint64_t since_seq, uint32_t *out_from,
+                            uint32_t *out_to, uint64_t *out_seq) MUST_CHECK;
+
+/* --- spans and logs ---------------------------------------------------------------------------- */
+
+/* All spans of a trace, as one columnar table in the arena, sorted by start; ERR_NOT_FOUND when there is none. */
+enum err tsdb_trace(struct tsdb_view *v, struct tsdb_id16 trace_id, struct arena *a,
+                    struct tsdb_spans *out) MUST_CHECK;
+
+/* Cheap filters that blocks can answer from zone maps; everything else through keep(). */
+struct tsdb_span_filter {
+    int64_t start_min_ns, start_max_ns; /* of the span's start; 0, INT64_MAX = any */
+    int64_t duration_min_ns, duration_max_ns; /* 0, 0 = any */
+    struct bytes service, name; /* empty = any */
+    uint32_t newest_first; /* order by start, descending (else ascending) */
+    /* May look at every column of row; return true to keep. NULL = keep all. */
+    bool (*keep)(void *ctx, const struct tsdb_spans *spans, uint32_t row);
+    void *ctx;
+};
+/* Kept rows copied into out (arena), at most max. Scans newest blocks first when newest_first, and stops when max rows cannot change. */
+enum err tsdb_span_scan(struct tsdb_view *v, const struct tsdb_span_filter *f, uint32_t max,
+                        struct arena *a, struct tsdb_spans *out) MUST_CHECK;
+struct tsdb_log_filter {
+    int64_t min_ns, max_ns;
+    struct bytes service;
+    bool (*keep)(void *ctx, const struct tsdb_logs *logs, uint32_t row);
+    void *ctx;
+};
+enum err tsdb_log_scan(struct tsdb_view *v, const struct tsdb_log_filter *f, uint32_t max,
+                       struct arena *a, struct tsdb_logs *out) MUST_CHECK;
+/* Distinct services, and span names of one service (sorted), from block dictionaries and the head. */
+enum err tsdb_services(struct tsdb_view *v, struct arena *a, struct bytes **out,
+                       size_t *out_count) MUST_CHECK;
+enum err tsdb_span_names(struct tsdb_view *v, struct bytes service, struct arena *a,
+                         struct bytes **out, size_t *out_count) MUST_CHECK;
+/* Data freshness: newest span end and newest commit per service. */
+struct tsdb_freshness {
+    struct bytes service;
+    int64_t newest_end_ns, received_ns;
+    uint64_t spans, genai_spans; /* in the live heads */
+};
+enum err tsdb_freshness_read(struct tsdb_view *v, struct arena *a, struct tsdb_freshness **out,
+                             size_t *out_count) MUST_CHECK;
+
+#endif
