@@ -14,6 +14,10 @@
 #include "tsdb/tsdb_hist.h"
 #include "tsdb/tsdb_labels.h"
 
+/* Storage owners known from the start; credentials may name others. */
+#define TSDB_ORG_DEFAULT 1u
+#define TSDB_ORG_SELF 2u /* _telltale: our own metrics */
+
 enum tsdb_signal { TSDB_SPANS, TSDB_LOGS, TSDB_SAMPLES, TSDB_SIGNAL_COUNT };
 
 enum tsdb_column_type { TSDB_U8, TSDB_U32, TSDB_I64, TSDB_F64, TSDB_ID16, TSDB_ID8, TSDB_STR };
@@ -259,6 +263,8 @@ struct tsdb_batch {
     enum tsdb_signal signal; /* of the request */
     struct hash128 request_key; /* XXH3-128(org, signal, decompressed body); zero = no dedup */
     struct tsdb_spans spans;
+    uint8_t *
+        span_dropped; /* NULL, or 1 for each span that repeats a stored one exactly: neither it nor its cells are kept */
     struct tsdb_logs logs;
     struct tsdb_samples samples;
     struct tsdb_hists hists;
