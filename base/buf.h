@@ -49,7 +49,7 @@ struct reader {
 };
 static inline struct reader reader_of(struct bytes b)
 {
-    return (struct reader){b.data, b.data + b.size, false};
+    return (struct reader){b.data, b.data ? b.data + b.size : NULL, false};
 }
 static inline size_t reader_left(const struct reader *r)
 {

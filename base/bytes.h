@@ -50,7 +50,7 @@ static inline int bytes_compare(struct bytes a, struct bytes b)
 
 static inline struct bytes bytes_slice(struct bytes b, size_t from, size_t to)
 {
-    return (struct bytes){b.data + from, to - from};
+    return (struct bytes){b.data ? b.data + from : NULL, to - from}; /* NULL + 0 is undefined */
 }
 
 bool bytes_has_prefix(struct bytes b, struct bytes prefix);
