@@ -1,0 +1,155 @@
+/* The GenAI normaliser: a span of any dialect -> what it says in canonical words, and whether it is a call, a request or a step.
+ *
+ * genai_read_span looks at one row alone (its resource, attributes and events), so the order in which spans arrive never matters.
+ * Raw attributes stay as they were sent; what was understood goes to the canonical columns of the batch (genai_store).
+ * Owner: caller of genai_new; tables are immutable afterwards.  Thread: any.
+ * Failure: genai_new: ERR_INVALID with the line of the price document.  Unknown or malformed attributes are never an error: they count
+ *          in telltale_genai_bad_values_total and stay as sent.
+ * Limits: GENAI_MODEL_MAX bytes of a model name are canonicalised; message text is looked at, never copied.
+ * Invariants: 1. Slices of a struct genai_row point into the batch, into static memory or into row.scratch.
+ *             2. input >= cache_read + cache_write and output >= reasoning for every row that has them.
+ *             3. cost_total = sum of cost[], each >= 0; 4. tokens and cost are booked only for rows with TSDB_CLASS_CALL.
+ */
+#ifndef COLLECTOR_GENAI_GENAI_H
+#define COLLECTOR_GENAI_GENAI_H
+
+#include "tsdb/tsdb_batch.h"
+
+#define GENAI_MODEL_MAX 128u
+
+/* X(NAME, "text"): the value of the `dialect` column, counted in telltale_genai_rows_total{dialect}. Append only: it is on disk. */
+#define GENAI_DIALECT_TABLE(X)                  \
+    X(NONE, "none")                             \
+    X(OTEL_1_36, "otel_1_36")                   \
+    X(OTEL_1_37, "otel_1_37")                   \
+    X(OTEL_0_1, "otel_genai_0_1")               \
+    X(OPENLLMETRY, "openllmetry")               \
+    X(OPENINFERENCE, "openinference")           \
+    X(OPENLIT, "openlit")                       \
+    X(VERCEL, "vercel")                         \
+    X(LANGFUSE, "langfuse")                     \
+    X(PYDANTIC, "pydantic_ai")                  \
+    X(CLAUDE_CODE, "claude_code")               \
+    X(CODEX, "codex")                           \
+    X(GEMINI_CLI, "gemini_cli")                 \
+    X(CURSOR, "cursor")                         \
+    X(COPILOT, "copilot")                       \
+    X(ANTHROPIC_PLATFORM, "anthropic_platform") \
+    X(GOOGLE_ADK, "google_adk")                 \
+    X(STRANDS, "strands")
+enum genai_dialect {
+#define X(name, text) GENAI_DIALECT_##name,
+    GENAI_DIALECT_TABLE(X)
+#undef X
+        GENAI_DIALECT_COUNT
+};
+
+/* X(NAME, "text"): the value of the `norm_rule` column: how the sender's token numbers became ours. Append only. */
+#define GENAI_RULE_TABLE(X)                                                                  \
+    X(NONE, "none") /* no usage */                                                           \
+    X(INCLUSIVE, "inclusive") /* input already holds the cached tokens */                    \
+    X(EXCLUSIVE_SOURCE, "exclusive_source") /* known emitter sends them apart: added */      \
+    X(EXCLUSIVE_SUM, "exclusive_sum") /* cache > input: they must be apart: added */         \
+    X(OUTPUT_PLUS_THOUGHTS,                                                                  \
+      "output_plus_thoughts") /* known emitter leaves reasoning out: added */                \
+    X(PLATFORM_COMPACTION, "platform_compaction") /* compaction tokens lie outside: added */ \
+    X(TOTAL_ONLY, "total_only") /* one total and no parts: taken as input */                 \
+    X(CLAMPED, "clamped") /* parts larger than their total: cut to it */
+enum genai_rule {
+#define X(name, text) GENAI_RULE_##name,
+    GENAI_RULE_TABLE(X)
+#undef X
+        GENAI_RULE_COUNT
+};
+
+/* Disjoint parts of a cost; they sum to the total. */
+#define GENAI_COST_TABLE(X)       \
+    X(INPUT, "input")             \
+    X(CACHE_READ, "cache_read")   \
+    X(CACHE_WRITE, "cache_write") \
+    X(OUTPUT, "output")           \
+    X(ESTIMATED, "estimated")
+enum genai_cost {
+#define X(name, text) GENAI_COST_##name,
+    GENAI_COST_TABLE(X)
+#undef X
+        GENAI_COST_COUNT
+};
+
+enum genai_truncation {
+    GENAI_TRUNCATION_NONE,
+    GENAI_TRUNCATION_MAX_TOKENS,
+    GENAI_TRUNCATION_CONTEXT_WINDOW,
+    GENAI_TRUNCATION_INPUT_TRIMMED
+};
+
+/* Everything the row alone says. Empty slices and -1 mean "not said". */
+struct genai_row {
+    uint8_t row_class, plane, outcome, fault, dialect, rule,
+        flags; /* as the columns of the batch */
+    uint8_t truncation; /* enum genai_truncation */
+    bool is_agent, is_chain,
+        is_tool; /* an agent row's usage waits for the leaf rule; a chain's never books */
+    bool is_embedding; /* embeddings and rerank: out of chat SLOs */
+    bool latency_excluded; /* cancelled in a healthy stream, hedge loser, batch, bad times */
+    bool has_usage;
+    uint32_t http_status;
+    struct bytes service, provider, operation, model, request_model, response_model, response_id,
+        finish_reason, error_type, endpoint, env, region, variant, tenant, team, api_key,
+        conversation_id, user_id, prompt_name, prompt_version, agent_name, tool_name;
+    int64_t input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens,
+        raw_input_tokens, max_tokens, cache_write_1h_tokens, tokens_lost;
+    int64_t ttft_ns, ttft_any_ns, duration_ns; /* duration -1: not measurable */
+    int64_t cost[GENAI_COST_COUNT], cost_total, reported_cost; /* nano-USD; total -1: unpriced */
+    struct bytes safety_category, bypass_why; /* blocked by what; why a filter was passed by */
+    struct bytes cache_kind, cache_result; /* response, semantic, prefix: hit, miss, stale */
+    struct bytes route_result, fallback_from, fallback_to, feedback_label;
+    char scratch[GENAI_MODEL_MAX * 2 + 64]; /* canonical model, fingerprints */
+    uint32_t scratch_used;
+};
+
+/* Which spans are user requests. Empty field = any; a trailing or leading `*` matches any rest. */
+struct genai_entry_rule {
+    struct bytes service, route, operation, name;
+};
+
+struct genai_options {
+    /* No rules: a root span of kind SERVER or CONSUMER (health checks aside), and a root span that is itself GenAI. */
+    const struct genai_entry_rule *entries;
+    size_t entry_count;
+    struct bytes
+        prices_yaml; /* overrides of the built-in price table (docs/genai.md); empty = none */
+};
+
+struct genai;
+
+enum err genai_new(const struct genai_options *o, struct genai **out,
+                   struct err_msg *msg) MUST_CHECK;
+void genai_free(struct genai *g); /* NULL is fine */
+
+/* Reads one row. true when the row is of interest: GenAI of any kind or a user request. */
+bool genai_read_span(const struct genai *g, const struct tsdb_spans *s, uint32_t row,
+                     struct genai_row *out);
+/* Reads a log record that is a call (coding CLIs: genai-agents table). false: it is none. Same fields, the same invariants. */
+bool genai_read_log(const struct genai *g, const struct tsdb_logs *l, uint32_t row,
+                    struct genai_row *out, int64_t *out_end_ns);
+/* Writes the canonical columns of a span row; false past the batch's limit. */
+bool genai_store(struct tsdb_batch *b, uint32_t row, const struct genai_row *r) MUST_CHECK;
+
+const char *genai_dialect_text(uint8_t dialect);
+const char *genai_rule_text(uint8_t rule);
+const char *genai_outcome_text(uint8_t outcome); /* "ok", "provider_error", ... */
+const char *genai_fault_text(uint8_t fault); /* "provider", ...; "" for none */
+const char *genai_plane_text(uint8_t plane); /* "" for user traffic */
+const char *genai_cost_text(enum genai_cost c);
+
+/* Nano-USD per million tokens of a model at a time, as the table has it. */
+struct genai_price {
+    int64_t input, output, cache_read, cache_write, cache_write_1h; /* nano-USD per token * 1000 */
+};
+bool genai_price_of(const struct genai *g, struct bytes provider, struct bytes model, int64_t at_ns,
+                    struct genai_price *out);
+/* The canonical family of a model name ("gpt-4o-2024-08-06" -> "gpt-4o"); a slice of the name, of static memory, or of scratch. */
+struct bytes genai_model_family(struct bytes model, char scratch[GENAI_MODEL_MAX]);
+
+#endif
