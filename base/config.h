@@ -1,7 +1,8 @@
 /* One table describes every option: command line flag, YAML key, type, default, help; docs are generated from it.
  *
  * Owner: caller.  Thread: start-up only.
- * Failure: config_load and config_flags collect one line per error: file, line, key, and what would be valid.
+ * Failure: config_read collects one line per error: file, line, key, and what would be valid.
+ * Values of the file may say ${env:NAME} and ${file:PATH} (the file's text without its last newline): secrets stay out of the file.
  */
 #ifndef BASE_CONFIG_H
 #define BASE_CONFIG_H
@@ -17,7 +18,8 @@ enum config_type {
     CONFIG_SIZE,
     CONFIG_DURATION_MS,
     CONFIG_ADDR,
-    CONFIG_LIST
+    CONFIG_LIST,
+    CONFIG_NODE /* a part of the file with a shape of its own, left to the caller: const struct yaml_node *, NULL when absent */
 };
 
 struct config_option {
