@@ -341,7 +341,7 @@ static const struct config_option *find_flag(const struct config_table *t, const
 }
 
 /* One argument; returns how many words of argv it took. */
-static int flag_read(struct load *l, int left, char **argv, bool *seen_list)
+static int flag_read(struct load *l, int left, const char *const *argv, bool *seen_list)
 {
     const char *arg = argv[0];
     size_t n = strcspn(arg, "=");
@@ -377,7 +377,7 @@ static int flag_read(struct load *l, int left, char **argv, bool *seen_list)
 }
 
 enum err config_read(const struct config_table *t, void *out_struct, const char *path, int argc,
-                     char **argv, struct arena *a, struct buf *errors)
+                     const char *const *argv, struct arena *a, struct buf *errors)
 {
     struct load l = {.table = t, .out = out_struct, .arena = a, .errors = errors};
     bool *seen_list = ARENA_ARRAY(a, bool, t->count + 1);

@@ -46,7 +46,7 @@ struct config_table {
 /* Sets every field to its default, then the file (path may be NULL), then argv (flags only; `--flag value` and `--flag=value`).
  * Strings live in the arena. Errors are appended to errors, one line each; returns ERR_INVALID if there were any. */
 enum err config_read(const struct config_table *t, void *out_struct, const char *path, int argc,
-                     char **argv, struct arena *a, struct buf *errors) MUST_CHECK;
+                     const char *const *argv, struct arena *a, struct buf *errors) MUST_CHECK;
 void config_help(const struct config_table *t, struct buf *out); /* the flags' part of --help */
 void config_markdown(const struct config_table *t, struct buf *out); /* docs/configuration.md */
 

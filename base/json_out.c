@@ -1,5 +1,6 @@
 #include "base/json_out.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -197,10 +198,11 @@ void json_out_printf(struct json_out *j, const char *fmt, ...)
         free(text);
 }
 
-/* The fewest significant digits that read back as v, as "d.ddde±xx"; 15 digits always suffice for what was written with 15 or fewer. */
+/* The fewest significant digits that read back as v, as "d.ddde±xx"; 15 digits always suffice for what was written with 15 or fewer,
+ * save below the normal range, where digits are scarce. */
 static void shortest(double v, char out[40])
 {
-    for (int precision = 14; precision <= 16; precision++) {
+    for (int precision = fabs(v) < DBL_MIN ? 0 : 14; precision <= 16; precision++) {
         snprintf(out, 40, "%.*e", precision, v);
         if (precision == 16 || strtod(out, NULL) == v)
             return;
