@@ -1,0 +1,216 @@
+/* Detectors: evaluates objectives, keeps alert state, and delivers notifications.
+ *
+ * One `detect` thread evaluates; alert state, evaluation cursor and outgoing notifications change in one transaction of the state store.
+ * One `notify` thread a receiver delivers from the outbox, at least once, with a stable idempotency key.
+ * Owner: the program.  Thread: snapshot functions from any thread; what they return lives in the caller's arena.
+ * Failure: detectors_new: ERR_INVALID with one line per mistake in `errors`; snapshots: ERR_NOT_FOUND, ERR_LIMIT, and a view's errors.
+ * Limits: DETECTORS_RECEIVERS_MAX receivers, DETECTORS_ALERTS_MAX alerts, DETECTORS_OUTBOX_MAX waiting notifications a receiver.
+ * Invariants: 1. A notification exists if and only if the state change that it reports is committed. 2. An alert's fingerprint is a pure
+ *             function of rule, labels and start minute. 3. webhook-id = fingerprint + receiver + event, the same in every attempt.
+ */
+#ifndef DETECTORS_DETECTORS_H
+#define DETECTORS_DETECTORS_H
+
+#include "query/query_slo.h"
+
+#define DETECTORS_RECEIVERS_MAX 32u
+#define DETECTORS_ALERTS_MAX 10000u
+#define DETECTORS_OUTBOX_MAX 10000u
+#define DETECTORS_SECRETS_MAX 4u
+#define DETECTORS_HEADERS_MAX 16u
+
+struct detectors;
+
+/* Where notifications go. Strings are borrowed until detectors_free. */
+struct detectors_receiver {
+    const char *name, *url;
+    const char *secrets
+        [DETECTORS_SECRETS_MAX]; /* "whsec_<base64>" or plain text; the first is the current one, others are still signed with */
+    const char *headers[DETECTORS_HEADERS_MAX]; /* "Name: value" */
+    bool pages, tickets; /* severities it wants; both false = both */
+    bool send_resolved_off;
+    int64_t repeat_ms; /* a firing alert is sent again after this; 0 = 4 h */
+    int64_t timeout_ms; /* of one attempt; 0 = 10 s */
+    bool allow_private; /* loopback and private addresses; link-local never */
+    bool heartbeat; /* receives only the watchdog's heartbeat, every heartbeat_ms */
+    int64_t heartbeat_ms; /* 0 = 60 s */
+    const char *ca_file; /* NULL = system */
+};
+
+/* Reads `receivers:` of a YAML file (docs/webhooks.md). Strings live in the arena. */
+enum err detectors_receivers_load(const char *path, struct arena *a,
+                                  struct detectors_receiver **out, size_t *out_count,
+                                  struct buf *errors) MUST_CHECK;
+
+struct detectors_store; /* detectors_store.h; tests put faults here */
+
+struct detectors_options {
+    struct tsdb *db;
+    uint32_t org; /* 0 = TSDB_ORG_DEFAULT */
+    const char *const *slo_paths; /* files or directories; none = the built-in defaults */
+    size_t slo_path_count;
+    const struct detectors_receiver *receivers;
+    size_t receiver_count;
+    const char *external_url; /* for links in notifications; NULL = http://127.0.0.1:4320 */
+    int64_t interval_ms; /* 0 = 2 s */
+    const struct detectors_store *store; /* NULL = the state store of db */
+};
+
+/* Loads the documents and the durable state; nothing runs yet. */
+enum err detectors_new(const struct detectors_options *o, struct detectors **out,
+                       struct buf *errors) MUST_CHECK;
+enum err detectors_start(struct detectors *d, struct err_msg *msg) MUST_CHECK;
+void detectors_stop(struct detectors *d); /* joins the threads; nothing is lost */
+void detectors_free(struct detectors *d); /* NULL is fine */
+/* One evaluation at this wall time, for tests and `slo check`; not while started. */
+enum err detectors_evaluate(struct detectors *d, int64_t now_ms) MUST_CHECK;
+
+/* Latency thresholds that the stage must count exactly: (family, bound in seconds), each once. */
+struct detectors_threshold {
+    struct bytes family;
+    double le_seconds;
+};
+size_t detectors_thresholds(const struct detectors *d, const struct detectors_threshold **out);
+const struct query_slo_set *detectors_slo_set(const struct detectors *d);
+
+/* --- snapshots --------------------------------------------------------------------------------- */
+
+enum detectors_state {
+    DETECTORS_OK,
+    DETECTORS_PENDING, /* the condition holds, not yet long enough */
+    DETECTORS_FIRING,
+    DETECTORS_RESOLVED, /* recently */
+    DETECTORS_NO_DATA,
+    DETECTORS_INSUFFICIENT, /* coverage below 90 %, or cost without prices: never green */
+    DETECTORS_STARTING /* not evaluated yet */
+};
+const char *detectors_state_name(enum detectors_state s); /* "ok", "pending", ... */
+
+struct detectors_rule_row { /* a burn-rate rule of one objective */
+    const struct query_slo_rule *rule;
+    struct query_slo_counts long_counts, short_counts;
+    double long_burn, short_burn; /* NaN = no data */
+    enum detectors_state state;
+    int64_t active_since_ms; /* 0 = not active */
+};
+
+struct detectors_slo_row {
+    const struct query_slo *slo; /* lives as long as the detectors */
+    const char *indicator; /* "availability-request" */
+    const char *what; /* what it counts, a phrase */
+    enum detectors_state state;
+    enum query_slo_severity severity; /* of the firing rule */
+    int64_t evaluated_ms; /* wall time of the last evaluation; 0 = never */
+    int64_t horizon_ms; /* end of the newest minute that was looked at */
+    struct query_slo_counts period; /* of the SLO's period */
+    double sli; /* good / eligible over the period; NaN = no data */
+    double budget_left; /* 1 = untouched, < 0 = overspent; NaN = no data */
+    double burn_1h, burn_24h; /* NaN = no data */
+    double exhaustion_minutes; /* at burn_1h; INFINITY = not burning, NaN = no data */
+    double coverage; /* TTFT, TPOT; NaN elsewhere */
+    enum query_slo_quality quality;
+    struct bytes quality_text; /* "exact", "exact since 14:03, 98.1-98.9 % before" */
+    struct bytes
+        sentence; /* "checkout: 2 SLOs burning, ..." of this objective's service; empty when quiet */
+    struct query_slo_reason *excluded;
+    size_t excluded_count;
+    struct detectors_rule_row *rules;
+    size_t rule_count;
+    uint64_t revised_minutes, revised_events; /* by rows that came late */
+    int64_t budget_since_ms; /* when this version of the objective began */
+};
+enum err detectors_slos(struct detectors *d, struct arena *a, struct detectors_slo_row **out,
+                        size_t *out_count) MUST_CHECK;
+enum err detectors_slo(struct detectors *d, struct bytes id, struct arena *a,
+                       struct detectors_slo_row *out) MUST_CHECK;
+
+/* The first line of the on-call page, over all services; never empty ("All 3 SLOs are within budget."). */
+struct detectors_headline {
+    struct bytes sentence;
+    uint32_t burning, pending, no_data, total;
+    int64_t since_ms; /* the first firing alert's start; 0 = none */
+};
+enum err detectors_headline_get(struct detectors *d, struct arena *a,
+                                struct detectors_headline *out) MUST_CHECK;
+
+/* Budget and burn over time for pictures. One point every step_minutes (>= 1) at the end of its step; NaN = no data. */
+struct detectors_series {
+    size_t count;
+    int64_t *t_ms; /* end of the step */
+    double *budget_left; /* over the period that ends there */
+    double *burn_long, *burn_short; /* of the objective's first rule that is not refused */
+    double long_threshold; /* its factor */
+    uint32_t long_minutes, short_minutes;
+    int64_t *bad, *eligible; /* of the step */
+};
+enum err detectors_slo_series(struct detectors *d, struct bytes id, int64_t from_ms, int64_t to_ms,
+                              uint32_t step_minutes, struct arena *a,
+                              struct detectors_series *out) MUST_CHECK;
+
+struct detectors_alert {
+    struct bytes fingerprint; /* 32 hex digits */
+    struct bytes slo_id, service, rule; /* rule: "2%-in-1h", "excluded", "no-data" */
+    enum query_slo_severity severity;
+    enum detectors_state state; /* PENDING, FIRING or RESOLVED */
+    int64_t active_since_ms, fired_ms, resolved_ms; /* 0 = not (yet) */
+    double long_burn, short_burn, factor, budget_left,
+        exhaustion_minutes; /* as of the last evaluation (resolved: at the end) */
+    uint32_t long_minutes, short_minutes;
+    struct bytes
+        summary; /* one line: which window fired, burn rate, budget left, when it will be gone */
+    struct bytes sentence; /* who is responsible */
+    struct bytes *traces; /* example trace ids */
+    size_t trace_count;
+    struct query_slo_pair *labels, *annotations; /* as sent */
+    size_t label_count, annotation_count;
+};
+/* Pending and firing first, then resolved within 24 h, newest first. */
+enum err detectors_alerts(struct detectors *d, struct arena *a, struct detectors_alert **out,
+                          size_t *out_count) MUST_CHECK;
+
+/* Rules as Prometheus' /api/v1/rules shows them: one group per objective, one alerting rule per burn-rate rule. */
+struct detectors_prom_rule {
+    struct bytes name, query; /* query: a readable expression */
+    double duration_s, keep_firing_s;
+    const char *state; /* "inactive" | "pending" | "firing" */
+    const char *health; /* "ok" | "err" | "unknown" */
+    struct bytes last_error;
+    int64_t last_evaluation_ms;
+    double evaluation_s;
+    struct query_slo_pair *labels, *annotations;
+    size_t label_count, annotation_count;
+    struct detectors_alert *alerts;
+    size_t alert_count;
+};
+struct detectors_prom_group {
+    struct bytes name, file;
+    double interval_s;
+    int64_t last_evaluation_ms;
+    double evaluation_s;
+    struct detectors_prom_rule *rules;
+    size_t rule_count;
+};
+enum err detectors_rules(struct detectors *d, struct arena *a, struct detectors_prom_group **out,
+                         size_t *out_count) MUST_CHECK;
+
+enum detectors_delivery { DETECTORS_WAITING, DETECTORS_DELIVERED, DETECTORS_DEAD };
+const char *detectors_delivery_name(enum detectors_delivery s); /* "waiting", "delivered", "dead" */
+struct detectors_outbox_row {
+    uint64_t id;
+    struct bytes receiver, webhook_id,
+        event; /* event: "firing", "repeat-2", "resolved", "heartbeat" */
+    struct bytes slo_id, rule, fingerprint;
+    enum detectors_delivery state;
+    uint32_t attempts;
+    int64_t created_ms, next_attempt_ms, last_attempt_ms, delivered_ms;
+    int last_status; /* HTTP, 0 = no answer */
+    struct bytes last_error;
+    struct bytes body; /* the JSON as sent */
+};
+/* Newest first: everything waiting or dead, and the last delivered ones. */
+enum err detectors_outbox(struct detectors *d, struct arena *a, struct detectors_outbox_row **out,
+                          size_t *out_count) MUST_CHECK;
+/* Tries a dead or waiting notification again now. */
+enum err detectors_outbox_retry(struct detectors *d, uint64_t id) MUST_CHECK;
+
+#endif
