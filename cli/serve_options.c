@@ -1,0 +1,144 @@
+#include "cli/serve_options.h"
+
+#include "base/check.h"
+#include "base/log.h"
+
+#define AT(field) offsetof(struct serve_options, field)
+
+/* clang-format off */
+static const struct config_option options[] = {
+    /* key                      flag                   type                default             field                       arg     help */
+    {"config",                  "--config",            CONFIG_STR,         NULL,               AT(config_file),            "FILE", "YAML file with the keys of this table; options on the command line win."},
+    {"data",                    "--data",              CONFIG_STR,         "./telltale-data",  AT(data),                   "DIR",  "Directory of everything durable; made if missing."},
+    {"listen.otlp_grpc",        "--listen-otlp-grpc",  CONFIG_ADDR,        "127.0.0.1:4317",   AT(listen_otlp_grpc),       "A:P",  "Address of OTLP over gRPC; port 0 takes any free port."},
+    {"listen.otlp_http",        "--listen-otlp-http",  CONFIG_ADDR,        "127.0.0.1:4318",   AT(listen_otlp_http),       "A:P",  "Address of OTLP over HTTP (protobuf and JSON)."},
+    {"listen.http",             "--listen-http",       CONFIG_ADDR,        "127.0.0.1:4320",   AT(listen_http),            "A:P",  "Address of the page and the query APIs."},
+    {"init",                    "--init",              CONFIG_BOOL,        "false",            AT(init),                   NULL,   "Make an ingest key and an admin key if there are none, and print them once."},
+    {"retention.rows",          "--retention",         CONFIG_DURATION_MS, "30d",              AT(retention_ms),           "D",    "How long spans, logs and samples are kept."},
+    {"retention.content",       NULL,                  CONFIG_DURATION_MS, "7d",               AT(retention_content_ms),   "D",    "How long texts (attributes, events, log bodies) are kept."},
+    {"retention.cells",         NULL,                  CONFIG_DURATION_MS, "400d",             AT(retention_cells_ms),     "D",    "How long derived series (the SLIs) are kept."},
+    {"memory_limit",            "--memory-limit",      CONFIG_SIZE,        "512MiB",           AT(memory_limit),           "SIZE", "Memory of rows that are not sealed yet; past it senders are asked to wait."},
+    {"tls.cert",                "--tls-cert",          CONFIG_STR,         NULL,               AT(tls_cert),               "FILE", "PEM certificate chain; with tls.key all three addresses speak TLS. Reloaded when the file changes."},
+    {"tls.key",                 "--tls-key",           CONFIG_STR,         NULL,               AT(tls_key),                "FILE", "PEM private key of tls.cert."},
+    {"external_url",            "--external-url",      CONFIG_STR,         NULL,               AT(external_url),           "URL",  "Address under which people reach the page; used in links of notifications."},
+    {"host_names",              "--host-name",         CONFIG_LIST,        NULL,               AT(host_names),             "NAME", "Host names under which the page answers, besides localhost and IP addresses; `*` allows any."},
+    {"slos",                    "--slo",               CONFIG_LIST,        NULL,               AT(slos),                   "PATH", "OpenSLO file or directory; repeat for more. Without any, built-in objectives are used."},
+    {"receivers",               NULL,                  CONFIG_NODE,        NULL,               AT(receivers),              NULL,   "Webhooks that alerts go to: a list of {name, url, secrets, …}, see docs/webhooks.md."},
+    {"entries",                 NULL,                  CONFIG_NODE,        NULL,               AT(entries),                NULL,   "Which spans are user requests: a list of {service, route, operation, name}; `*` at an end matches any rest."},
+    {"prices",                  "--prices",            CONFIG_STR,         NULL,               AT(prices),                 "FILE", "YAML price table that overrides the built-in one, see docs/genai.md."},
+    {"query.timeout",           NULL,                  CONFIG_DURATION_MS, "30s",              AT(query_timeout_ms),       "D",    "A query that takes longer is ended."},
+    {"query.threads",           NULL,                  CONFIG_U64,         "2",                AT(query_threads),          "N",    "Queries that run at once."},
+    {"query.max_samples",       NULL,                  CONFIG_U64,         "50000000",         AT(query_samples_max),      "N",    "A query that would hold more samples in memory is refused."},
+    {"limits.series",           NULL,                  CONFIG_U64,         "1000000",          AT(series_max),             "N",    "Series per org; points of further series are rejected and counted."},
+    {"limits.connections",      NULL,                  CONFIG_U64,         "20000",            AT(connections_max),        "N",    "Open connections per address."},
+    {"limits.body_memory",      NULL,                  CONFIG_SIZE,        "512MiB",           AT(body_memory),            "SIZE", "Memory of request bodies in flight; past it senders are asked to wait."},
+    {"loops",                   NULL,                  CONFIG_U64,         "2",                AT(loops),                  "N",    "Event-loop threads."},
+    {"log_level",               "--log-level",         CONFIG_STR,         "info",             AT(log_level),              "L",    "error, warn, info or debug."},
+};
+/* clang-format on */
+
+const struct config_table serve_options_table = {options, ARRAY_LEN(options)};
+
+/* --config must be known before the file can be read; everything else about argv is config_read's business. */
+static const char *config_path(int argc, const char *const *argv)
+{
+    for (int i = 0; i < argc; i++) {
+        if (strcmp(argv[i], "--config") == 0 && i + 1 < argc)
+            return argv[i + 1];
+        if (strncmp(argv[i], "--config=", 9) == 0)
+            return argv[i] + 9;
+    }
+    return NULL;
+}
+
+static bool set_log_level(const char *name)
+{
+    static const char *const names[] = {"error", "warn", "info", "debug"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (strcmp(name, names[i]) == 0) {
+            log_set_level((enum log_level)i);
+            return true;
+        }
+    return false;
+}
+
+static enum err check_together(const struct serve_options *o, struct buf *errors)
+{
+    size_t before = errors->size;
+    if (!o->tls_cert != !o->tls_key)
+        buf_str(errors, "tls: give tls.cert and tls.key together, or neither\n");
+    if (!set_log_level(o->log_level))
+        buf_printf(errors, "log_level: '%s' is not valid; give error, warn, info or debug\n",
+                   o->log_level);
+    if (o->query_threads == 0 || o->query_threads > 64)
+        buf_str(errors, "query.threads: give a number from 1 to 64\n");
+    if (o->loops == 0 || o->loops > 64)
+        buf_str(errors, "loops: give a number from 1 to 64\n");
+    if (o->memory_limit < 32u << 20)
+        buf_str(errors, "memory_limit: give at least 32MiB\n");
+    if (o->retention_ms < 3600000 || o->retention_content_ms < 3600000 ||
+        o->retention_cells_ms < 3600000)
+        buf_str(errors, "retention: give at least 1h\n");
+    return errors->size == before ? ERR_OK : ERR_INVALID;
+}
+
+enum err serve_options_read(int argc, const char *const *argv, struct arena *a,
+                            struct serve_options *out, struct buf *errors)
+{
+    *out = (struct serve_options){0};
+    enum err e =
+        config_read(&serve_options_table, out, config_path(argc, argv), argc, argv, a, errors);
+    return e == ERR_OK ? check_together(out, errors) : e;
+}
+
+static bool entry_read(const struct serve_options *o, const struct yaml_node *n,
+                       struct genai_entry_rule *out, struct buf *errors)
+{
+    bool ok = n->type == YAML_MAP;
+    for (const struct yaml_node *f = n->child; ok && f; f = f->next) {
+        if (bytes_equal_str(f->key, "service"))
+            out->service = f->text;
+        else if (bytes_equal_str(f->key, "route"))
+            out->route = f->text;
+        else if (bytes_equal_str(f->key, "operation"))
+            out->operation = f->text;
+        else if (bytes_equal_str(f->key, "name"))
+            out->name = f->text;
+        else
+            ok = false;
+        ok = ok && f->type == YAML_SCALAR;
+    }
+    if (!ok)
+        buf_printf(errors, "%s:%u: entries: give a map with service, route, operation or name\n",
+                   o->config_file, n->line);
+    return ok;
+}
+
+enum err serve_options_entries(const struct serve_options *o, struct arena *a,
+                               struct genai_entry_rule **out, size_t *out_count, struct buf *errors)
+{
+    size_t count = 0;
+    enum err e = ERR_OK;
+    *out = NULL;
+    *out_count = 0;
+    if (!o->entries || o->entries->type == YAML_NULL)
+        return ERR_OK;
+    if (o->entries->type != YAML_LIST) {
+        buf_printf(errors, "%s:%u: entries: give a list\n", o->config_file, o->entries->line);
+        return ERR_INVALID;
+    }
+    for (const struct yaml_node *n = o->entries->child; n; n = n->next)
+        count++;
+    struct genai_entry_rule *rules = ARENA_ARRAY(a, struct genai_entry_rule, count + 1);
+    if (!rules)
+        return ERR_NOMEM;
+    count = 0;
+    for (const struct yaml_node *n = o->entries->child; n; n = n->next)
+        if (!entry_read(o, n, &rules[count++], errors))
+            e = ERR_INVALID;
+    if (e == ERR_OK) {
+        *out = rules;
+        *out_count = count;
+    }
+    return e;
+}

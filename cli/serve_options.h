@@ -1,0 +1,41 @@
+/* Every option of `telltale serve`: one table for the command line, the YAML file, --help and docs/configuration.md.
+ *
+ * Owner: caller; strings live in the arena given.  Thread: start-up.
+ * Failure: serve_options_read: ERR_INVALID with one line per mistake (file, line, key, what would be valid).
+ */
+#ifndef CLI_SERVE_OPTIONS_H
+#define CLI_SERVE_OPTIONS_H
+
+#include "base/config.h"
+#include "collector/genai/genai.h"
+
+struct serve_options {
+    const char *config_file; /* NULL = none */
+    const char *data;
+    const char *listen_otlp_grpc, *listen_otlp_http, *listen_http;
+    const char *tls_cert, *tls_key;
+    const char *external_url;
+    struct config_list host_names;
+    bool init;
+    int64_t retention_ms, retention_content_ms, retention_cells_ms;
+    uint64_t memory_limit, series_max, connections_max, body_memory, loops;
+    struct config_list slos;
+    const struct yaml_node *receivers; /* read by detectors_receivers_load */
+    const struct yaml_node *entries; /* list of {service, route, operation, name} */
+    const char *prices;
+    int64_t query_timeout_ms;
+    uint64_t query_threads, query_samples_max;
+    const char *log_level;
+};
+
+extern const struct config_table serve_options_table;
+
+/* argv: the words after `serve`. Looks for --config first, then reads file and flags, then checks what one option says about another. */
+enum err serve_options_read(int argc, const char *const *argv, struct arena *a,
+                            struct serve_options *out, struct buf *errors) MUST_CHECK;
+/* The `entries:` part of the file. */
+enum err serve_options_entries(const struct serve_options *o, struct arena *a,
+                               struct genai_entry_rule **out, size_t *out_count,
+                               struct buf *errors) MUST_CHECK;
+
+#endif
