@@ -1,0 +1,37 @@
+/* The ingest pipeline: a request's body from the network front to the store, and the answer back.
+ *
+ *   net -> inflate -> otlp_decode | remote_write_decode -> stage_apply -> tsdb_append -> (commit) -> reply
+ *          `------ on the loop up to 1 MiB, else on a worker ------'                  committer
+ *
+ * Owner: the program. Order of the end: net_stop, then tsdb_close (answers what waits), then collector_free, then net_free.
+ * Thread: collector_new, collector_routes, collector_free: one thread. The handlers run on net's loops, on workers and on the committer.
+ * Failure: collector_new: ERR_NOMEM. Requests: docs/format/otlp.md lists every answer.
+ * Limits: bodies OTLP_BODY_MAX after decompression; COLLECTOR_QUEUE_MAX bodies wait for a worker, then 503.
+ * Invariants: 1. An answer 2xx is given after tsdb_append's done(OK) only (or for a request without rows). 2. Every request gets one answer.
+ *             3. What is refused is counted: rows in the batch's rejected, requests in telltale_ingest_requests_total{result}.
+ */
+#ifndef COLLECTOR_COLLECTOR_H
+#define COLLECTOR_COLLECTOR_H
+
+#include "collector/net/net.h"
+#include "collector/stage/stage.h"
+#include "tsdb/tsdb.h"
+
+#define COLLECTOR_QUEUE_MAX 64u
+#define COLLECTOR_INLINE_MAX ((size_t)1 << 20) /* larger bodies are decoded by a worker */
+
+struct collector;
+
+struct collector_options {
+    struct tsdb *db;
+    struct stage *stage; /* NULL: nothing is derived */
+    unsigned workers; /* 0 = 2 */
+};
+
+enum err collector_new(const struct collector_options *o, struct collector **out,
+                       struct err_msg *msg) MUST_CHECK;
+void collector_free(struct collector *c); /* NULL is fine; no request may be in flight */
+/* POST /v1/{traces,metrics,logs} on the OTLP/HTTP door, the three gRPC Export methods, POST /api/v1/write on OTLP/HTTP and web doors. */
+enum err collector_routes(struct collector *c, struct net *net) MUST_CHECK;
+
+#endif
