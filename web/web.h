@@ -1,0 +1,43 @@
+/* The web door: the page, Telltale's own API, Jaeger's query API, health and metrics.
+ *
+ *   web_access_open -> net_new(authorise = web_access_authorise) -> net_listen... -> web_new -> web_routes -> net_start
+ *   ... net_stop_accepting -> web_stop (ends the event streams) -> net_stop -> net_free -> web_free -> web_access_close
+ *
+ * It renders what the layers below compute; each answer is made on a pool thread, never on an event loop.
+ * Owner: the program.  Thread: web_new, web_routes, web_stop, web_free: one thread.
+ * Failure: web_new gives NULL when out of memory; a question that fails is answered with the error's HTTP status and a sentence.
+ * Limits: web_limits.h.
+ * Invariants: 1. An answer shows rows of the asking credential's org only. 2. Nothing here changes data but admin routes.
+ */
+#ifndef WEB_WEB_H
+#define WEB_WEB_H
+
+#include "collector/net/net.h"
+#include "detectors/detectors.h"
+#include "web/web_access.h"
+
+struct web;
+
+struct web_opts {
+    struct tsdb *db;
+    struct detectors *detectors; /* NULL: no objectives, no alerts */
+    uint32_t detectors_org; /* whose rows they watch; 0 = TSDB_ORG_DEFAULT */
+    struct web_access *access;
+    unsigned threads; /* of the pool; 0 = 2 */
+    int64_t timeout_ms; /* of one question; 0 = 30 s */
+    /* Addresses that a sender on this network would use, "host:port", for the lines to paste. */
+    const char *address_grpc, *address_http, *address_web;
+    bool tls; /* all doors speak TLS */
+    int64_t start_ms; /* wall time at which the program started; 0 = now */
+};
+
+struct web *web_new(const struct web_opts *o); /* copies o and its strings */
+/* Registers everything of docs/api.md that is ours, the assets of the page included; before net_start. */
+enum err web_routes(struct web *w, struct net *net) MUST_CHECK;
+/* The program is up (or going down): what /-/ready answers. Starts as not ready. */
+void web_set_ready(struct web *w, bool ready);
+/* Ends the event streams; new ones are refused. Call before net_stop, or it waits for them. */
+void web_stop(struct web *w);
+void web_free(struct web *w); /* after net_free, so that nobody asks any more; NULL is fine */
+
+#endif
