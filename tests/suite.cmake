@@ -5,3 +5,20 @@ add_test(NAME lint.layers_can_fail COMMAND ${PYTHON3} ${CMAKE_SOURCE_DIR}/tools/
 add_test(NAME lint.format COMMAND bash ${CMAKE_SOURCE_DIR}/tools/check_format.sh)
 add_test(NAME lint.tidy COMMAND bash ${CMAKE_SOURCE_DIR}/tools/check_tidy.sh ${CMAKE_BINARY_DIR})
 set_tests_properties(lint.tidy PROPERTIES TIMEOUT 1500)
+
+# End to end: the real program, real SDKs, Prometheus, webhooks, abuse, and kill -9 (node's test runner; `./dev setup test` installs it).
+find_program(NODE node REQUIRED)
+if(TARGET telltale AND EXISTS ${CMAKE_SOURCE_DIR}/tests/e2e/node_modules)
+    # The committer that acknowledges before it commits takes the place of the real one: the proof by killing must catch it.
+    add_executable(telltale_ack_early ${CMAKE_SOURCE_DIR}/cli/main.c ${CMAKE_SOURCE_DIR}/tsdb/committer.c)
+    target_compile_definitions(telltale_ack_early PRIVATE TELLTALE_FAULT_ACK_EARLY)
+    target_link_libraries(telltale_ack_early PRIVATE cli)
+    foreach(name IN ITEMS sdk prometheus webhook abuse access)
+        add_test(NAME e2e.${name} COMMAND ${NODE} --test --test-reporter=spec ${CMAKE_SOURCE_DIR}/tests/e2e/${name}.test.mjs)
+        set_tests_properties(e2e.${name} PROPERTIES TIMEOUT 300 ENVIRONMENT "TELLTALE=$<TARGET_FILE:telltale>")
+    endforeach()
+    add_test(NAME e2e.kill COMMAND ${NODE} ${CMAKE_SOURCE_DIR}/tests/e2e/kill.mjs --kills 25 --binary $<TARGET_FILE:telltale>)
+    add_test(NAME e2e.kill_can_fail COMMAND ${NODE} ${CMAKE_SOURCE_DIR}/tests/e2e/kill.mjs --kills 10 --expect-loss
+        --binary $<TARGET_FILE:telltale_ack_early>)
+    set_tests_properties(e2e.kill e2e.kill_can_fail PROPERTIES TIMEOUT 600 RUN_SERIAL ON)
+endif()
