@@ -1,6 +1,44 @@
 #include "collector/genai/genai.h"
 
+#include "base/check.h"
+#include "base/hash.h"
+#include "collector/genai/call_log.h"
+#include "collector/genai/found.h"
+#include "collector/genai/model_family.h"
+#include "collector/genai/outcome.h"
+#include "collector/genai/price_table.h"
+#include "collector/genai/row_class.h"
+#include "collector/genai/token_rule.h"
+
 #include <stdlib.h>
+
+#define MODEL_SLOTS 256u
+#define PROVIDER_SLOTS 64u
+#define TTFT_TARGET_DEFAULT_NS INT64_C(2000000000)
+
+struct genai {
+    struct genai_options options;
+    struct genai_entry_rule *entries;
+    struct arena *arena;
+    struct price_table *prices;
+};
+
+/* A name seen before and its canonical form; a collision just computes again. */
+struct memo_name {
+    uint64_t hash, batch;
+    uint8_t raw_size, canonical_size;
+    uint8_t raw[GENAI_MODEL_MAX], canonical[GENAI_MODEL_MAX];
+    struct bytes in_batch; /* canonical form in the arena of `batch` */
+};
+
+struct genai_memo {
+    uint64_t batch;
+    struct bytes resource_attrs; /* of the last row: its batch is alive */
+    struct bytes scope_name, service;
+    struct row_class_scope scope;
+    struct found resource, found;
+    struct memo_name models[MODEL_SLOTS], providers[PROVIDER_SLOTS];
+};
 
 static const char *const dialect_texts[GENAI_DIALECT_COUNT] = {
 #define X(name, text) text,
@@ -58,4 +96,501 @@ const char *genai_plane_text(uint8_t plane)
 const char *genai_cost_text(enum genai_cost c)
 {
     return c < GENAI_COST_COUNT ? cost_texts[c] : "";
+}
+
+/* --- life ------------------------------------------------------------------------------------------ */
+
+enum err genai_new(const struct genai_options *o, struct genai **out, struct err_msg *msg)
+{
+    static const struct genai_options defaults;
+    struct genai *g = calloc(1, sizeof *g);
+    if (!g)
+        return err_set(msg, ERR_NOMEM, "no memory for the normaliser");
+    o = o ? o : &defaults;
+    g->options = *o;
+    g->arena = arena_new(0);
+    if (o->entry_count)
+        g->entries = calloc(o->entry_count, sizeof *g->entries);
+    enum err e = g->arena && (g->entries || !o->entry_count)
+                     ? price_table_new(o->prices_yaml, &g->prices, msg)
+                     : err_set(msg, ERR_NOMEM, "no memory for the normaliser");
+    if (e) {
+        genai_free(g);
+        return e;
+    }
+    for (size_t i = 0; i < o->entry_count; i++)
+        g->entries[i] = (struct genai_entry_rule){arena_copy(g->arena, o->entries[i].service),
+                                                  arena_copy(g->arena, o->entries[i].route),
+                                                  arena_copy(g->arena, o->entries[i].operation),
+                                                  arena_copy(g->arena, o->entries[i].name)};
+    g->options.entries = g->entries;
+    g->options.prices_yaml = BYTES_NONE;
+    if (!g->options.ttft_target_ns)
+        g->options.ttft_target_ns = TTFT_TARGET_DEFAULT_NS;
+    *out = g;
+    return ERR_OK;
+}
+
+void genai_free(struct genai *g)
+{
+    if (!g)
+        return;
+    price_table_free(g->prices);
+    arena_free(g->arena);
+    free(g->entries);
+    free(g);
+}
+
+struct genai_memo *genai_memo_new(void)
+{
+    struct genai_memo *m = calloc(1, sizeof *m);
+    if (m)
+        m->batch = 1;
+    return m;
+}
+
+void genai_memo_free(struct genai_memo *m)
+{
+    free(m);
+}
+
+void genai_memo_batch(struct genai_memo *m)
+{
+    m->batch++;
+    m->resource_attrs = m->scope_name = m->service = BYTES_NONE;
+}
+
+bool genai_price_of(const struct genai *g, struct bytes provider, struct bytes model, int64_t at_ns,
+                    struct genai_price *out)
+{
+    return price_table_find(g->prices, provider, model, at_ns, out);
+}
+
+/* --- names ------------------------------------------------------------------------------------------ */
+
+static struct bytes model_canonical(struct bytes raw, char scratch[GENAI_MODEL_MAX])
+{
+    return genai_model_family(raw, scratch);
+}
+
+static struct bytes provider_canonical(struct bytes raw, char scratch[GENAI_MODEL_MAX])
+{
+    return model_family_provider(raw);
+}
+
+/* The canonical form as a slice that lives as long as the batch: the raw bytes where they are it already. */
+static struct bytes memo_canonical(struct genai_memo *m, struct memo_name *slots, uint32_t n,
+                                   struct arena *a, struct bytes raw,
+                                   struct bytes (*canonical)(struct bytes, char *))
+{
+    if (raw.size == 0 || raw.size > GENAI_MODEL_MAX)
+        return raw;
+    uint64_t h = hash64(raw, 3);
+    struct memo_name *slot = &slots[h % n];
+    if (slot->hash != h || slot->raw_size != raw.size ||
+        memcmp(slot->raw, raw.data, raw.size) != 0) {
+        char scratch[GENAI_MODEL_MAX];
+        struct bytes c = canonical(raw, scratch);
+        if (c.size > GENAI_MODEL_MAX)
+            return raw;
+        slot->hash = h;
+        slot->batch = 0;
+        slot->raw_size = (uint8_t)raw.size;
+        slot->canonical_size = (uint8_t)c.size;
+        memcpy(slot->raw, raw.data, raw.size);
+        memcpy(slot->canonical, c.data, c.size);
+    }
+    if (slot->canonical_size == raw.size && memcmp(slot->canonical, raw.data, raw.size) == 0)
+        return raw;
+    if (slot->batch != m->batch) {
+        struct bytes copy = arena_copy(a, bytes_of(slot->canonical, slot->canonical_size));
+        if (!copy.data && slot->canonical_size)
+            return raw;
+        slot->in_batch = copy;
+        slot->batch = m->batch;
+    }
+    return slot->in_batch;
+}
+
+static void read_names(struct genai_memo *m, struct tsdb_batch *b, const struct found *f,
+                       struct genai_row *r)
+{
+    r->request_model = found_text(f, ATTR_REQUEST_MODEL);
+    r->response_model = found_text(f, ATTR_RESPONSE_MODEL);
+    r->model = memo_canonical(m, m->models, MODEL_SLOTS, b->arena,
+                              r->response_model.size ? r->response_model : r->request_model,
+                              model_canonical);
+    r->provider = memo_canonical(m, m->providers, PROVIDER_SLOTS, b->arena,
+                                 found_text(f, ATTR_PROVIDER), provider_canonical);
+    if (!r->provider.size)
+        r->provider = model_family_provider_of_host(found_text(f, ATTR_SERVER));
+    if (!r->provider.size)
+        r->provider = model_family_guess_provider(r->model);
+}
+
+/* --- one row ------------------------------------------------------------------------------------------ */
+
+static void row_clear(struct genai_row *r)
+{
+    memset(r, 0, sizeof *r);
+    r->input_tokens = r->output_tokens = r->cache_read_tokens = r->cache_write_tokens = -1;
+    r->reasoning_tokens = r->raw_input_tokens = r->max_tokens = r->cache_write_1h_tokens = -1;
+    r->ttft_ns = r->ttft_any_ns = r->duration_ns = r->cost_total = r->reported_cost = -1;
+}
+
+/* What a row does not say itself, its resource may: identity and place, never usage. */
+static void merge_resource(struct found *f, const struct found *resource)
+{
+    static const uint8_t fields[] = {ATTR_ENV,  ATTR_REGION,   ATTR_VARIANT, ATTR_TENANT,
+                                     ATTR_TEAM, ATTR_API_KEY,  ATTR_PLANE,   ATTR_SYNTHETIC,
+                                     ATTR_USER, ATTR_ENDPOINT, ATTR_WARMUP};
+    for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
+        uint8_t k = fields[i];
+        if (resource->rank[k] && !f->rank[k]) {
+            f->rank[k] = resource->rank[k];
+            f->type[k] = resource->type[k];
+            f->value[k] = resource->value[k];
+        }
+    }
+}
+
+static bool same_slice(struct bytes a, struct bytes b)
+{
+    return a.data == b.data && a.size == b.size;
+}
+
+static void read_surroundings(struct genai_memo *m, struct bytes resource, struct bytes scope,
+                              struct bytes service)
+{
+    if (!same_slice(m->resource_attrs, resource) || !resource.size) {
+        found_clear(&m->resource);
+        found_attrs(&m->resource, ATTR_VOCABULARY_SPAN, resource);
+        m->resource_attrs = resource;
+    }
+    if (!same_slice(m->scope_name, scope) || !same_slice(m->service, service) || !scope.size) {
+        m->scope = row_class_scope_of(scope, service);
+        m->scope_name = scope;
+        m->service = service;
+    }
+}
+
+static void read_identity(const struct found *f, struct genai_row *r)
+{
+    r->response_id = found_text(f, ATTR_RESPONSE_ID);
+    r->endpoint = found_text(f, ATTR_ENDPOINT);
+    r->env = found_text(f, ATTR_ENV);
+    r->region = found_text(f, ATTR_REGION);
+    r->variant = found_text(f, ATTR_VARIANT);
+    r->tenant = found_text(f, ATTR_TENANT);
+    r->team = found_text(f, ATTR_TEAM);
+    r->api_key = found_text(f, ATTR_API_KEY);
+    r->conversation_id = found_text(f, ATTR_CONVERSATION);
+    r->user_id = found_text(f, ATTR_USER);
+    r->prompt_name = found_text(f, ATTR_PROMPT_NAME);
+    r->prompt_version = found_text(f, ATTR_PROMPT_VERSION);
+    r->agent_name = found_text(f, ATTR_AGENT);
+    r->tool_name = found_text(f, ATTR_TOOL);
+}
+
+/* No name and no version: a fingerprint of what steers the model tells versions apart. */
+static void read_fingerprint(const struct found *f, struct arena *a, struct genai_row *r)
+{
+    if (r->prompt_name.size || r->prompt_version.size ||
+        (!found_has(f, ATTR_SYSTEM_TEXT) && !found_has(f, ATTR_TOOL_DEFS)))
+        return;
+    uint64_t h = hash64(found_text(f, ATTR_SYSTEM_TEXT), 11);
+    h = hash64(found_text(f, ATTR_TOOL_DEFS), h);
+    char *text = arena_alloc_raw(a, 19, 1);
+    if (!text)
+        return;
+    memcpy(text, "fp-", 3);
+    for (int i = 0; i < 16; i++)
+        text[3 + i] = "0123456789abcdef"[(h >> (60 - 4 * i)) & 15];
+    r->prompt_version = bytes_of(text, 19);
+}
+
+static void read_parameters(const struct found *f, struct genai_row *r)
+{
+    struct bytes json = found_text(f, ATTR_PARAMETERS);
+    int64_t v;
+    if (found_i64(f, ATTR_MAX_TOKENS, &v))
+        r->max_tokens = v;
+    else if (json.size && (found_json_i64(json, "\"max_tokens\"", &v) ||
+                           found_json_i64(json, "\"max_completion_tokens\"", &v) ||
+                           found_json_i64(json, "\"max_output_tokens\"", &v)))
+        r->max_tokens = v;
+    if (found_bool(f, ATTR_STREAM, false) || f->chunks > 0 ||
+        (json.size && found_json_true(json, "\"stream\"")))
+        r->flags |= TSDB_ROW_STREAM;
+    if (bytes_equal_str(found_text(f, ATTR_HEDGE), "loser"))
+        r->flags |= TSDB_ROW_HEDGE_LOSER;
+    if (found_bool(f, ATTR_DEGRADED, false) || found_has(f, ATTR_FALLBACK_FROM))
+        r->flags |= TSDB_ROW_DEGRADED;
+}
+
+static void read_error(const struct found *f, struct genai_row *r)
+{
+    int64_t v;
+    r->error_type = found_text(f, ATTR_ERROR_TYPE);
+    if (found_i64(f, ATTR_HTTP_STATUS, &v) && v > 0 && v < 1000)
+        r->http_status = (uint32_t)v;
+    else if (r->error_type.size == 3 && bytes_to_i64(r->error_type, &v) && v >= 400 && v < 600)
+        r->http_status = (uint32_t)v; /* OpenTelemetry puts the status there */
+}
+
+static int64_t plausible(int64_t v, int64_t duration)
+{
+    return v >= 0 && (duration < 0 || v <= duration + 1000000) ? v : -1;
+}
+
+/* First visible token: said outright; seen in the chunks; the first chunk of a model that does not think first. */
+static void read_first_token(const struct found *f, int64_t start_ns, struct genai_row *r)
+{
+    int64_t v;
+    if (found_ns(f, ATTR_TTFT_ANY, &v))
+        r->ttft_any_ns = plausible(v, r->duration_ns);
+    else if (f->first_chunk_ns)
+        r->ttft_any_ns = plausible(f->first_chunk_ns - start_ns, r->duration_ns);
+    if (found_ns(f, ATTR_TTFT, &v))
+        r->ttft_ns = plausible(v, r->duration_ns);
+    else if (f->first_visible_ns)
+        r->ttft_ns = plausible(f->first_visible_ns - start_ns, r->duration_ns);
+    else if (f->chunks) /* chunks were seen and none of them could be read by the user */
+        r->ttft_ns = -1;
+    else if (found_ns(f, ATTR_COMPLETION_START, &v))
+        r->ttft_ns = plausible(v - start_ns, r->duration_ns);
+    else if (r->reasoning_tokens <= 0)
+        r->ttft_ns = r->ttft_any_ns;
+    if (r->ttft_any_ns < 0)
+        r->ttft_any_ns = r->ttft_ns;
+    if (r->ttft_any_ns >= 0)
+        r->flags |= TSDB_ROW_STREAM;
+}
+
+static void read_times(int64_t start_ns, int64_t end_ns, int64_t received_ns, struct genai_row *r)
+{
+    if (start_ns <= 0 || end_ns < start_ns) {
+        r->flags |= TSDB_ROW_BAD_TIME;
+        r->duration_ns = -1;
+    } else
+        r->duration_ns = end_ns - start_ns;
+    r->end_ns = end_ns > 0 ? end_ns : start_ns > 0 ? start_ns : received_ns;
+}
+
+static void read_extras(const struct found *f, struct genai_memo *m, struct tsdb_batch *b,
+                        struct genai_row *r)
+{
+    r->cache_kind = found_text(f, ATTR_CACHE_KIND);
+    r->cache_result = found_text(f, ATTR_CACHE_RESULT);
+    r->fallback_from = found_text(f, ATTR_FALLBACK_FROM);
+    r->fallback_to = found_text(f, ATTR_FALLBACK_TO);
+    r->feedback_label = found_text(f, ATTR_FEEDBACK);
+    r->route_result = found_text(f, ATTR_ROUTE_RESULT);
+    if (!r->fallback_to.size)
+        r->fallback_to = r->model;
+    struct bytes intended = found_text(f, ATTR_ROUTE_INTENDED);
+    if (!r->route_result.size && (r->row_class & TSDB_CLASS_CALL) && r->response_model.size &&
+        (intended.size || r->request_model.size)) {
+        struct bytes family =
+            memo_canonical(m, m->models, MODEL_SLOTS, b->arena,
+                           intended.size ? intended : r->request_model, model_canonical);
+        r->route_result =
+            bytes_equal(family, r->model) ? BYTES_LIT("match") : BYTES_LIT("mismatch");
+    }
+    int64_t v;
+    if (found_nanousd(f, ATTR_COST, &v) && v >= 0)
+        r->reported_cost = v;
+}
+
+/* Tokens that were not said, and what they cost. */
+static void read_money(const struct genai *g, const struct found *f, struct genai_row *r)
+{
+    bool answered = r->outcome == TSDB_OUTCOME_OK || r->outcome == TSDB_OUTCOME_STREAM_CUT ||
+                    r->outcome == TSDB_OUTCOME_INVALID || r->outcome == TSDB_OUTCOME_EMPTY ||
+                    f->chunks > 0;
+    if (!(r->row_class & TSDB_CLASS_CALL) && !(r->flags & TSDB_ROW_AGENT_REPORTED))
+        return;
+    if (!r->has_usage && answered)
+        token_rule_estimate(f, r);
+    if (r->has_usage || (r->flags & TSDB_ROW_ESTIMATED))
+        price_table_apply(g->prices, r, r->end_ns);
+    else if (!answered)
+        r->cost_total = 0; /* nothing was produced, nothing is billed */
+    if (r->cost_total < 0)
+        r->flags |= TSDB_ROW_UNPRICED;
+}
+
+static bool read_span(const struct genai *g, struct genai_memo *m, struct tsdb_batch *b,
+                      uint32_t row, bool book_agent, struct genai_row *r)
+{
+    const struct tsdb_spans *s = &b->spans;
+    struct found *f = &m->found;
+    read_surroundings(m, s->resource_attrs[row], s->scope_name[row], s->service[row]);
+    found_clear(f);
+    found_attrs(f, ATTR_VOCABULARY_SPAN, s->attrs[row]);
+    if (m->scope.is_cli)
+        found_attrs(f, ATTR_VOCABULARY_CLI, s->attrs[row]);
+    if (s->events[row].size)
+        found_events(f, s->events[row]);
+    merge_resource(f, &m->resource);
+
+    row_clear(r);
+    r->service = s->service[row];
+    r->dialect = row_class_dialect(f, &m->scope);
+    read_identity(f, r);
+    if (r->dialect != GENAI_DIALECT_NONE || m->scope.is_model_server) {
+        token_rule_apply(f, r);
+        read_names(m, b, f, r);
+    }
+    row_class_decide(&g->options, f, &m->scope, s, row, r);
+    if (!r->row_class)
+        return false;
+    if (book_agent)
+        r->flags |= TSDB_ROW_AGENT_REPORTED;
+    read_times(s->start_ns[row], s->end_ns[row], b->received_ns, r);
+    read_error(f, r);
+    read_parameters(f, r);
+    struct bytes finish = found_text(f, ATTR_FINISH);
+    r->finish_reason = outcome_finish(finish.size ? finish : f->choice_finish);
+    if (r->row_class & TSDB_CLASS_CALL)
+        read_first_token(f, s->start_ns[row], r);
+    if ((r->row_class & TSDB_CLASS_REQUEST) && !r->endpoint.size)
+        r->endpoint = s->name[row];
+    read_fingerprint(f, b->arena, r);
+    struct outcome_span span = {s->status[row], s->status_message[row], g->options.ttft_target_ns};
+    outcome_decide(f, &span, r);
+    read_extras(f, m, b, r);
+    read_money(g, f, r);
+    return true;
+}
+
+bool genai_read_span(const struct genai *g, struct genai_memo *m, struct tsdb_batch *b,
+                     uint32_t row, struct genai_row *r)
+{
+    return read_span(g, m, b, row, false, r);
+}
+
+bool genai_read_agent(const struct genai *g, struct genai_memo *m, struct tsdb_batch *b,
+                      uint32_t row, struct genai_row *r)
+{
+    return read_span(g, m, b, row, true, r);
+}
+
+bool genai_read_log(const struct genai *g, struct genai_memo *m, struct tsdb_batch *b, uint32_t row,
+                    struct genai_row *r)
+{
+    const struct tsdb_logs *l = &b->logs;
+    struct found *f = &m->found;
+    read_surroundings(m, l->resource_attrs[row], l->scope_name[row], l->service[row]);
+    if (!m->scope.is_cli)
+        return false;
+    found_clear(f);
+    found_attrs(f, ATTR_VOCABULARY_CLI, l->attrs[row]);
+    struct tsdb_attrs_iter it = tsdb_attrs_begin(l->body[row]);
+    struct tsdb_value body;
+    if (!tsdb_attrs_next_value(&it, &body) || body.type != TSDB_VALUE_STRING)
+        body.bytes = BYTES_NONE;
+    struct call_log is = call_log_of(f, m->scope.dialect, l->event_name[row], body.bytes);
+    if (is.kind == CALL_LOG_NONE)
+        return false;
+    merge_resource(f, &m->resource);
+    row_clear(r);
+    r->service = l->service[row];
+    r->dialect = is.dialect;
+    r->row_class = TSDB_CLASS_CALL;
+    r->operation = BYTES_LIT("chat");
+    read_identity(f, r);
+    if (!r->response_id.size)
+        r->response_id = found_text(f, ATTR_REQUEST_ID);
+    token_rule_apply(f, r);
+    read_names(m, b, f, r);
+    if (is.provider)
+        r->provider = bytes_str(is.provider);
+    int64_t at = l->time_ns[row], duration = -1, said;
+    if ((at <= 0 || at == l->observed_ns[row]) && found_ns(f, ATTR_EVENT_TIME, &said) && said > 0)
+        at = said;
+    if (found_ns(f, ATTR_DURATION, &duration) && duration >= 0 && duration < at)
+        read_times(at - duration, at, b->received_ns, r);
+    else {
+        r->end_ns = at > 0 ? at : b->received_ns;
+        r->latency_excluded = "no_duration";
+    }
+    read_error(f, r);
+    r->finish_reason = outcome_finish(found_text(f, ATTR_FINISH));
+    read_first_token(f, at, r);
+    struct outcome_span span = {is.kind == CALL_LOG_FAILED ? 2 : 0, BYTES_NONE,
+                                g->options.ttft_target_ns};
+    if (is.kind == CALL_LOG_BLOCKED)
+        r->finish_reason = BYTES_LIT("content_filter");
+    const char *excluded = r->latency_excluded;
+    outcome_decide(f, &span, r);
+    r->latency_excluded = excluded ? excluded : r->latency_excluded;
+    if (is.kind == CALL_LOG_DONE && r->outcome == TSDB_OUTCOME_STREAM_CUT) {
+        r->outcome = TSDB_OUTCOME_OK; /* CLIs give no finish reason */
+        r->fault = TSDB_FAULT_NONE;
+    }
+    read_extras(f, m, b, r);
+    read_money(g, f, r);
+    return true;
+}
+
+/* --- columns ------------------------------------------------------------------------------------------ */
+
+bool genai_store(struct tsdb_batch *b, uint32_t row, const struct genai_row *r)
+{
+    struct tsdb_spans *s = &b->spans;
+#define PUT(column, is_set, v)                                                \
+    do {                                                                      \
+        if (is_set) {                                                         \
+            if (!s->column && !tsdb_batch_span_column(b, TSDB_SPAN_##column)) \
+                return false;                                                 \
+            s->column[row] = (v);                                             \
+        }                                                                     \
+    } while (0)
+#define PUT_U(column) PUT(column, r->column != 0, r->column)
+#define PUT_S(column) PUT(column, r->column.size != 0, r->column)
+#define PUT_I(column) PUT(column, r->column >= 0, r->column)
+    PUT_U(row_class);
+    PUT_U(plane);
+    PUT_U(outcome);
+    PUT_U(fault);
+    PUT_U(dialect);
+    PUT(norm_rule, r->rule != 0, r->rule);
+    PUT(row_flags, r->flags != 0, r->flags);
+    PUT_U(http_status);
+    PUT_S(provider);
+    PUT_S(operation);
+    PUT_S(model);
+    PUT_S(request_model);
+    PUT_S(response_model);
+    PUT_S(response_id);
+    PUT_S(finish_reason);
+    PUT_S(error_type);
+    PUT_S(endpoint);
+    PUT_S(env);
+    PUT_S(region);
+    PUT_S(variant);
+    PUT_S(tenant);
+    PUT_S(conversation_id);
+    PUT_S(user_id);
+    PUT_S(prompt_name);
+    PUT_S(prompt_version);
+    PUT_S(agent_name);
+    PUT_S(tool_name);
+    PUT_I(input_tokens);
+    PUT_I(output_tokens);
+    PUT_I(cache_read_tokens);
+    PUT_I(cache_write_tokens);
+    PUT_I(reasoning_tokens);
+    PUT_I(raw_input_tokens);
+    PUT_I(max_tokens);
+    PUT_I(ttft_ns);
+    PUT_I(ttft_any_ns);
+    PUT(cost_nanousd, r->cost_total >= 0, r->cost_total);
+    PUT(reported_cost_nanousd, r->reported_cost >= 0, r->reported_cost);
+#undef PUT
+#undef PUT_U
+#undef PUT_S
+#undef PUT_I
+    return true;
 }

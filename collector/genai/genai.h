@@ -6,9 +6,10 @@
  * Failure: genai_new: ERR_INVALID with the line of the price document.  Unknown or malformed attributes are never an error: they count
  *          in telltale_genai_bad_values_total and stay as sent.
  * Limits: GENAI_MODEL_MAX bytes of a model name are canonicalised; message text is looked at, never copied.
- * Invariants: 1. Slices of a struct genai_row point into the batch, into static memory or into row.scratch.
+ * Invariants: 1. Slices of a struct genai_row point into the batch (its arena) or into static memory.
  *             2. input >= cache_read + cache_write and output >= reasoning for every row that has them.
- *             3. cost_total = sum of cost[], each >= 0; 4. tokens and cost are booked only for rows with TSDB_CLASS_CALL.
+ *             3. cost_total = sum of cost[], each >= 0; 4. Tokens and cost are booked only for rows
+ *             with TSDB_CLASS_CALL or TSDB_ROW_AGENT_REPORTED.
  */
 #ifndef COLLECTOR_GENAI_GENAI_H
 #define COLLECTOR_GENAI_GENAI_H
@@ -91,7 +92,8 @@ struct genai_row {
     bool is_agent, is_chain,
         is_tool; /* an agent row's usage waits for the leaf rule; a chain's never books */
     bool is_embedding; /* embeddings and rerank: out of chat SLOs */
-    bool latency_excluded; /* cancelled in a healthy stream, hedge loser, batch, bad times */
+    const char
+        *latency_excluded; /* why it does not count: "cancelled", "hedge", ...; NULL = it does */
     bool has_usage;
     uint32_t http_status;
     struct bytes service, provider, operation, model, request_model, response_model, response_id,
@@ -100,12 +102,11 @@ struct genai_row {
     int64_t input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens,
         raw_input_tokens, max_tokens, cache_write_1h_tokens, tokens_lost;
     int64_t ttft_ns, ttft_any_ns, duration_ns; /* duration -1: not measurable */
+    int64_t end_ns; /* its minute keys the cells; the batch's receipt where the row has no time */
     int64_t cost[GENAI_COST_COUNT], cost_total, reported_cost; /* nano-USD; total -1: unpriced */
     struct bytes safety_category, bypass_why; /* blocked by what; why a filter was passed by */
     struct bytes cache_kind, cache_result; /* response, semantic, prefix: hit, miss, stale */
     struct bytes route_result, fallback_from, fallback_to, feedback_label;
-    char scratch[GENAI_MODEL_MAX * 2 + 64]; /* canonical model, fingerprints */
-    uint32_t scratch_used;
 };
 
 /* Which spans are user requests. Empty field = any; a trailing or leading `*` matches any rest. */
@@ -117,22 +118,32 @@ struct genai_options {
     /* No rules: a root span of kind SERVER or CONSUMER (health checks aside), and a root span that is itself GenAI. */
     const struct genai_entry_rule *entries;
     size_t entry_count;
-    struct bytes
-        prices_yaml; /* overrides of the built-in price table (docs/genai.md); empty = none */
+    struct bytes prices_yaml; /* overrides the built-in price table (docs/genai.md) */
+    int64_t ttft_target_ns; /* cancelled later than this without a token: abandoned; 0 = 2 s */
+    bool without_wrappers; /* tests only: the defect that double-counts */
 };
 
 struct genai;
+/* What a reader remembers from row to row: canonical names, the resource of the last row. One thread at a time. */
+struct genai_memo;
 
 enum err genai_new(const struct genai_options *o, struct genai **out,
                    struct err_msg *msg) MUST_CHECK;
 void genai_free(struct genai *g); /* NULL is fine */
 
+struct genai_memo *genai_memo_new(void); /* NULL = no memory */
+void genai_memo_free(struct genai_memo *m);
+void genai_memo_batch(struct genai_memo *m); /* before the first row of another batch */
+
 /* Reads one row. true when the row is of interest: GenAI of any kind or a user request. */
-bool genai_read_span(const struct genai *g, const struct tsdb_spans *s, uint32_t row,
-                     struct genai_row *out);
-/* Reads a log record that is a call (coding CLIs: genai-agents table). false: it is none. Same fields, the same invariants. */
-bool genai_read_log(const struct genai *g, const struct tsdb_logs *l, uint32_t row,
-                    struct genai_row *out, int64_t *out_end_ns);
+bool genai_read_span(const struct genai *g, struct genai_memo *m, struct tsdb_batch *b,
+                     uint32_t row, struct genai_row *out);
+/* The same for an agent row whose usage is to be booked after all (the leaf rule): priced, flagged TSDB_ROW_AGENT_REPORTED. */
+bool genai_read_agent(const struct genai *g, struct genai_memo *m, struct tsdb_batch *b,
+                      uint32_t row, struct genai_row *out);
+/* Reads a log record that is a call (coding CLIs: the emitter table of docs/genai.md). false: it is none. */
+bool genai_read_log(const struct genai *g, struct genai_memo *m, struct tsdb_batch *b, uint32_t row,
+                    struct genai_row *out);
 /* Writes the canonical columns of a span row; false past the batch's limit. */
 bool genai_store(struct tsdb_batch *b, uint32_t row, const struct genai_row *r) MUST_CHECK;
 
@@ -143,9 +154,9 @@ const char *genai_fault_text(uint8_t fault); /* "provider", ...; "" for none */
 const char *genai_plane_text(uint8_t plane); /* "" for user traffic */
 const char *genai_cost_text(enum genai_cost c);
 
-/* Nano-USD per million tokens of a model at a time, as the table has it. */
+/* What a token of a model costs at a time, in pico-USD (nano-USD x 1000). */
 struct genai_price {
-    int64_t input, output, cache_read, cache_write, cache_write_1h; /* nano-USD per token * 1000 */
+    int64_t input, output, cache_read, cache_write, cache_write_1h;
 };
 bool genai_price_of(const struct genai *g, struct bytes provider, struct bytes model, int64_t at_ns,
                     struct genai_price *out);

@@ -1,0 +1,17 @@
+/* Names of models and providers -> canonical ones. Dated, regional and deployment forms of one model are one family.
+ * Owner: static memory and the caller's scratch.  Thread: any.  Failure: none; an unknown name stays itself (in lower case).
+ * Limits: names longer than GENAI_MODEL_MAX are left as they are.
+ */
+#ifndef COLLECTOR_GENAI_MODEL_FAMILY_H
+#define COLLECTOR_GENAI_MODEL_FAMILY_H
+
+#include "base/bytes.h"
+
+/* "azure", "az.ai.openai", "openai.chat" -> "azure.ai.openai", "openai"; an unknown name is returned as it is. */
+struct bytes model_family_provider(struct bytes name);
+/* Who makes this model, by its family name; empty when not known. */
+struct bytes model_family_guess_provider(struct bytes family);
+/* By the host that was called; empty when not known. */
+struct bytes model_family_provider_of_host(struct bytes host);
+
+#endif
