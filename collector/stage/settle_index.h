@@ -1,0 +1,49 @@
+/* The GenAI rows of one journal generation, found by span, by response id, and trace by trace.
+ *
+ * Owner: settle.  Thread: one.  Failure: settle_index_add: NULL when full or out of memory.
+ * Limits: rows_max rows.
+ * Invariants: 1. An entry's batch is alive. 2. Entries keep the order they were added in; seq never falls along it.
+ */
+#ifndef COLLECTOR_STAGE_SETTLE_INDEX_H
+#define COLLECTOR_STAGE_SETTLE_INDEX_H
+
+#include "tsdb/tsdb_batch.h"
+
+#define SETTLE_INDEX_NONE UINT32_MAX
+
+enum settle_index_flag {
+    SETTLE_INDEX_LOST = 1, /* another row books its call */
+    SETTLE_INDEX_LOG = 2, /* row counts in batch->logs */
+    SETTLE_INDEX_DEAD = 4 /* its commit failed */
+};
+
+struct settle_index_entry {
+    const struct tsdb_batch *b;
+    uint64_t seq, span_hash, trace_hash, id_hash; /* id_hash 0: no response id */
+    uint32_t row, next_in_trace; /* towards older rows of the trace */
+    uint32_t flags;
+};
+
+struct settle_index_map {
+    uint32_t *slots; /* entry + 1 */
+    uint32_t size, used;
+};
+
+struct settle_index {
+    uint64_t generation;
+    struct settle_index_entry *entries;
+    uint32_t count, cap, rows_max;
+    struct settle_index_map by_span, by_trace, by_id;
+};
+
+struct settle_index *settle_index_new(uint64_t generation, uint32_t rows_max);
+void settle_index_free(struct settle_index *x);
+struct settle_index_entry *settle_index_add(struct settle_index *x,
+                                            const struct settle_index_entry *e);
+/* Walks entries of one hash: start with *it = 0; NULL at the end. */
+struct settle_index_entry *settle_index_span(struct settle_index *x, uint64_t hash, uint32_t *it);
+struct settle_index_entry *settle_index_id(struct settle_index *x, uint64_t hash, uint32_t *it);
+/* Newest row of a trace; go on with next_in_trace. */
+uint32_t settle_index_trace(const struct settle_index *x, uint64_t hash);
+
+#endif
