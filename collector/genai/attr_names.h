@@ -15,8 +15,9 @@
     X(OI_KIND)                                                                                    \
     X(TRACELOOP_KIND)                                                                             \
     X(LANGFUSE_TYPE)                                                                              \
-    X(REQUEST_TYPE) X(VERCEL_OP) X(PROVIDER) X(REQUEST_MODEL) X(RESPONSE_MODEL) X(RESPONSE_ID)    \
-        X(FINISH) X(RESPONSE_STATUS) X(INPUT) X(OUTPUT) X(TOTAL) X(CACHE_READ) X(CACHE_WRITE)     \
+    X(REQUEST_TYPE)                                                                               \
+    X(VERCEL_OP) X(PROVIDER) X(REQUEST_MODEL) X(RESPONSE_MODEL) X(RESPONSE_ID) X(FINISH)          \
+        X(RESPONSE_STATUS) X(INPUT) X(OUTPUT) X(TOTAL) X(CACHE_READ) X(CACHE_WRITE)               \
             X(CACHE_WRITE_5M) X(CACHE_WRITE_1H) X(REASONING) X(COMPACT_INPUT) X(COMPACT_OUTPUT)   \
                 X(TOOL_TOKENS) X(MAX_TOKENS) X(STREAM) X(TTFT) X(TTFT_ANY) X(COMPLETION_START) X( \
                     DURATION) X(CONVERSATION) X(USER) X(TENANT) X(TEAM) X(API_KEY) X(PROMPT_NAME) \
