@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "collector/net/net_conn.h"
 #include "collector/net/net_request.h"
+#include <signal.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
@@ -53,6 +54,18 @@ failed:
     return ERR_UNAVAILABLE;
 }
 
+/* Signals are the main thread's; SIGPIPE (libuv writes without MSG_NOSIGNAL) stays pending and harmless. */
+static void block_signals(void)
+{
+    static const int ours[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP};
+    sigset_t set;
+
+    sigfillset(&set);
+    for (size_t i = 0; i < ARRAY_LEN(ours); i++)
+        sigdelset(&set, ours[i]);
+    pthread_sigmask(SIG_SETMASK, &set, NULL);
+}
+
 static void loop_main(void *arg)
 {
     struct net_loop *loop = arg;
@@ -60,6 +73,7 @@ static void loop_main(void *arg)
 
     snprintf(name, sizeof(name), "net-%u", loop->index);
     pthread_setname_np(pthread_self(), name);
+    block_signals();
     current = loop;
     uv_run(&loop->uv, UV_RUN_DEFAULT);
     current = NULL;

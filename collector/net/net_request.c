@@ -119,11 +119,13 @@ void net_request_add_header(struct net_request *req, struct bytes name, struct b
 {
     struct net_slot *slot;
 
+    if (req->slot_count == NET_HEADERS_MAX) {
+        req->head_failed = true;
+        return;
+    }
     if (req->slot_count == req->slot_cap) {
         uint32_t cap = req->slot_cap ? req->slot_cap * 2 : 12;
-        struct net_slot *grown = NULL;
-        if (req->slot_count < NET_HEADERS_MAX)
-            grown = realloc(req->slots, cap * sizeof(*grown));
+        struct net_slot *grown = realloc(req->slots, cap * sizeof(*grown));
         if (!grown) {
             req->head_failed = true;
             return;
