@@ -1,0 +1,104 @@
+#include "collector/otlp/decode.h"
+
+#include "base/clock.h"
+#include "collector/otlp/attr_encode.h"
+
+enum err decode_full(void)
+{
+    return ERR_TOO_LARGE;
+}
+
+enum err decode_keep(struct decode *d, struct buf *scratch, struct bytes *out)
+{
+    if (!buf_ok(scratch))
+        return ERR_NOMEM;
+    *out = BYTES_NONE;
+    if (scratch->size) {
+        *out = arena_copy(d->batch->arena, buf_bytes(scratch));
+        if (!out->data)
+            return decode_full();
+        buf_clear(scratch);
+    }
+    return ERR_OK;
+}
+
+bool decode_time_is_fine(struct decode *d, const char *what, int64_t t_ms)
+{
+    if (t_ms >= d->o->floor_ms && t_ms <= d->ceiling_ms)
+        return true;
+    char when[CLOCK_RFC3339_MAX], limit[CLOCK_RFC3339_MAX];
+    bool old = t_ms < d->o->floor_ms;
+    bool printable = t_ms > -INT64_C(62000000000000) && t_ms < INT64_C(250000000000000);
+    clock_rfc3339(printable ? t_ms : 0, when);
+    clock_rfc3339(old ? d->o->floor_ms : d->ceiling_ms, limit);
+    tsdb_batch_reject(d->batch, old ? TSDB_REJECT_TOO_OLD : TSDB_REJECT_TOO_NEW,
+                      old ? "%s at %s is older than the retention keeps (%s)"
+                          : "%s at %s is more than 10 minutes ahead of the server's clock (%s)",
+                      what, printable ? when : "a time beyond the calendar", limit);
+    return false;
+}
+
+static struct bytes last_field(struct bytes wire, uint32_t number)
+{
+    struct otlp_wire w = otlp_wire_of(wire);
+    struct otlp_wire_field f;
+    struct bytes found = BYTES_NONE;
+    while (otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD)
+        if (f.number == number)
+            found = f.bytes;
+    return found;
+}
+
+enum err decode_resource(struct decode *d, struct bytes resource_rows, struct decode_resource *out)
+{
+    *out = (struct decode_resource){.wire = last_field(resource_rows, 1)};
+    struct otlp_wire w = otlp_wire_of(out->wire);
+    struct otlp_wire_field f;
+    buf_clear(&d->attrs);
+    while (otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD) {
+        if (f.number != 1)
+            continue;
+        struct bytes key, value;
+        attr_encode_split(f.bytes, &key, &value);
+        if (bytes_equal(key, BYTES_LIT("service.name")))
+            attr_encode_is_string(value, &out->service);
+        else if (bytes_equal(key, BYTES_LIT("service.namespace")))
+            attr_encode_is_string(value, &out->name_space);
+        else if (bytes_equal(key, BYTES_LIT("service.instance.id")))
+            attr_encode_is_string(value, &out->instance);
+        attr_encode_key_value(f.bytes, &d->attrs);
+    }
+    return decode_keep(d, &d->attrs, &out->attrs);
+}
+
+void decode_scope(struct bytes scope_rows, struct decode_scope *out)
+{
+    *out = (struct decode_scope){.wire = last_field(scope_rows, 1)};
+    out->name = last_field(out->wire, 1);
+    out->version = last_field(out->wire, 2);
+}
+
+enum err decode_each_scope(struct decode *d, struct bytes body,
+                           enum err (*fn)(struct decode *d, const struct decode_resource *r,
+                                          const struct decode_scope *s, struct bytes scope_rows))
+{
+    struct otlp_wire requests = otlp_wire_of(body);
+    struct otlp_wire_field rf, sf;
+    while (otlp_wire_next(&requests, &rf) == OTLP_WIRE_FIELD) {
+        if (rf.number != 1)
+            continue;
+        struct decode_resource resource;
+        enum err e = decode_resource(d, rf.bytes, &resource);
+        struct otlp_wire scopes = otlp_wire_of(rf.bytes);
+        while (e == ERR_OK && otlp_wire_next(&scopes, &sf) == OTLP_WIRE_FIELD) {
+            if (sf.number != 2)
+                continue;
+            struct decode_scope scope;
+            decode_scope(sf.bytes, &scope);
+            e = fn(d, &resource, &scope, sf.bytes);
+        }
+        if (e != ERR_OK)
+            return e;
+    }
+    return ERR_OK;
+}

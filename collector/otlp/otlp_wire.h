@@ -1,0 +1,101 @@
+/* Walking protobuf fields inside a slice: the hot path's reader, all inline.
+ *
+ * Owner: the slice's owner.  Thread: any.
+ * Failure: otlp_wire_next returns OTLP_WIRE_BAD at the first byte that is not a field (truncated, varint over 64 bits, field number 0,
+ *          group); it never reads past the end. Walkers run after otlp_schema_check, so for them BAD does not happen and ends a loop.
+ */
+#ifndef COLLECTOR_OTLP_OTLP_WIRE_H
+#define COLLECTOR_OTLP_OTLP_WIRE_H
+
+#include "base/bytes.h"
+
+enum otlp_wire_type { OTLP_WIRE_VARINT, OTLP_WIRE_FIXED64, OTLP_WIRE_LEN, OTLP_WIRE_FIXED32 = 5 };
+enum otlp_wire_step { OTLP_WIRE_END, OTLP_WIRE_FIELD, OTLP_WIRE_BAD };
+
+struct otlp_wire {
+    const uint8_t *at, *end;
+};
+
+struct otlp_wire_field {
+    uint32_t number;
+    uint32_t type; /* enum otlp_wire_type */
+    uint64_t value; /* VARINT, FIXED64, FIXED32 */
+    struct bytes bytes; /* LEN */
+};
+
+static inline struct otlp_wire otlp_wire_of(struct bytes b)
+{
+    return (struct otlp_wire){b.data, b.data ? b.data + b.size : b.data};
+}
+
+static inline bool otlp_wire_varint(struct otlp_wire *w, uint64_t *out)
+{
+    const uint8_t *p = w->at;
+    if (p < w->end && *p < 0x80) {
+        *out = *p;
+        w->at = p + 1;
+        return true;
+    }
+    uint64_t v = 0;
+    for (unsigned shift = 0; shift < 64; shift += 7) {
+        if (p == w->end)
+            return false;
+        uint8_t byte = *p++;
+        if (shift == 63 && byte > 1)
+            return false; /* more than 64 bits */
+        v |= (uint64_t)(byte & 0x7f) << shift;
+        if (byte < 0x80) {
+            *out = v;
+            w->at = p;
+            return true;
+        }
+    }
+    return false;
+}
+
+static inline enum otlp_wire_step otlp_wire_next(struct otlp_wire *w, struct otlp_wire_field *f)
+{
+    if (w->at == w->end)
+        return OTLP_WIRE_END;
+    uint64_t tag, size;
+    if (!otlp_wire_varint(w, &tag) || tag > UINT32_MAX || tag < 8)
+        return OTLP_WIRE_BAD;
+    f->number = (uint32_t)(tag >> 3);
+    f->type = (uint32_t)(tag & 7);
+    switch (f->type) {
+    case OTLP_WIRE_VARINT: return otlp_wire_varint(w, &f->value) ? OTLP_WIRE_FIELD : OTLP_WIRE_BAD;
+    case OTLP_WIRE_FIXED64:
+        if (w->end - w->at < 8)
+            return OTLP_WIRE_BAD;
+        f->value = bytes_u64le(w->at);
+        w->at += 8;
+        return OTLP_WIRE_FIELD;
+    case OTLP_WIRE_LEN:
+        if (!otlp_wire_varint(w, &size) || size > (size_t)(w->end - w->at))
+            return OTLP_WIRE_BAD;
+        f->bytes = (struct bytes){w->at, (size_t)size};
+        w->at += size;
+        return OTLP_WIRE_FIELD;
+    case OTLP_WIRE_FIXED32:
+        if (w->end - w->at < 4)
+            return OTLP_WIRE_BAD;
+        f->value = bytes_u32le(w->at);
+        w->at += 4;
+        return OTLP_WIRE_FIELD;
+    default: return OTLP_WIRE_BAD; /* groups, and what was never assigned */
+    }
+}
+
+static inline double otlp_wire_f64(uint64_t bits)
+{
+    double v;
+    memcpy(&v, &bits, sizeof(v));
+    return v;
+}
+
+static inline int64_t otlp_wire_zigzag(uint64_t v)
+{
+    return (int64_t)(v >> 1) ^ -(int64_t)(v & 1);
+}
+
+#endif

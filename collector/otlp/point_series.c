@@ -1,0 +1,267 @@
+#include "collector/otlp/point_series.h"
+
+#include "base/check.h"
+#include "collector/otlp/attr_encode.h"
+#include "collector/otlp/metric_name.h"
+
+enum err point_series_init(struct point_series *p, struct decode *d)
+{
+    *p = (struct point_series){.d = d};
+    buf_init(&p->text, POINT_SERIES_SCRATCH_MAX);
+    p->scratch = arena_new(POINT_SERIES_SCRATCH_MAX);
+    return p->scratch ? ERR_OK : ERR_NOMEM;
+}
+
+void point_series_done(struct point_series *p)
+{
+    arena_free(p->scratch);
+    buf_done(&p->text);
+}
+
+enum err point_series_resource(struct point_series *p, const struct decode_resource *r)
+{
+    p->instance = r->instance;
+    p->job = r->service;
+    if (!r->service.size || !r->name_space.size)
+        return ERR_OK;
+    buf_clear(&p->text);
+    buf_bytes_append(&p->text, r->name_space);
+    buf_u8(&p->text, '/');
+    buf_bytes_append(&p->text, r->service);
+    return decode_keep(p->d, &p->text, &p->job);
+}
+
+/* --- attributes to labels ------------------------------------------------------------------------ */
+
+struct attr {
+    struct bytes key, name, value;
+};
+
+static bool value_text(struct point_series *p, struct bytes wire, struct bytes *out)
+{
+    if (attr_encode_is_string(wire, out))
+        return true;
+    struct buf encoded;
+    buf_init(&encoded, POINT_SERIES_SCRATCH_MAX);
+    attr_encode_value(wire, &encoded);
+    struct tsdb_attrs_iter it = tsdb_attrs_begin(buf_bytes(&encoded));
+    struct tsdb_value v;
+    bool fine = buf_ok(&encoded) && tsdb_attrs_next_value(&it, &v);
+    if (fine) {
+        buf_clear(&p->text);
+        tsdb_attrs_text(&p->text, v);
+        *out = arena_copy(p->scratch, buf_bytes(&p->text));
+        fine = buf_ok(&p->text) && out->data;
+    }
+    buf_done(&encoded);
+    return fine;
+}
+
+static bool read_attr(struct point_series *p, struct bytes wire, struct attr *a)
+{
+    struct bytes value;
+    attr_encode_split(wire, &a->key, &value);
+    buf_clear(&p->text);
+    metric_name_label(a->key, &p->text);
+    a->name = arena_copy(p->scratch, buf_bytes(&p->text));
+    return buf_ok(&p->text) && a->name.data && value_text(p, value, &a->value);
+}
+
+static int attr_compare(const struct attr *a, const struct attr *b)
+{
+    int c = bytes_compare(a->name, b->name);
+    return c ? c : bytes_compare(a->key, b->key);
+}
+
+static void attrs_sort(struct attr *attrs, unsigned n)
+{
+    for (unsigned i = 1; i < n; i++) {
+        struct attr a = attrs[i];
+        unsigned j = i;
+        for (; j > 0 && attr_compare(&attrs[j - 1], &a) > 0; j--)
+            attrs[j] = attrs[j - 1];
+        attrs[j] = a;
+    }
+}
+
+/* Keys that became the same name: their values joined with ';' in the order of the keys. */
+static bool attrs_to_labels(struct point_series *p, struct attr *attrs, unsigned n)
+{
+    attrs_sort(attrs, n);
+    p->count = 0;
+    for (unsigned i = 0; i < n; i++) {
+        struct tsdb_label *last = p->count ? &p->labels[p->count - 1] : NULL;
+        if (!last || !bytes_equal(last->name, attrs[i].name)) {
+            p->labels[p->count++] = (struct tsdb_label){attrs[i].name, attrs[i].value};
+            continue;
+        }
+        buf_clear(&p->text);
+        buf_bytes_append(&p->text, last->value);
+        buf_u8(&p->text, ';');
+        buf_bytes_append(&p->text, attrs[i].value);
+        last->value = arena_copy(p->scratch, buf_bytes(&p->text));
+        if (!buf_ok(&p->text) || !last->value.data)
+            return false;
+    }
+    return true;
+}
+
+static struct tsdb_label *label_named(struct point_series *p, struct bytes name)
+{
+    for (unsigned i = 0; i < p->count; i++)
+        if (bytes_equal(p->labels[i].name, name))
+            return &p->labels[i];
+    return NULL;
+}
+
+static void label_set(struct point_series *p, struct bytes name, struct bytes value)
+{
+    struct tsdb_label *l = label_named(p, name);
+    if (!l)
+        l = &p->labels[p->count++];
+    *l = (struct tsdb_label){name, value};
+}
+
+/* job="telltale" belongs to the series that Telltale derives itself. */
+static void export_job(struct point_series *p)
+{
+    struct tsdb_label *job = label_named(p, BYTES_LIT("job"));
+    if (!job || !bytes_equal_str(job->value, "telltale"))
+        return;
+    struct tsdb_label *old = label_named(p, BYTES_LIT("exported_job"));
+    if (old) {
+        old->value = job->value;
+        *job = p->labels[--p->count];
+    } else {
+        job->name = BYTES_LIT("exported_job");
+    }
+}
+
+static enum err refuse(struct point_series *p, struct bytes metric, const char *why)
+{
+    tsdb_batch_reject(p->d->batch, TSDB_REJECT_BAD_LABELS, "metric \"%.*s\": %s",
+                      (int)MIN(metric.size, 100), (const char *)metric.data, why);
+    return ERR_INVALID;
+}
+
+enum err point_series_attrs(struct point_series *p, struct bytes wire, uint32_t number,
+                            struct bytes metric)
+{
+    struct attr attrs[POINT_SERIES_ATTRS_MAX];
+    unsigned n = 0;
+    struct otlp_wire w = otlp_wire_of(wire);
+    struct otlp_wire_field f;
+    arena_reset(p->scratch);
+    p->count = 0;
+    while (otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD) {
+        if (f.number != number)
+            continue;
+        if (n == POINT_SERIES_ATTRS_MAX)
+            return refuse(p, metric, "a point has too many attributes");
+        if (!read_attr(p, f.bytes, &attrs[n++]))
+            return refuse(p, metric, "a point's attributes are too long");
+    }
+    if (!attrs_to_labels(p, attrs, n))
+        return refuse(p, metric, "a point's attributes are too long");
+    if (p->job.size)
+        label_set(p, BYTES_LIT("job"), p->job);
+    if (p->instance.size)
+        label_set(p, BYTES_LIT("instance"), p->instance);
+    export_job(p);
+    return ERR_OK;
+}
+
+enum err point_series_ref(struct point_series *p, struct bytes name, const char *suffix,
+                          const char *extra, struct bytes value, enum tsdb_series_kind kind,
+                          struct tsdb_ref *out)
+{
+    struct tsdb_label all[POINT_SERIES_ATTRS_MAX + 4];
+    struct bytes extra_name = bytes_str(extra);
+    unsigned n = 0;
+    for (unsigned i = 0; i < p->count; i++)
+        if (!bytes_equal_str(p->labels[i].name, "__name__") &&
+            !(extra && bytes_equal(p->labels[i].name, extra_name)))
+            all[n++] = p->labels[i];
+    buf_clear(&p->text);
+    buf_bytes_append(&p->text, name);
+    buf_str(&p->text, suffix);
+    if (!buf_ok(&p->text))
+        return ERR_NOMEM;
+    all[n++] = (struct tsdb_label){BYTES_LIT("__name__"), buf_bytes(&p->text)};
+    if (extra)
+        all[n++] = (struct tsdb_label){extra_name, value};
+    struct tsdb_labels labels;
+    struct err_msg why = {""};
+    if (tsdb_labels_build(all, n, p->scratch, &labels, &why) != ERR_OK)
+        return refuse(p, name, why.text);
+    enum err e = tsdb_registry_ref(p->d->o->series, p->d->o->org, kind, labels, out);
+    if (e != ERR_LIMIT)
+        return e;
+    tsdb_batch_reject(p->d->batch, TSDB_REJECT_CARDINALITY,
+                      "metric \"%.*s\": the limit of series is reached; new series are refused",
+                      (int)MIN(name.size, 100), (const char *)name.data);
+    return ERR_INVALID;
+}
+
+/* --- exemplars ------------------------------------------------------------------------------------ */
+
+static size_t runes(struct bytes b)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < b.size; i++)
+        n += (b.data[i] & 0xc0) != 0x80;
+    return n;
+}
+
+static struct tsdb_label id_label(struct point_series *p, const char *name, struct bytes id)
+{
+    char hex[33];
+    bytes_to_hex(id, hex);
+    return (struct tsdb_label){bytes_str(name), arena_copy(p->scratch, bytes_str(hex))};
+}
+
+enum err point_series_exemplar(struct point_series *p, struct bytes wire, struct tsdb_labels *out,
+                               double *out_value, uint64_t *out_time_ns)
+{
+    struct tsdb_label labels[POINT_SERIES_ATTRS_MAX];
+    unsigned ids = 0, n;
+    size_t text = 0;
+    struct otlp_wire w = otlp_wire_of(wire);
+    struct otlp_wire_field f;
+    *out_value = 0;
+    *out_time_ns = 0;
+    while (otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD) {
+        switch (f.number) {
+        case 2: *out_time_ns = f.value; break;
+        case 3: *out_value = otlp_wire_f64(f.value); break;
+        case 6: *out_value = (double)(int64_t)f.value; break;
+        case 4:
+            if (f.bytes.size == 8 && ids < 2)
+                labels[ids++] = id_label(p, "span_id", f.bytes);
+            break;
+        case 5:
+            if (f.bytes.size == 16 && ids < 2)
+                labels[ids++] = id_label(p, "trace_id", f.bytes);
+            break;
+        default: break;
+        }
+    }
+    for (unsigned i = 0; i < ids; i++)
+        text += runes(labels[i].name) + runes(labels[i].value);
+    n = ids;
+    w = otlp_wire_of(wire);
+    while (otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD) {
+        struct attr a;
+        if (f.number != 7)
+            continue;
+        if (n == ARRAY_LEN(labels) || !read_attr(p, f.bytes, &a)) {
+            text = SIZE_MAX / 2;
+            break;
+        }
+        labels[n++] = (struct tsdb_label){a.name, a.value};
+        text += runes(a.name) + runes(a.value);
+    }
+    if (text > OTLP_EXEMPLAR_RUNES_MAX)
+        n = ids; /* the ids lead to the trace, which has the rest */
+    return tsdb_labels_build(labels, n, p->d->batch->arena, out, NULL);
+}

@@ -1,0 +1,43 @@
+/* From a data point's attributes to the series it belongs to.
+ *
+ *   point_series_resource -> point_series_metric -> (point_series_attrs -> point_series_ref...)...
+ *
+ * Owner: decode_metrics.  Thread: one.
+ * Failure: a point that has no series is rejected in the batch (bad labels, cardinality): ERR_INVALID, go on with the next point.
+ *          ERR_NOMEM ends the request.
+ * Limits: POINT_SERIES_ATTRS_MAX attributes.
+ * Invariants: 1. __name__, job, instance, le and quantile are ours: attributes of these names give way. 2. No series has job="telltale":
+ *             that job is Telltale's own; it becomes exported_job.
+ */
+#ifndef COLLECTOR_OTLP_POINT_SERIES_H
+#define COLLECTOR_OTLP_POINT_SERIES_H
+
+#include "collector/otlp/decode.h"
+
+#define POINT_SERIES_ATTRS_MAX 112u /* leaves room under TSDB_LABELS_MAX for ours */
+#define POINT_SERIES_SCRATCH_MAX ((size_t)8 << 20)
+
+struct point_series {
+    struct decode *d;
+    struct arena *scratch; /* of the current point */
+    struct buf text;
+    struct bytes job, instance; /* in the batch's arena; empty = none */
+    struct tsdb_label labels[POINT_SERIES_ATTRS_MAX + 2]; /* of the current point */
+    unsigned count;
+};
+
+enum err point_series_init(struct point_series *p, struct decode *d) MUST_CHECK;
+void point_series_done(struct point_series *p);
+enum err point_series_resource(struct point_series *p, const struct decode_resource *r) MUST_CHECK;
+/* Reads the KeyValues in field `number` of the message. metric: for the sentence of a rejection. */
+enum err point_series_attrs(struct point_series *p, struct bytes wire, uint32_t number,
+                            struct bytes metric) MUST_CHECK;
+/* The series of the current point: name + suffix, attributes, job, instance, and extra=value (extra NULL: none). */
+enum err point_series_ref(struct point_series *p, struct bytes name, const char *suffix,
+                          const char *extra, struct bytes value, enum tsdb_series_kind kind,
+                          struct tsdb_ref *out) MUST_CHECK;
+/* Labels of an exemplar (in the batch's arena): trace_id, span_id, and the filtered attributes when they are short enough. */
+enum err point_series_exemplar(struct point_series *p, struct bytes wire, struct tsdb_labels *out,
+                               double *out_value, uint64_t *out_time_ns) MUST_CHECK;
+
+#endif
