@@ -1,0 +1,479 @@
+#include "collector/remote_write.h"
+
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/hash.h"
+#include "collector/otlp/otlp_schema.h"
+#include "collector/otlp/otlp_wire.h"
+
+#define STALE_BITS UINT64_C(0x7ff0000000000002)
+
+struct decoder {
+    const struct otlp_decode_options *o;
+    struct tsdb_batch *b;
+    struct remote_write_written *written;
+    struct arena *scratch; /* of one series */
+    int64_t ceiling_ms;
+};
+
+static enum err full(void)
+{
+    return ERR_TOO_LARGE;
+}
+
+/* --- labels to a series --------------------------------------------------------------------------- */
+
+/* Senders repeat their series in every request. A small table, one a thread, remembers which ref a hash of the raw label bytes led to;
+ * the registry's labels are compared with the raw ones, so a wrong guess costs time and nothing else. */
+#define GUESS_BITS 15u
+struct guess {
+    uint64_t hash;
+    uint32_t ref;
+};
+static _Thread_local struct guess guesses[1u << GUESS_BITS];
+
+static struct tsdb_label read_label(struct bytes wire)
+{
+    struct otlp_wire w = otlp_wire_of(wire);
+    struct otlp_wire_field f;
+    struct tsdb_label l = {BYTES_NONE, BYTES_NONE};
+    while (otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD) {
+        if (f.number == 1)
+            l.name = f.bytes;
+        else if (f.number == 2)
+            l.value = f.bytes;
+    }
+    return l;
+}
+
+/* The labels lead the message in every known sender: they are hashed as they lie. */
+static struct bytes label_region(struct bytes series)
+{
+    struct otlp_wire w = otlp_wire_of(series);
+    struct otlp_wire_field f;
+    const uint8_t *end = w.at;
+    while (otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD && f.number == 1)
+        end = w.at;
+    return series.data ? bytes_of(series.data, (size_t)(end - series.data)) : BYTES_NONE;
+}
+
+static bool labels_are(struct bytes series, const struct tsdb_series_info *info)
+{
+    struct otlp_wire w = otlp_wire_of(series);
+    struct otlp_wire_field f;
+    struct tsdb_labels_iter it = tsdb_labels_begin(info->labels);
+    struct tsdb_label known;
+    while (otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD) {
+        if (f.number != 1)
+            continue;
+        struct tsdb_label sent = read_label(f.bytes);
+        if (!tsdb_labels_next(&it, &known) || !bytes_equal(sent.name, known.name) ||
+            !bytes_equal(sent.value, known.value))
+            return false;
+    }
+    return !tsdb_labels_next(&it, &known);
+}
+
+static const char *fix_labels(struct tsdb_label *labels, unsigned *n)
+{
+    struct tsdb_label *job = NULL, *exported = NULL;
+    bool has_name = false;
+    for (unsigned i = 0; i < *n; i++) {
+        has_name |= bytes_equal_str(labels[i].name, "__name__") && labels[i].value.size;
+        if (bytes_equal_str(labels[i].name, "job"))
+            job = &labels[i];
+        else if (bytes_equal_str(labels[i].name, "exported_job"))
+            exported = &labels[i];
+    }
+    if (!has_name)
+        return "a series without a name";
+    if (job && bytes_equal_str(job->value, "telltale")) { /* that job is our own */
+        if (exported) {
+            exported->value = job->value;
+            *job = labels[--*n];
+        } else {
+            job->name = BYTES_LIT("exported_job");
+        }
+    }
+    return NULL;
+}
+
+/* ERR_INVALID: out_why and out_msg say why its samples are refused. */
+static enum err resolve(struct decoder *d, struct bytes series, struct tsdb_ref *out,
+                        enum tsdb_reject *out_why, struct err_msg *out_msg)
+{
+    uint64_t hash = hash64(label_region(series), d->o->org);
+    struct guess *g = &guesses[hash >> (64 - GUESS_BITS)];
+    if (g->ref && g->hash == hash && g->ref <= tsdb_registry_count(d->o->series)) {
+        const struct tsdb_series_info *info =
+            tsdb_registry_info(d->o->series, (struct tsdb_ref){g->ref});
+        if (info->org == d->o->org && info->kind == TSDB_SERIES_SAMPLES &&
+            labels_are(series, info)) {
+            out->v = g->ref;
+            return ERR_OK;
+        }
+    }
+    struct tsdb_label labels[TSDB_LABELS_MAX];
+    struct tsdb_labels built;
+    unsigned n = 0;
+    struct otlp_wire w = otlp_wire_of(series);
+    struct otlp_wire_field f;
+    *out_why = TSDB_REJECT_BAD_LABELS;
+    while (otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD) {
+        if (f.number != 1)
+            continue;
+        if (n == TSDB_LABELS_MAX)
+            return err_set(out_msg, ERR_INVALID, "a series of more than %u labels",
+                           TSDB_LABELS_MAX);
+        labels[n++] = read_label(f.bytes);
+    }
+    const char *fault = fix_labels(labels, &n);
+    if (fault)
+        return err_set(out_msg, ERR_INVALID, "%s", fault);
+    arena_reset(d->scratch);
+    if (tsdb_labels_build(labels, n, d->scratch, &built, out_msg) != ERR_OK)
+        return ERR_INVALID;
+    enum err e = tsdb_registry_ref(d->o->series, d->o->org, TSDB_SERIES_SAMPLES, built, out);
+    if (e == ERR_OK)
+        *g = (struct guess){hash, out->v};
+    if (e != ERR_LIMIT)
+        return e;
+    *out_why = TSDB_REJECT_CARDINALITY;
+    return err_set(out_msg, ERR_INVALID, "the limit of series is reached; new series are refused");
+}
+
+/* --- rows ----------------------------------------------------------------------------------------- */
+
+static bool time_is_fine(struct decoder *d, int64_t t_ms)
+{
+    if (t_ms >= d->o->floor_ms && t_ms <= d->ceiling_ms)
+        return true;
+    bool old = t_ms < d->o->floor_ms;
+    tsdb_batch_reject(d->b, old ? TSDB_REJECT_TOO_OLD : TSDB_REJECT_TOO_NEW,
+                      old ? "a sample at %lld ms is older than the retention keeps (%lld ms)"
+                          : "a sample at %lld ms is more than 10 minutes ahead (%lld ms)",
+                      (long long)t_ms, (long long)(old ? d->o->floor_ms : d->ceiling_ms));
+    return false;
+}
+
+static enum err add_sample(struct decoder *d, struct tsdb_ref ref, struct bytes wire)
+{
+    struct otlp_wire w = otlp_wire_of(wire);
+    struct otlp_wire_field f;
+    double value = 0;
+    int64_t t_ms = 0;
+    while (otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD) {
+        if (f.number == 1)
+            value = otlp_wire_f64(f.value);
+        else if (f.number == 2)
+            t_ms = (int64_t)f.value;
+    }
+    if (!time_is_fine(d, t_ms))
+        return ERR_OK;
+    d->written->samples++;
+    return tsdb_batch_add_sample(d->b, ref, t_ms, value, 0) ? ERR_OK : full();
+}
+
+static enum err add_exemplar(struct decoder *d, struct tsdb_ref ref, struct bytes wire)
+{
+    struct tsdb_label labels[TSDB_LABELS_MAX];
+    struct tsdb_labels built;
+    unsigned n = 0;
+    double value = 0;
+    int64_t t_ms = 0;
+    struct otlp_wire w = otlp_wire_of(wire);
+    struct otlp_wire_field f;
+    while (otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD) {
+        if (f.number == 1 && n < TSDB_LABELS_MAX)
+            labels[n++] = read_label(f.bytes);
+        else if (f.number == 2)
+            value = otlp_wire_f64(f.value);
+        else if (f.number == 3)
+            t_ms = (int64_t)f.value;
+    }
+    if (t_ms < d->o->floor_ms || t_ms > d->ceiling_ms ||
+        tsdb_labels_build(labels, n, d->b->arena, &built, NULL) != ERR_OK)
+        return ERR_OK; /* an example only; its sample stands */
+    d->written->exemplars++;
+    return tsdb_batch_add_exemplar(d->b, ref, t_ms, value, built) ? ERR_OK : full();
+}
+
+/* --- histograms ----------------------------------------------------------------------------------- */
+
+struct side {
+    struct tsdb_hist_span *spans;
+    double *counts;
+    size_t span_n, count_n;
+};
+
+static size_t count_numbers(const struct otlp_wire_field *f, bool is_varint)
+{
+    if (f->type != OTLP_WIRE_LEN)
+        return 1;
+    if (!is_varint)
+        return f->bytes.size / 8;
+    size_t n = 0;
+    for (size_t i = 0; i < f->bytes.size; i++)
+        n += f->bytes.data[i] < 0x80;
+    return n;
+}
+
+static void read_span(struct bytes wire, struct tsdb_hist_span *out)
+{
+    struct otlp_wire w = otlp_wire_of(wire);
+    struct otlp_wire_field f;
+    *out = (struct tsdb_hist_span){0, 0};
+    while (otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD) {
+        if (f.number == 1)
+            out->offset = (int32_t)otlp_wire_zigzag(f.value);
+        else if (f.number == 2)
+            out->length = (uint32_t)f.value;
+    }
+}
+
+/* Appends the numbers of one field: differences (zigzag varints) become absolute counts, doubles are taken as they are. */
+static void read_counts(const struct otlp_wire_field *f, bool is_delta, double *counts, size_t *n,
+                        int64_t *running)
+{
+    struct otlp_wire in = otlp_wire_of(f->bytes);
+    bool single = f->type != OTLP_WIRE_LEN;
+    while (single || in.at != in.end) {
+        uint64_t v = f->value;
+        if (!single && is_delta && !otlp_wire_varint(&in, &v))
+            return;
+        if (!single && !is_delta) {
+            v = bytes_u64le(in.at);
+            in.at += 8;
+        }
+        if (is_delta) {
+            *running = (int64_t)((uint64_t)*running + (uint64_t)otlp_wire_zigzag(v));
+            counts[(*n)++] = (double)*running;
+        } else {
+            counts[(*n)++] = otlp_wire_f64(v);
+        }
+        if (single)
+            return;
+    }
+}
+
+/* Fields spans, deltas, counts of one side. */
+static bool read_side(struct decoder *d, struct bytes wire, uint32_t spans, struct side *s)
+{
+    struct otlp_wire w = otlp_wire_of(wire);
+    struct otlp_wire_field f;
+    size_t numbers = 0, span_n = 0;
+    int64_t running = 0;
+    *s = (struct side){.span_n = 0};
+    while (otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD) {
+        span_n += f.number == spans;
+        if (f.number == spans + 1 || f.number == spans + 2)
+            numbers += count_numbers(&f, f.number == spans + 1);
+    }
+    if (numbers > TSDB_HIST_BUCKETS_MAX || span_n > TSDB_HIST_BUCKETS_MAX)
+        return false;
+    s->spans = ARENA_ARRAY(d->scratch, struct tsdb_hist_span, span_n + 1);
+    s->counts = ARENA_ARRAY(d->scratch, double, numbers + 1);
+    if (!s->spans || !s->counts)
+        return false;
+    w = otlp_wire_of(wire);
+    while (otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD) {
+        if (f.number == spans)
+            read_span(f.bytes, &s->spans[s->span_n++]);
+        else if (f.number == spans + 1 || f.number == spans + 2)
+            read_counts(&f, f.number == spans + 1, s->counts, &s->count_n, &running);
+    }
+    return true;
+}
+
+static bool read_custom(struct decoder *d, struct bytes wire, const double **out, size_t *out_n)
+{
+    struct otlp_wire w = otlp_wire_of(wire);
+    struct otlp_wire_field f;
+    size_t n = 0;
+    int64_t unused = 0;
+    while (otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD)
+        n += f.number == 16 ? count_numbers(&f, false) : 0;
+    double *custom = n <= TSDB_HIST_BUCKETS_MAX ? ARENA_ARRAY(d->scratch, double, n + 1) : NULL;
+    if (!custom)
+        return false;
+    *out_n = 0;
+    w = otlp_wire_of(wire);
+    while (otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD)
+        if (f.number == 16)
+            read_counts(&f, false, custom, out_n, &unused);
+    *out = custom;
+    return true;
+}
+
+static bool read_histogram(struct decoder *d, struct bytes wire, struct tsdb_hist *h, int64_t *t_ms)
+{
+    struct otlp_wire w = otlp_wire_of(wire);
+    struct otlp_wire_field f;
+    struct side pos, neg;
+    size_t custom_n;
+    int64_t schema = 0;
+    *h = (struct tsdb_hist){.schema = 0};
+    *t_ms = 0;
+    while (otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD) {
+        switch (f.number) {
+        case 1: h->count = (double)f.value; break;
+        case 2: h->count = otlp_wire_f64(f.value); break;
+        case 3: h->sum = otlp_wire_f64(f.value); break;
+        case 4: schema = otlp_wire_zigzag(f.value); break;
+        case 5: h->zero_threshold = otlp_wire_f64(f.value); break;
+        case 6: h->zero_count = (double)f.value; break;
+        case 7: h->zero_count = otlp_wire_f64(f.value); break;
+        case 14: h->hint = f.value <= TSDB_HIST_GAUGE ? (uint8_t)f.value : 0; break;
+        case 15: *t_ms = (int64_t)f.value; break;
+        default: break;
+        }
+    }
+    if (schema < INT8_MIN || schema > INT8_MAX || !read_side(d, wire, 8, &neg) ||
+        !read_side(d, wire, 11, &pos) || !read_custom(d, wire, &h->custom, &custom_n))
+        return false;
+    h->schema = (int8_t)schema;
+    h->pos_spans = pos.spans;
+    h->neg_spans = neg.spans;
+    h->pos = pos.counts;
+    h->neg = neg.counts;
+    h->pos_span_count = (uint32_t)pos.span_n;
+    h->neg_span_count = (uint32_t)neg.span_n;
+    h->pos_count = (uint32_t)pos.count_n;
+    h->neg_count = (uint32_t)neg.count_n;
+    h->custom_count = (uint32_t)custom_n;
+    return true;
+}
+
+static enum err add_histogram(struct decoder *d, struct tsdb_ref ref, struct bytes wire)
+{
+    struct tsdb_hist h;
+    struct err_msg why = {"a histogram of too many buckets"};
+    int64_t t_ms;
+    uint64_t sum_bits;
+    arena_reset(d->scratch);
+    bool read = read_histogram(d, wire, &h, &t_ms);
+    if (read && !time_is_fine(d, t_ms))
+        return ERR_OK;
+    memcpy(&sum_bits, &h.sum, sizeof(sum_bits));
+    if (read && sum_bits == STALE_BITS) {
+        d->written->histograms++;
+        return tsdb_batch_add_sample(d->b, ref, t_ms, h.sum, 0) ? ERR_OK : full();
+    }
+    if (!read || tsdb_hist_check(&h, &why) != ERR_OK) {
+        tsdb_batch_reject(d->b, TSDB_REJECT_BAD_HISTOGRAM, "%s", why.text);
+        return ERR_OK;
+    }
+    struct tsdb_hist *kept = arena_alloc(d->b->arena, sizeof(*kept));
+    if (!kept || tsdb_hist_copy(&h, d->b->arena, kept) != ERR_OK ||
+        !tsdb_batch_add_hist(d->b, ref, t_ms, kept, 0))
+        return full();
+    d->written->histograms++;
+    return ERR_OK;
+}
+
+/* --- the request ---------------------------------------------------------------------------------- */
+
+static enum err add_series(struct decoder *d, struct bytes wire)
+{
+    struct tsdb_ref ref = {0};
+    enum tsdb_reject why = TSDB_REJECT_BAD_LABELS;
+    struct err_msg msg = {""};
+    struct otlp_wire w = otlp_wire_of(wire);
+    struct otlp_wire_field f;
+    enum err e = resolve(d, wire, &ref, &why, &msg);
+    bool refused = e == ERR_INVALID;
+    if (refused)
+        e = ERR_OK;
+    while (e == ERR_OK && otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD) {
+        if (refused && (f.number == 2 || f.number == 4))
+            tsdb_batch_reject(d->b, why, "%s", msg.text);
+        else if (refused)
+            continue;
+        else if (f.number == 2)
+            e = add_sample(d, ref, f.bytes);
+        else if (f.number == 3)
+            e = add_exemplar(d, ref, f.bytes);
+        else if (f.number == 4)
+            e = add_histogram(d, ref, f.bytes);
+    }
+    return e;
+}
+
+static enum err add_metadata(struct decoder *d, struct bytes wire)
+{
+    static const char *const types[] = {"unknown",        "counter", "gauge", "histogram",
+                                        "gaugehistogram", "summary", "info",  "stateset"};
+    struct otlp_wire w = otlp_wire_of(wire);
+    struct otlp_wire_field f;
+    struct tsdb_metadata_row m = {.type = bytes_str(types[0])};
+    while (otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD) {
+        switch (f.number) {
+        case 1: m.type = bytes_str(types[f.value < ARRAY_LEN(types) ? f.value : 0]); break;
+        case 2: m.family = f.bytes; break;
+        case 4: m.help = f.bytes; break;
+        case 5: m.unit = f.bytes; break;
+        default: break;
+        }
+    }
+    if (!m.family.size || tsdb_batch_add_metadata(d->b, m.family, m.type, m.help, m.unit))
+        return ERR_OK;
+    return full();
+}
+
+static enum err decode_body(struct decoder *d, struct bytes body)
+{
+    struct otlp_wire w = otlp_wire_of(body);
+    struct otlp_wire_field f;
+    enum err e = ERR_OK;
+    while (e == ERR_OK && otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD) {
+        if (f.number == 1)
+            e = add_series(d, f.bytes);
+        else if (f.number == 3)
+            e = add_metadata(d, f.bytes);
+    }
+    return e;
+}
+
+enum err remote_write_decode(const struct otlp_decode_options *o, uint8_t *take_body,
+                             size_t body_size, struct tsdb_batch **out,
+                             struct remote_write_written *out_written, struct err_msg *msg)
+{
+    uint64_t rows = 0;
+    struct bytes body = bytes_of(take_body, body_size);
+    enum err e = otlp_schema_check(OTLP_SCHEMA_REMOTE_WRITE, body, &rows, msg);
+    struct tsdb_batch *b =
+        e == ERR_OK
+            ? tsdb_batch_new(o->org, TSDB_SAMPLES, o->arena_max ? o->arena_max : OTLP_ARENA_MAX)
+            : NULL;
+    if (!b) {
+        free(take_body);
+        return e == ERR_OK ? err_set(msg, ERR_NOMEM, "no memory for a batch") : e;
+    }
+    struct remote_write_written written = {0, 0, 0};
+    struct decoder d = {.o = o,
+                        .b = b,
+                        .written = &written,
+                        .scratch = arena_new((size_t)16 << 20),
+                        .ceiling_ms = o->now_ns / 1000000 + OTLP_FUTURE_MAX_MS};
+    b->received = rows;
+    b->received_ns = o->now_ns;
+    if (!d.scratch)
+        e = ERR_NOMEM;
+    if (body_size == 0)
+        free(take_body);
+    else if (!arena_adopt(b->arena, take_body, body_size))
+        e = e == ERR_OK ? ERR_TOO_LARGE : e;
+    if (e == ERR_OK)
+        e = decode_body(&d, body);
+    arena_free(d.scratch);
+    if (e != ERR_OK) {
+        tsdb_batch_free(b);
+        return err_set(msg, e,
+                       e == ERR_TOO_LARGE ? "the request needs more memory than one may use"
+                                          : "out of memory");
+    }
+    *out = b;
+    *out_written = written;
+    return ERR_OK;
+}
