@@ -1,0 +1,396 @@
+#include "tsdb/columns.h"
+
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/hash.h"
+#include "base/zip.h"
+
+#define ENC_CONST 0u
+#define ENC_PLAIN 1u
+#define ENC_DICT 2u
+#define ENC_ZSTD 0x80u
+#define END_MARK 0xffu
+#define ZSTD_MIN 192u /* smaller payloads do not pay for a frame */
+#define PAYLOAD_MAX (256u << 20)
+
+/* count and cap lead both tables; columns_decode and friends handle them alike. */
+struct table_head {
+    uint32_t count, cap;
+};
+_Static_assert(offsetof(struct tsdb_spans, count) == 0 && offsetof(struct tsdb_logs, count) == 0,
+               "tables begin with count");
+_Static_assert(offsetof(struct tsdb_spans, cap) == 4 && offsetof(struct tsdb_logs, cap) == 4,
+               "then cap");
+
+size_t columns_item_size(enum tsdb_column_type type)
+{
+    static const uint8_t sizes[] = {[TSDB_U8] = 1,
+                                    [TSDB_U32] = 4,
+                                    [TSDB_I64] = 8,
+                                    [TSDB_F64] = 8,
+                                    [TSDB_ID16] = 16,
+                                    [TSDB_ID8] = 8,
+                                    [TSDB_STR] = sizeof(struct bytes)};
+    return sizes[type];
+}
+
+static uint8_t *column_get(const void *table, const struct tsdb_column *c)
+{
+    uint8_t *p;
+    memcpy(&p, (const uint8_t *)table + c->offset, sizeof(p));
+    return p;
+}
+
+static void column_set(void *table, const struct tsdb_column *c, void *p)
+{
+    memcpy((uint8_t *)table + c->offset, &p, sizeof(p));
+}
+
+static uint32_t row_at(const uint32_t *rows, uint32_t i)
+{
+    return rows ? rows[i] : i;
+}
+
+static int64_t integer_at(const struct tsdb_column *c, const uint8_t *p, uint32_t row)
+{
+    if (c->type == TSDB_U8)
+        return p[row];
+    if (c->type == TSDB_U32)
+        return ((const uint32_t *)(const void *)p)[row];
+    return ((const int64_t *)(const void *)p)[row];
+}
+
+static bool is_integer(const struct tsdb_column *c)
+{
+    return c->type == TSDB_U8 || c->type == TSDB_U32 || c->type == TSDB_I64;
+}
+
+/* --- encode -------------------------------------------------------------------------------------- */
+
+static bool same_value(const struct tsdb_column *c, const uint8_t *p, uint32_t x, uint32_t y)
+{
+    size_t size = columns_item_size(c->type);
+    if (c->type == TSDB_STR)
+        return bytes_equal(((const struct bytes *)(const void *)p)[x],
+                           ((const struct bytes *)(const void *)p)[y]);
+    return memcmp(p + x * size, p + y * size, size) == 0;
+}
+
+static bool is_constant(const struct tsdb_column *c, const uint8_t *p, const uint32_t *rows,
+                        uint32_t n)
+{
+    for (uint32_t i = 1; i < n; i++)
+        if (!same_value(c, p, row_at(rows, 0), row_at(rows, i)))
+            return false;
+    return true;
+}
+
+static bool is_default(const struct tsdb_column *c, const uint8_t *p, uint32_t row)
+{
+    static const uint8_t zero[16];
+    if (c->type == TSDB_STR)
+        return ((const struct bytes *)(const void *)p)[row].size == 0;
+    if (is_integer(c))
+        return integer_at(c, p, row) == c->def;
+    size_t size = columns_item_size(c->type);
+    return memcmp(p + row * size, zero, size) == 0;
+}
+
+static void put_one(const struct tsdb_column *c, const uint8_t *p, uint32_t row, int64_t *previous,
+                    struct buf *out)
+{
+    if (is_integer(c)) {
+        int64_t v = integer_at(c, p, row);
+        buf_zigzag(out, (int64_t)((uint64_t)v - (uint64_t)*previous));
+        *previous = v;
+    } else if (c->type == TSDB_STR) {
+        buf_lenbytes(out, ((const struct bytes *)(const void *)p)[row]);
+    } else {
+        size_t size = columns_item_size(c->type);
+        buf_append(out, p + row * size, size);
+    }
+}
+
+/* Distinct strings in order of appearance; gives up (false) when more than half of the rows are distinct. */
+struct dictionary {
+    uint32_t *slots, mask; /* index + 1 of a distinct value */
+    uint32_t *first; /* row of each distinct value */
+    uint32_t *index; /* of each row */
+    uint32_t count;
+};
+
+static bool dictionary_build(struct dictionary *d, const struct bytes *s, const uint32_t *rows,
+                             uint32_t n)
+{
+    uint32_t cap = 16;
+    while (cap < n)
+        cap *= 2;
+    d->slots = calloc(cap, sizeof(*d->slots));
+    d->first = malloc((n / 2 + 2) * sizeof(*d->first));
+    d->index = malloc(n * sizeof(*d->index));
+    d->mask = cap - 1;
+    for (uint32_t i = 0; d->slots && d->first && d->index && i < n; i++) {
+        uint32_t row = row_at(rows, i);
+        if (i > 0 && s[row].data == s[row_at(rows, i - 1)].data &&
+            s[row].size == s[row_at(rows, i - 1)].size) {
+            d->index[i] = d->index[i - 1]; /* neighbours often share the very slice */
+            continue;
+        }
+        uint32_t at = (uint32_t)hash64(s[row], 0) & d->mask;
+        while (d->slots[at] && !bytes_equal(s[d->first[d->slots[at] - 1]], s[row]))
+            at = (at + 1) & d->mask;
+        if (!d->slots[at]) {
+            if (d->count > n / 2)
+                return false;
+            d->first[d->count++] = row;
+            d->slots[at] = d->count;
+        }
+        d->index[i] = d->slots[at] - 1;
+    }
+    return d->slots && d->first && d->index && d->count <= n / 2;
+}
+
+static uint8_t put_strings(const uint8_t *p, const uint32_t *rows, uint32_t n, struct buf *out)
+{
+    const struct bytes *s = (const struct bytes *)(const void *)p;
+    struct dictionary d = {0};
+    uint8_t encoding = ENC_PLAIN;
+    if (n > 3 && dictionary_build(&d, s, rows, n)) {
+        encoding = ENC_DICT;
+        buf_varint(out, d.count);
+        for (uint32_t i = 0; i < d.count; i++)
+            buf_lenbytes(out, s[d.first[i]]);
+        for (uint32_t i = 0; i < n; i++)
+            buf_varint(out, d.index[i]);
+    } else {
+        for (uint32_t i = 0; i < n; i++)
+            buf_lenbytes(out, s[row_at(rows, i)]);
+    }
+    free(d.slots);
+    free(d.first);
+    free(d.index);
+    return encoding;
+}
+
+static void put_column(const struct tsdb_column *c, uint8_t number, const uint8_t *p,
+                       const uint32_t *rows, uint32_t n, struct buf *out)
+{
+    struct buf payload = {0}, packed = {0};
+    uint8_t encoding = ENC_PLAIN;
+    int64_t previous = 0;
+    if (is_constant(c, p, rows, n)) {
+        if (is_default(c, p, row_at(rows, 0)))
+            return;
+        encoding = ENC_CONST;
+        put_one(c, p, row_at(rows, 0), &previous, &payload);
+    } else if (c->type == TSDB_STR) {
+        encoding = put_strings(p, rows, n, &payload);
+    } else {
+        for (uint32_t i = 0; i < n; i++)
+            put_one(c, p, row_at(rows, i), &previous, &payload);
+    }
+    if (c->type == TSDB_STR && payload.size >= ZSTD_MIN &&
+        zip_deflate(ZIP_ZSTD, 1, buf_bytes(&payload), &packed) == ERR_OK &&
+        packed.size + packed.size / 16 < payload.size) {
+        struct buf framed = {0};
+        buf_varint(&framed, payload.size);
+        buf_bytes_append(&framed, buf_bytes(&packed));
+        buf_done(&payload);
+        payload = framed;
+        encoding |= ENC_ZSTD;
+    }
+    buf_u8(out, number);
+    buf_u8(out, encoding);
+    buf_lenbytes(out, buf_bytes(&payload));
+    out->failed = out->failed || payload.failed;
+    buf_done(&payload);
+    buf_done(&packed);
+}
+
+void columns_encode(const struct tsdb_schema *schema, const void *table, const uint32_t *rows,
+                    uint32_t n, uint64_t mask, struct buf *out)
+{
+    buf_varint(out, n);
+    for (uint32_t i = 0; i < schema->column_count && n > 0; i++) {
+        const uint8_t *p = column_get(table, &schema->columns[i]);
+        if (p && (mask >> i & 1))
+            put_column(&schema->columns[i], (uint8_t)i, p, rows, n, out);
+    }
+    buf_u8(out, END_MARK);
+}
+
+/* --- decode -------------------------------------------------------------------------------------- */
+
+static bool fill_default(const struct tsdb_column *c, uint8_t *p, uint32_t n)
+{
+    if (c->type == TSDB_I64 && c->def != 0)
+        for (uint32_t i = 0; i < n; i++)
+            memcpy(p + (size_t)i * 8, &c->def, 8);
+    return true;
+}
+
+static bool get_one(const struct tsdb_column *c, struct reader *r, int64_t *previous, uint8_t *p,
+                    uint32_t row)
+{
+    if (is_integer(c)) {
+        int64_t v = (int64_t)((uint64_t)*previous + (uint64_t)reader_zigzag(r));
+        *previous = v;
+        if (c->type == TSDB_U8) {
+            p[row] = (uint8_t)v;
+            return !r->failed && v >= 0 && v <= UINT8_MAX;
+        }
+        if (c->type == TSDB_U32) {
+            ((uint32_t *)(void *)p)[row] = (uint32_t)v;
+            return !r->failed && v >= 0 && v <= UINT32_MAX;
+        }
+        ((int64_t *)(void *)p)[row] = v;
+    } else if (c->type == TSDB_STR) {
+        ((struct bytes *)(void *)p)[row] = reader_lenbytes(r);
+    } else {
+        size_t size = columns_item_size(c->type);
+        struct bytes raw = reader_bytes(r, size);
+        if (!r->failed)
+            memcpy(p + row * size, raw.data, size);
+    }
+    return !r->failed;
+}
+
+static enum err get_dictionary(struct reader *r, struct arena *a, struct bytes *out, uint32_t n)
+{
+    uint64_t count = reader_varint(r);
+    if (r->failed || count > n || count > reader_left(r))
+        return ERR_CORRUPT;
+    struct bytes *values = ARENA_ARRAY(a, struct bytes, count + 1);
+    if (!values)
+        return ERR_LIMIT;
+    for (uint64_t i = 0; i < count; i++)
+        values[i] = reader_lenbytes(r);
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t index = reader_varint(r);
+        if (r->failed || index >= count)
+            return ERR_CORRUPT;
+        out[i] = values[index];
+    }
+    return ERR_OK;
+}
+
+static enum err inflate_payload(struct bytes *payload, struct arena *a)
+{
+    struct reader r = reader_of(*payload);
+    uint64_t raw = reader_varint(&r);
+    struct buf plain;
+    if (r.failed || raw > PAYLOAD_MAX)
+        return ERR_CORRUPT;
+    buf_init(&plain, 0);
+    enum err e =
+        zip_inflate(ZIP_ZSTD, reader_bytes(&r, reader_left(&r)), (size_t)raw, &plain, NULL);
+    if (e != ERR_OK || plain.size != raw) {
+        buf_done(&plain);
+        return e == ERR_NOMEM ? e : ERR_CORRUPT;
+    }
+    size_t size;
+    void *data = buf_take(&plain, &size);
+    if (!arena_adopt(a, data, size))
+        return ERR_LIMIT;
+    *payload = bytes_of(data, size);
+    return ERR_OK;
+}
+
+static enum err get_column(const struct tsdb_column *c, uint8_t encoding, struct bytes payload,
+                           struct arena *a, uint32_t n, uint8_t **out)
+{
+    if (encoding & ENC_ZSTD) {
+        enum err e = inflate_payload(&payload, a);
+        if (e != ERR_OK)
+            return e;
+        encoding &= (uint8_t)~ENC_ZSTD;
+    }
+    struct reader r = reader_of(payload);
+    size_t size = columns_item_size(c->type);
+    uint8_t *p = arena_alloc(a, size * n);
+    int64_t previous = 0;
+    enum err e = ERR_OK;
+    if (!p)
+        return ERR_LIMIT;
+    if (encoding == ENC_CONST) {
+        if (!get_one(c, &r, &previous, p, 0))
+            return ERR_CORRUPT;
+        for (uint32_t i = 1; i < n; i++)
+            memcpy(p + i * size, p, size);
+    } else if (encoding == ENC_PLAIN) {
+        for (uint32_t i = 0; i < n; i++)
+            if (!get_one(c, &r, &previous, p, i))
+                return ERR_CORRUPT;
+    } else if (encoding == ENC_DICT && c->type == TSDB_STR) {
+        e = get_dictionary(&r, a, (struct bytes *)(void *)p, n);
+    } else {
+        return ERR_CORRUPT;
+    }
+    if (e == ERR_OK && reader_left(&r))
+        return ERR_CORRUPT;
+    *out = p;
+    return e;
+}
+
+enum err columns_decode(struct reader *r, const struct tsdb_schema *schema, struct arena *a,
+                        void *table, bool merge)
+{
+    struct table_head *head = table;
+    uint64_t n = reader_varint(r);
+    if (r->failed || n > COLUMNS_ROWS_MAX || (merge && n != head->count))
+        return ERR_CORRUPT;
+    for (;;) {
+        uint8_t number = reader_u8(r), *p;
+        if (r->failed)
+            return ERR_CORRUPT;
+        if (number == END_MARK)
+            break;
+        uint8_t encoding = reader_u8(r);
+        struct bytes payload = reader_lenbytes(r);
+        if (r->failed || n == 0)
+            return ERR_CORRUPT;
+        if (number >= schema->column_count)
+            continue; /* a column of a newer version */
+        enum err e = get_column(&schema->columns[number], encoding, payload, a, (uint32_t)n, &p);
+        if (e != ERR_OK)
+            return e;
+        column_set(table, &schema->columns[number], p);
+    }
+    head->count = head->cap = (uint32_t)n;
+    return ERR_OK;
+}
+
+bool columns_fill(const struct tsdb_schema *schema, struct arena *a, void *table, uint64_t mask)
+{
+    uint32_t cap = ((struct table_head *)table)->cap;
+    for (uint32_t i = 0; i < schema->column_count; i++) {
+        const struct tsdb_column *c = &schema->columns[i];
+        if (!(mask >> i & 1) || column_get(table, c))
+            continue;
+        uint8_t *p = arena_alloc(a, columns_item_size(c->type) * (cap ? cap : 1));
+        if (!p || !fill_default(c, p, cap))
+            return false;
+        column_set(table, c, p);
+    }
+    return true;
+}
+
+bool columns_make(const struct tsdb_schema *schema, struct arena *a, void *table, uint32_t cap)
+{
+    ((struct table_head *)table)->cap = cap;
+    return columns_fill(schema, a, table, COLUMNS_ALL);
+}
+
+void columns_copy_row(const struct tsdb_schema *schema, const void *src, uint32_t from, void *dst,
+                      uint32_t to)
+{
+    for (uint32_t i = 0; i < schema->column_count; i++) {
+        const struct tsdb_column *c = &schema->columns[i];
+        const uint8_t *p = column_get(src, c);
+        uint8_t *q = column_get(dst, c);
+        size_t size = columns_item_size(c->type);
+        if (p && q)
+            memcpy(q + to * size, p + from * size, size);
+    }
+}

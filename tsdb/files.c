@@ -1,0 +1,165 @@
+#include "tsdb/files.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/stats.h"
+
+STATS_COUNTER(remove_failed, "telltale_store_remove_failures_total", "",
+              "Files that should be gone and could not be removed.");
+
+static enum err failed(const char *what, const char *path, struct err_msg *msg)
+{
+    int code = errno;
+    return err_set(msg, code == ENOSPC || code == EDQUOT ? ERR_FULL : ERR_IO, "%s %s: %s", what,
+                   path, strerror(code));
+}
+
+enum err files_make_dir(const char *path, struct err_msg *msg)
+{
+    char part[FILES_PATH_MAX];
+    size_t n = strlen(path);
+    if (n == 0 || n >= sizeof(part))
+        return err_set(msg, ERR_INVALID, "the path %.64s... is too long", path);
+    for (size_t i = 1; i <= n; i++) {
+        if (path[i] != '/' && path[i] != 0)
+            continue;
+        memcpy(part, path, i);
+        part[i] = 0;
+        if (mkdir(part, 0750) != 0 && errno != EEXIST)
+            return failed("cannot make the directory", part, msg);
+    }
+    struct stat st;
+    if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode))
+        return err_set(msg, ERR_IO, "%s is no directory", path);
+    return ERR_OK;
+}
+
+enum err files_sync_dir(const char *path, struct err_msg *msg)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return failed("cannot open", path, msg);
+    int rc = fsync(fd);
+    enum err e = rc == 0 ? ERR_OK : failed("cannot sync", path, msg);
+    close(fd);
+    return e;
+}
+
+static enum err sync_parent(const char *path, struct err_msg *msg)
+{
+    char parent[FILES_PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    snprintf(parent, sizeof(parent), "%.*s", slash ? (int)MAX(slash - path, 1) : 1,
+             slash ? path : ".");
+    return files_sync_dir(parent, msg);
+}
+
+enum err files_rename(const char *from, const char *to, struct err_msg *msg)
+{
+    if (rename(from, to) != 0)
+        return failed("cannot rename", from, msg);
+    return sync_parent(to, msg);
+}
+
+void files_remove_tree(const char *path)
+{
+    char child[FILES_PATH_MAX];
+    DIR *d = opendir(path);
+    if (!d) {
+        if (errno != ENOENT && (errno != ENOTDIR || unlink(path) != 0))
+            stats_add(&remove_failed, 1);
+        return;
+    }
+    for (struct dirent *e; (e = readdir(d));) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        if ((size_t)snprintf(child, sizeof(child), "%s/%s", path, e->d_name) >= sizeof(child))
+            continue;
+        if (unlink(child) != 0)
+            files_remove_tree(child);
+    }
+    closedir(d);
+    if (rmdir(path) != 0)
+        stats_add(&remove_failed, 1);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+enum err files_list(const char *path, bool with_dots, struct arena *a, char ***out_names,
+                    size_t *out_count, struct err_msg *msg)
+{
+    char **names = NULL;
+    size_t count = 0;
+    DIR *d = opendir(path);
+    if (!d && errno != ENOENT)
+        return failed("cannot list", path, msg);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
+            (e->d_name[0] == '.' && !with_dots))
+            continue;
+        names = arena_grow(a, names, sizeof(*names), count, count + 1);
+        char *copy = names ? (char *)(uintptr_t)arena_printf(a, "%s", e->d_name).data : NULL;
+        if (!copy) {
+            closedir(d);
+            return ERR_NOMEM;
+        }
+        names[count++] = copy;
+    }
+    if (d)
+        closedir(d);
+    if (count)
+        qsort(names, count, sizeof(*names), by_name);
+    *out_names = names;
+    *out_count = count;
+    return ERR_OK;
+}
+
+enum err files_write(const char *path, struct bytes text, struct err_msg *msg)
+{
+    char temporary[FILES_PATH_MAX];
+    snprintf(temporary, sizeof(temporary), "%s.tmp", path);
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+    if (fd < 0)
+        return failed("cannot write", temporary, msg);
+    ssize_t n = write(fd, text.data, text.size);
+    enum err e =
+        n == (ssize_t)text.size && fsync(fd) == 0 ? ERR_OK : failed("cannot write", temporary, msg);
+    close(fd);
+    return e == ERR_OK ? files_rename(temporary, path, msg) : e;
+}
+
+enum err files_read(const char *path, size_t max, struct arena *a, struct bytes *out,
+                    struct err_msg *msg)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT ? ERR_NOT_FOUND : failed("cannot read", path, msg);
+    uint8_t *text = arena_alloc(a, max + 1);
+    ssize_t n = text ? read(fd, text, max + 1) : -1;
+    enum err e = n >= 0 && (size_t)n <= max ? ERR_OK : failed("cannot read", path, msg);
+    close(fd);
+    if (e == ERR_OK)
+        *out = bytes_of(text, (size_t)n);
+    return e;
+}
+
+uint64_t files_free_bytes(const char *path, uint64_t *out_total)
+{
+    struct statvfs st;
+    *out_total = 0;
+    if (statvfs(path, &st) != 0)
+        return 0;
+    *out_total = (uint64_t)st.f_blocks * st.f_frsize;
+    return (uint64_t)st.f_bavail * st.f_frsize;
+}

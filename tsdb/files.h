@@ -1,0 +1,28 @@
+/* Directories of the store: made, renamed, listed and removed so that a crash at any point leaves a state that open understands.
+ * Owner: caller.  Thread: any.  Failure: ERR_IO with path and reason in msg.
+ */
+#ifndef TSDB_FILES_H
+#define TSDB_FILES_H
+
+#include "base/arena.h"
+#include "base/err.h"
+
+#define FILES_PATH_MAX 4096u
+
+enum err files_make_dir(const char *path,
+                        struct err_msg *msg) MUST_CHECK; /* with its parents; existing is fine */
+enum err files_sync_dir(const char *path, struct err_msg *msg) MUST_CHECK;
+enum err files_rename(const char *from, const char *to,
+                      struct err_msg *msg) MUST_CHECK; /* and syncs the parent of `to` */
+void files_remove_tree(const char *path); /* best effort, counted when it fails */
+/* Names in a directory (no dot files unless asked), sorted, in the arena. */
+enum err files_list(const char *path, bool with_dots, struct arena *a, char ***out_names,
+                    size_t *out_count, struct err_msg *msg) MUST_CHECK;
+/* Writes a small file atomically: temporary name, sync, rename, sync of the directory. */
+enum err files_write(const char *path, struct bytes text, struct err_msg *msg) MUST_CHECK;
+enum err files_read(const char *path, size_t max, struct arena *a, struct bytes *out,
+                    struct err_msg *msg) MUST_CHECK;
+uint64_t files_free_bytes(const char *path,
+                          uint64_t *out_total); /* of the file system; 0 when unknown */
+
+#endif

@@ -1,0 +1,57 @@
+/* The seam to LMDB: environments with one unnamed database, or a few named ones; every call that can fail can be made to fail.
+ *
+ * Options are those that storage.md measured: default sync, MDB_NOTLS, no WRITEMAP. Maps are reserved at open and never grow.
+ * Owner: caller.  Thread: a write transaction stays on its thread; reads anywhere.
+ * Failure: ERR_FULL (map or disk), ERR_NOT_FOUND, ERR_IO (with the system's reason in msg), ERR_CORRUPT.
+ * Limits: keys LMDB_ENV_KEY_MAX bytes.
+ */
+#ifndef TSDB_LMDB_ENV_H
+#define TSDB_LMDB_ENV_H
+
+#include "base/bytes.h"
+#include "base/err.h"
+
+#define LMDB_ENV_KEY_MAX 500u
+#define LMDB_ENV_DBS_MAX 4u
+
+/* ThreadSanitizer shadows every mapped byte: maps are small there. */
+#if defined(__SANITIZE_THREAD__)
+#define LMDB_ENV_MAP(bytes) (512ull << 20)
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define LMDB_ENV_MAP(bytes) (512ull << 20)
+#endif
+#endif
+#ifndef LMDB_ENV_MAP
+#define LMDB_ENV_MAP(bytes) (bytes)
+#endif
+
+struct lmdb_env;
+struct lmdb_txn;
+
+/* path: a directory that exists. dbs: NULL-terminated names of databases to make (at most LMDB_ENV_DBS_MAX), or NULL for the unnamed one. */
+enum err lmdb_env_open(const char *path, uint64_t map_bytes, const char *const *dbs,
+                       struct lmdb_env **out, struct err_msg *msg) MUST_CHECK;
+void lmdb_env_close(struct lmdb_env *e); /* NULL is fine */
+enum err lmdb_env_begin(struct lmdb_env *e, bool write, struct lmdb_txn **out,
+                        struct err_msg *msg) MUST_CHECK;
+enum err lmdb_txn_commit(struct lmdb_txn *t,
+                         struct err_msg *msg) MUST_CHECK; /* frees t whatever happens */
+void lmdb_txn_abort(struct lmdb_txn *t); /* NULL is fine */
+/* db: index into dbs (0 for the unnamed one). Values are valid until the transaction ends (or writes). */
+enum err lmdb_txn_put(struct lmdb_txn *t, unsigned db, struct bytes key, struct bytes value,
+                      struct err_msg *msg) MUST_CHECK;
+enum err lmdb_txn_get(struct lmdb_txn *t, unsigned db, struct bytes key,
+                      struct bytes *out) MUST_CHECK;
+enum err lmdb_txn_del(struct lmdb_txn *t, unsigned db,
+                      struct bytes key) MUST_CHECK; /* absent is OK */
+/* Calls fn for keys >= from in order until it returns false or keys end. */
+enum err lmdb_txn_scan(struct lmdb_txn *t, unsigned db, struct bytes from,
+                       bool (*fn)(void *ctx, struct bytes key, struct bytes value),
+                       void *ctx) MUST_CHECK;
+uint64_t lmdb_env_bytes(struct lmdb_env *e); /* pages in use * page size */
+
+/* Tests: the n-th operation that could fail from now on fails with ERR_IO (0 = none). Returns how many were counted since the last call. */
+uint64_t lmdb_env_fail_at(uint64_t n);
+
+#endif

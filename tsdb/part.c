@@ -1,0 +1,542 @@
+#include "tsdb/part_store.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/buf.h"
+#include "base/check.h"
+#include "base/log.h"
+#include "base/stats.h"
+#include "tsdb/files.h"
+#include "tsdb/lmdb_env.h"
+
+#define MAP_BYTES LMDB_ENV_MAP(64ull << 30)
+#define TXN_BYTES (1u << 20)
+#define KEY_SIZE 17u
+
+enum { DB_BLOCKS, DB_MANIFEST, DB_SEALED };
+static const char *const db_names[] = {"blocks", "manifest", "sealed", NULL};
+
+STATS_COUNTER(block_corrupt, "telltale_store_corrupt_blocks_total", "",
+              "Blocks whose checksum or manifest row was wrong.");
+STATS_COUNTER(orphans_removed, "telltale_store_orphan_blocks_total", "",
+              "Blocks of unfinished flushes, removed when their part was opened.");
+
+struct part {
+    /* immutable after init */
+    char dir[FILES_PATH_MAX - 64], path[FILES_PATH_MAX];
+    uint32_t day;
+    enum part_class class;
+    _Atomic uint32_t refs;
+    /* guarded by lock */
+    pthread_mutex_t lock;
+    bool exists, failed;
+    struct lmdb_env *env; /* NULL until first use */
+    struct arena *arena; /* manifest rows */
+    struct block_meta *metas; /* sorted by key */
+    size_t meta_count, meta_cap;
+    /* owned by flush */
+    struct lmdb_txn *txn;
+    size_t txn_bytes;
+    struct block_meta *pending;
+    size_t pending_count, pending_cap;
+    struct arena *pending_arena;
+};
+
+struct part_snapshot {
+    struct part *part;
+    uint64_t generation_max;
+    _Atomic uint32_t refs;
+    pthread_mutex_t lock;
+    bool is_loaded; /* guarded by lock; what follows is immutable once it is true */
+    struct block_meta *metas;
+    size_t meta_count;
+};
+
+const char *part_class_name(enum part_class c)
+{
+    static const char *const names[] = {"text", "rows", "samples", "cells"};
+    CHECK(c < PART_CLASS_COUNT);
+    return names[c];
+}
+
+struct part *part_new(const char *dir, uint32_t day, enum part_class class, bool exists)
+{
+    struct part *p = calloc(1, sizeof(*p));
+    if (!p)
+        return NULL;
+    snprintf(p->dir, sizeof(p->dir), "%s", dir);
+    snprintf(p->path, sizeof(p->path), "%s/%s", p->dir, part_class_name(class));
+    p->day = day;
+    p->class = class;
+    p->exists = exists;
+    atomic_init(&p->refs, 1);
+    pthread_mutex_init(&p->lock, NULL);
+    return p;
+}
+
+void part_retain(struct part *p)
+{
+    atomic_fetch_add(&p->refs, 1);
+}
+
+void part_release(struct part *p)
+{
+    if (!p || atomic_fetch_sub(&p->refs, 1) != 1)
+        return;
+    part_abandon(p);
+    lmdb_env_close(p->env);
+    arena_free(p->arena);
+    free(p->metas);
+    free(p->pending);
+    pthread_mutex_destroy(&p->lock);
+    free(p);
+}
+
+uint32_t part_day(const struct part *p)
+{
+    return p->day;
+}
+
+enum part_class part_class_of(const struct part *p)
+{
+    return p->class;
+}
+
+const char *part_path(const struct part *p)
+{
+    return p->path;
+}
+
+/* --- keys and manifest rows ---------------------------------------------------------------------- */
+
+static void put_be(uint8_t *out, uint64_t v, unsigned size)
+{
+    for (unsigned i = size; i-- > 0; v >>= 8)
+        out[i] = (uint8_t)v;
+}
+
+static uint64_t get_be(const uint8_t *p, unsigned size)
+{
+    uint64_t v = 0;
+    for (unsigned i = 0; i < size; i++)
+        v = v << 8 | p[i];
+    return v;
+}
+
+static void key_encode(const struct block_key *k, uint8_t out[KEY_SIZE])
+{
+    put_be(out, k->org, 4);
+    out[4] = k->kind;
+    put_be(out + 5, k->generation, 8);
+    put_be(out + 13, k->n, 4);
+}
+
+static bool key_decode(struct bytes b, struct block_key *out)
+{
+    if (b.size != KEY_SIZE)
+        return false;
+    *out = (struct block_key){(uint32_t)get_be(b.data, 4), b.data[4], get_be(b.data + 5, 8),
+                              (uint32_t)get_be(b.data + 13, 4)};
+    return true;
+}
+
+/* Manifest row: everything of block_meta but key and place; the CRC covers key, row and block. */
+static void meta_encode(const struct block_meta *m, struct buf *out)
+{
+    buf_varint(out, m->rows);
+    buf_zigzag(out, m->time_min);
+    buf_zigzag(out, m->time_max);
+    buf_u32(out, m->size);
+    buf_lenbytes(out, m->summary);
+}
+
+static uint32_t crc_of(const struct block_meta *m, struct bytes block)
+{
+    uint8_t key[KEY_SIZE];
+    struct buf row = {0};
+    key_encode(&m->key, key);
+    meta_encode(m, &row);
+    uint32_t crc = hash_crc32c(hash_crc32c(0, bytes_of(key, sizeof(key))), buf_bytes(&row));
+    buf_done(&row);
+    return hash_crc32c(crc, block);
+}
+
+static bool meta_decode(struct bytes row, struct arena *a, struct block_meta *out)
+{
+    struct reader r = reader_of(row);
+    out->crc = reader_u32(&r);
+    out->rows = reader_varint(&r);
+    out->time_min = reader_zigzag(&r);
+    out->time_max = reader_zigzag(&r);
+    out->size = reader_u32(&r);
+    out->summary = arena_copy(a, reader_lenbytes(&r));
+    return !r.failed && reader_left(&r) == 0 && out->size <= PART_BLOCK_MAX && out->summary.data;
+}
+
+static int by_key(const void *a, const void *b)
+{
+    uint8_t x[KEY_SIZE], y[KEY_SIZE];
+    key_encode(&((const struct block_meta *)a)->key, x);
+    key_encode(&((const struct block_meta *)b)->key, y);
+    return memcmp(x, y, KEY_SIZE);
+}
+
+static bool metas_append(struct block_meta **metas, size_t *count, size_t *cap,
+                         const struct block_meta *m)
+{
+    if (*count == *cap) {
+        size_t more = *cap ? *cap * 2 : 32;
+        struct block_meta *p = realloc(*metas, more * sizeof(*p));
+        if (!p)
+            return false;
+        *metas = p;
+        *cap = more;
+    }
+    (*metas)[(*count)++] = *m;
+    return true;
+}
+
+/* --- opening ------------------------------------------------------------------------------------- */
+
+struct load {
+    struct part *p;
+    struct lmdb_txn *txn; /* NULL: only read */
+    size_t blocks, orphans;
+    enum err error;
+};
+
+static bool load_meta(void *ctx, struct bytes key, struct bytes value)
+{
+    struct load *l = ctx;
+    struct block_meta m = {.day = l->p->day, .class = (uint8_t)l->p->class};
+    if (!key_decode(key, &m.key) || !meta_decode(value, l->p->arena, &m)) {
+        stats_add(&block_corrupt, 1);
+        log_error("store", "a manifest row of %s is damaged; its block is left out", l->p->path);
+        return true;
+    }
+    if (!metas_append(&l->p->metas, &l->p->meta_count, &l->p->meta_cap, &m))
+        l->error = ERR_NOMEM;
+    return l->error == ERR_OK;
+}
+
+static bool find_orphan(void *ctx, struct bytes key, struct bytes value)
+{
+    struct load *l = ctx;
+    struct block_meta m;
+    l->blocks++;
+    if (key_decode(key, &m.key) && l->p->meta_count &&
+        bsearch(&m, l->p->metas, l->p->meta_count, sizeof(m), by_key))
+        return true;
+    uint8_t copy[KEY_SIZE];
+    struct bytes k = bytes_of(copy, MIN(key.size, sizeof(copy)));
+    memcpy(copy, key.data, k.size);
+    l->orphans++;
+    l->error = lmdb_txn_del(l->txn, DB_BLOCKS, k);
+    return false; /* the cursor is stale after a delete: start again */
+}
+
+/* Blocks that no manifest row names are what a crash left of a flush. */
+static enum err remove_orphans(struct part *p, struct err_msg *msg)
+{
+    struct load l = {.p = p};
+    size_t before;
+    enum err e = lmdb_env_begin(p->env, true, &l.txn, msg);
+    if (e != ERR_OK)
+        return e;
+    do {
+        before = l.orphans;
+        e = lmdb_txn_scan(l.txn, DB_BLOCKS, BYTES_NONE, find_orphan, &l);
+    } while (e == ERR_OK && l.error == ERR_OK && l.orphans != before);
+    if (e == ERR_OK)
+        e = l.error;
+    if (e != ERR_OK || l.orphans == 0) {
+        lmdb_txn_abort(l.txn);
+        return e;
+    }
+    stats_add(&orphans_removed, (int64_t)l.orphans);
+    return lmdb_txn_commit(l.txn, msg);
+}
+
+/* A new environment is made under a temporary name: LMDB crashes on a half-born one. */
+static enum err create(struct part *p, struct err_msg *msg)
+{
+    char temporary[FILES_PATH_MAX + 16];
+    snprintf(temporary, sizeof(temporary), "%s/.tmp-%s", p->dir, part_class_name(p->class));
+    files_remove_tree(temporary);
+    struct lmdb_env *env = NULL;
+    enum err e = files_make_dir(temporary, msg);
+    if (e == ERR_OK)
+        e = lmdb_env_open(temporary, MAP_BYTES, db_names, &env, msg);
+    lmdb_env_close(env);
+    if (e == ERR_OK)
+        e = files_sync_dir(temporary, msg);
+    if (e == ERR_OK)
+        e = files_rename(temporary, p->path, msg);
+    if (e == ERR_OK)
+        p->exists = true;
+    return e;
+}
+
+/* Under p->lock. */
+static enum err open_locked(struct part *p, bool make, struct err_msg *msg)
+{
+    struct load l = {.p = p};
+    enum err e = ERR_OK;
+    if (p->env)
+        return ERR_OK;
+    if (!p->exists)
+        e = make ? create(p, msg) : ERR_NOT_FOUND;
+    if (e == ERR_OK)
+        e = lmdb_env_open(p->path, MAP_BYTES, db_names, &p->env, msg);
+    if (e != ERR_OK)
+        return e;
+    p->arena = arena_new(0);
+    e = p->arena ? lmdb_env_begin(p->env, false, &l.txn, msg) : ERR_NOMEM;
+    if (e == ERR_OK) {
+        e = lmdb_txn_scan(l.txn, DB_MANIFEST, BYTES_NONE, load_meta, &l);
+        lmdb_txn_abort(l.txn);
+    }
+    if (e == ERR_OK)
+        e = l.error;
+    if (e == ERR_OK)
+        e = remove_orphans(p, msg);
+    if (e != ERR_OK) {
+        lmdb_env_close(p->env);
+        arena_free(p->arena);
+        p->env = NULL;
+        p->arena = NULL;
+        p->meta_count = 0;
+    }
+    return e;
+}
+
+static enum err part_open(struct part *p, bool make, struct err_msg *msg)
+{
+    pthread_mutex_lock(&p->lock);
+    enum err e = open_locked(p, make, msg);
+    pthread_mutex_unlock(&p->lock);
+    return e;
+}
+
+uint64_t part_bytes(struct part *p)
+{
+    pthread_mutex_lock(&p->lock);
+    uint64_t n = p->env ? lmdb_env_bytes(p->env) : 0;
+    pthread_mutex_unlock(&p->lock);
+    return n;
+}
+
+/* --- writing ------------------------------------------------------------------------------------- */
+
+static enum err txn_flush(struct part *p, struct err_msg *msg)
+{
+    struct lmdb_txn *t = p->txn;
+    p->txn = NULL;
+    p->txn_bytes = 0;
+    return t ? lmdb_txn_commit(t, msg) : ERR_OK;
+}
+
+enum err part_put(struct part *p, const struct block_meta *m, struct bytes block,
+                  struct err_msg *msg)
+{
+    uint8_t key[KEY_SIZE];
+    struct block_meta copy = *m;
+    CHECK(block.size <= PART_BLOCK_MAX && m->summary.size <= PART_SUMMARY_MAX);
+    enum err e = part_open(p, true, msg);
+    if (e == ERR_OK && !p->pending_arena && !(p->pending_arena = arena_new(0)))
+        e = ERR_NOMEM;
+    if (e == ERR_OK && !p->txn)
+        e = lmdb_env_begin(p->env, true, &p->txn, msg);
+    if (e != ERR_OK)
+        return e;
+    copy.size = (uint32_t)block.size;
+    copy.day = p->day;
+    copy.class = (uint8_t)p->class;
+    copy.crc = crc_of(&copy, block);
+    copy.summary = arena_copy(p->pending_arena, m->summary);
+    if (!copy.summary.data || !metas_append(&p->pending, &p->pending_count, &p->pending_cap, &copy))
+        return ERR_NOMEM;
+    key_encode(&m->key, key);
+    e = lmdb_txn_put(p->txn, DB_BLOCKS, bytes_of(key, sizeof(key)), block, msg);
+    p->txn_bytes += block.size;
+    if (e == ERR_OK && p->txn_bytes >= TXN_BYTES)
+        e = txn_flush(p, msg);
+    return e;
+}
+
+void part_abandon(struct part *p)
+{
+    lmdb_txn_abort(p->txn);
+    p->txn = NULL;
+    p->txn_bytes = 0;
+    p->pending_count = 0;
+    arena_free(p->pending_arena);
+    p->pending_arena = NULL;
+}
+
+static enum err put_manifest(struct part *p, struct err_msg *msg)
+{
+    enum err e = ERR_OK;
+    for (size_t i = 0; i < p->pending_count && e == ERR_OK; i++) {
+        uint8_t key[KEY_SIZE];
+        struct buf row = {0};
+        key_encode(&p->pending[i].key, key);
+        buf_u32(&row, p->pending[i].crc);
+        meta_encode(&p->pending[i], &row);
+        e = buf_ok(&row) ? lmdb_txn_put(p->txn, DB_MANIFEST, bytes_of(key, sizeof(key)),
+                                        buf_bytes(&row), msg)
+                         : ERR_NOMEM;
+        buf_done(&row);
+    }
+    return e;
+}
+
+enum err part_seal(struct part *p, uint64_t generation, struct err_msg *msg)
+{
+    uint8_t key[8], one = 1;
+    put_be(key, generation, 8);
+    enum err e = part_open(p, true, msg);
+    if (e == ERR_OK)
+        e = txn_flush(p, msg);
+    if (e == ERR_OK)
+        e = lmdb_env_begin(p->env, true, &p->txn, msg);
+    if (e == ERR_OK)
+        e = put_manifest(p, msg);
+    if (e == ERR_OK)
+        e = lmdb_txn_put(p->txn, DB_SEALED, bytes_of(key, sizeof(key)), bytes_of(&one, 1), msg);
+    if (e == ERR_OK)
+        e = txn_flush(p, msg);
+    pthread_mutex_lock(&p->lock);
+    for (size_t i = 0; i < p->pending_count && e == ERR_OK; i++) {
+        struct block_meta m = p->pending[i];
+        m.summary = arena_copy(p->arena, m.summary);
+        if (!m.summary.data || !metas_append(&p->metas, &p->meta_count, &p->meta_cap, &m))
+            e = ERR_NOMEM;
+    }
+    if (p->meta_count)
+        qsort(p->metas, p->meta_count, sizeof(*p->metas), by_key);
+    pthread_mutex_unlock(&p->lock);
+    part_abandon(p);
+    return e;
+}
+
+enum err part_is_sealed(struct part *p, uint64_t generation, bool *out, struct err_msg *msg)
+{
+    struct lmdb_txn *t;
+    uint8_t key[8];
+    struct bytes value;
+    put_be(key, generation, 8);
+    *out = false;
+    enum err e = part_open(p, false, msg);
+    if (e == ERR_NOT_FOUND)
+        return ERR_OK;
+    if (e == ERR_OK)
+        e = lmdb_env_begin(p->env, false, &t, msg);
+    if (e != ERR_OK)
+        return e;
+    *out = lmdb_txn_get(t, DB_SEALED, bytes_of(key, sizeof(key)), &value) == ERR_OK;
+    lmdb_txn_abort(t);
+    return ERR_OK;
+}
+
+/* --- reading ------------------------------------------------------------------------------------- */
+
+struct part_snapshot *part_snapshot_new(struct part *p, uint64_t generation_max)
+{
+    struct part_snapshot *s = calloc(1, sizeof(*s));
+    if (!s)
+        return NULL;
+    part_retain(p);
+    s->part = p;
+    s->generation_max = generation_max;
+    atomic_init(&s->refs, 1);
+    pthread_mutex_init(&s->lock, NULL);
+    return s;
+}
+
+void part_snapshot_retain(const struct part_snapshot *s)
+{
+    atomic_fetch_add(&((struct part_snapshot *)(uintptr_t)s)->refs, 1);
+}
+
+void part_snapshot_release(const struct part_snapshot *shared)
+{
+    struct part_snapshot *s = (struct part_snapshot *)(uintptr_t)shared;
+    if (!s || atomic_fetch_sub(&s->refs, 1) != 1)
+        return;
+    part_release(s->part);
+    pthread_mutex_destroy(&s->lock);
+    free(s->metas);
+    free(s);
+}
+
+uint32_t part_snapshot_day(const struct part_snapshot *s)
+{
+    return s->part->day;
+}
+
+enum part_class part_snapshot_class(const struct part_snapshot *s)
+{
+    return s->part->class;
+}
+
+static void snapshot_load(struct part_snapshot *s)
+{
+    struct part *p = s->part;
+    struct err_msg msg = {""};
+    pthread_mutex_lock(&p->lock);
+    enum err e = open_locked(p, false, &msg);
+    if (e == ERR_OK) {
+        s->metas = malloc((p->meta_count + 1) * sizeof(*s->metas));
+        for (size_t i = 0; s->metas && i < p->meta_count; i++)
+            if (p->metas[i].key.generation <= s->generation_max)
+                s->metas[s->meta_count++] = p->metas[i];
+    } else if (e != ERR_NOT_FOUND && !p->failed) {
+        p->failed = true; /* said once */
+        stats_add(&block_corrupt, 1);
+        log_error("store", "the part %s cannot be read and is left out: %s", p->path, msg.text);
+    }
+    pthread_mutex_unlock(&p->lock);
+    s->is_loaded = true;
+}
+
+const struct block_meta *part_snapshot_blocks(const struct part_snapshot *shared, size_t *out_count)
+{
+    struct part_snapshot *s = (struct part_snapshot *)(uintptr_t)shared;
+    pthread_mutex_lock(&s->lock);
+    if (!s->is_loaded)
+        snapshot_load(s);
+    pthread_mutex_unlock(&s->lock);
+    *out_count = s->meta_count;
+    return s->metas;
+}
+
+enum err part_fetch(const struct part_snapshot *s, const struct block_meta *m, struct arena *a,
+                    struct bytes *out, struct err_msg *msg)
+{
+    struct lmdb_txn *t;
+    struct bytes value;
+    uint8_t key[KEY_SIZE];
+    key_encode(&m->key, key);
+    enum err e = lmdb_env_begin(s->part->env, false, &t, msg);
+    if (e != ERR_OK)
+        return e;
+    e = lmdb_txn_get(t, DB_BLOCKS, bytes_of(key, sizeof(key)), &value);
+    if (e == ERR_OK) {
+        *out = arena_copy(a, value);
+        e = out->data ? ERR_OK : ERR_LIMIT;
+    }
+    lmdb_txn_abort(t);
+    if (e == ERR_OK && (out->size != m->size || crc_of(m, *out) != m->crc))
+        e = ERR_CORRUPT;
+    if (e == ERR_NOT_FOUND || e == ERR_CORRUPT) {
+        stats_add(&block_corrupt, 1);
+        return err_set(msg, ERR_CORRUPT, "block (org %u, kind %u, generation %llu, %u) of %s is %s",
+                       m->key.org, m->key.kind, (unsigned long long)m->key.generation, m->key.n,
+                       s->part->path, e == ERR_CORRUPT ? "damaged" : "missing");
+    }
+    return e;
+}
