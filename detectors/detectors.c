@@ -1,6 +1,12 @@
 #include "detectors/detectors.h"
 #include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "detectors/evaluator.h"
 #include <stdlib.h>
+
+#define ARENA_BYTES ((size_t)64 << 20)
+#define DEFAULT_URL "http://127.0.0.1:4320"
 
 const char *detectors_state_name(enum detectors_state s)
 {
@@ -17,95 +23,291 @@ const char *detectors_delivery_name(enum detectors_delivery s)
     return names[s];
 }
 
-/* The rest of this file is on its way: until then an empty evaluator that answers truthfully that it knows nothing. */
-struct detectors {
-    struct query_slo_set set;
-};
+/* --- new ----------------------------------------------------------------------------------------- */
+
+static bool is_receiver_name(const char *s)
+{
+    size_t n = s ? strlen(s) : 0;
+    if (n == 0 || n > 60)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (!((s[i] >= 'a' && s[i] <= 'z') || (s[i] >= '0' && s[i] <= '9') || s[i] == '-' ||
+              s[i] == '_'))
+            return false;
+    return true;
+}
+
+static enum err check_receivers(const struct detectors_options *o, struct buf *errors)
+{
+    size_t before = errors->size;
+    if (o->receiver_count > DETECTORS_RECEIVERS_MAX)
+        buf_printf(errors, "receivers: more than %u\n", DETECTORS_RECEIVERS_MAX);
+    for (size_t i = 0; i < MIN(o->receiver_count, (size_t)DETECTORS_RECEIVERS_MAX); i++) {
+        const struct detectors_receiver *r = &o->receivers[i];
+        struct webhook_url url;
+        struct err_msg msg;
+        if (!is_receiver_name(r->name))
+            buf_printf(errors,
+                       "receivers: name: \"%.64s\" must be 1 to 60 lower-case letters, digits, "
+                       "'-' and '_'\n",
+                       r->name ? r->name : "");
+        for (size_t k = 0; k < i; k++)
+            if (r->name && o->receivers[k].name && strcmp(r->name, o->receivers[k].name) == 0)
+                buf_printf(errors, "receivers: name: \"%s\" is given twice\n", r->name);
+        if (!r->url || webhook_url_check(r->url, &url, &msg) != ERR_OK)
+            buf_printf(errors, "receivers: %s: url: %s\n", r->name,
+                       r->url ? msg.text : "is missing");
+        for (size_t k = 0; k < DETECTORS_SECRETS_MAX && r->secrets[k]; k++)
+            if (webhook_secret_check(r->secrets[k], &msg) != ERR_OK)
+                buf_printf(errors, "receivers: %s: secret: %s\n", r->name, msg.text);
+    }
+    return errors->size == before ? ERR_OK : ERR_INVALID;
+}
+
+static enum err load_documents(struct detectors *d, struct buf *errors)
+{
+    enum err e = query_slo_set_init(&d->set);
+    if (e != ERR_OK)
+        return e;
+    e = d->o.slo_path_count ? query_slo_load(&d->set, d->o.slo_paths, d->o.slo_path_count, errors)
+                            : query_slo_load_defaults(&d->set);
+    if (e != ERR_OK)
+        return e;
+    d->objectives = ARENA_ARRAY(d->arena, struct objective, d->set.count + 1);
+    if (!d->objectives)
+        return ERR_NOMEM;
+    for (uint32_t i = 0; i < d->set.count; i++) {
+        struct objective *o = &d->objectives[i];
+        o->slo = &d->set.slos[i];
+        o->dirty_from = UINT32_MAX;
+        o->tracker = query_slo_tracker_new(o->slo);
+        if (!o->tracker)
+            return ERR_NOMEM;
+        o->work.error = o->view.error = ERR_UNAVAILABLE; /* not evaluated yet */
+    }
+    return ERR_OK;
+}
+
+static enum err collect_thresholds(struct detectors *d)
+{
+    d->thresholds = ARENA_ARRAY(d->arena, struct detectors_threshold, d->set.count + 1);
+    if (!d->thresholds)
+        return ERR_NOMEM;
+    for (uint32_t i = 0; i < d->set.count; i++) {
+        const struct query_slo *s = &d->set.slos[i];
+        bool known = s->family.size == 0;
+        for (size_t k = 0; k < d->threshold_count && !known; k++)
+            known = bytes_equal(d->thresholds[k].family, s->family) &&
+                    d->thresholds[k].le_seconds == s->le_seconds;
+        if (!known)
+            d->thresholds[d->threshold_count++] =
+                (struct detectors_threshold){s->family, s->le_seconds};
+    }
+    return ERR_OK;
+}
+
+/* An objective that counts something else than before begins a new version of its budget: remember since when. */
+static enum err load_versions(struct detectors *d)
+{
+    struct tsdb_state_row *rows;
+    size_t n;
+    void *txn;
+    enum err e = d->store.scan(d->store.ctx, EVALUATOR_META_TABLE, BYTES_LIT("budget/"),
+                               2 * QUERY_SLO_MAX, d->arena, &rows, &n);
+    if (e == ERR_OK)
+        e = d->store.begin(d->store.ctx, &txn);
+    if (e != ERR_OK)
+        return e;
+    for (uint32_t i = 0; i < d->set.count && e == ERR_OK; i++) {
+        struct objective *o = &d->objectives[i];
+        struct bytes key = arena_printf(d->arena, "budget/" BYTES_FMT, BYTES_ARG(o->slo->id));
+        if (!key.data) {
+            e = ERR_NOMEM;
+            break;
+        }
+        for (size_t k = 0; k < n; k++)
+            if (bytes_equal(rows[k].key, key) && rows[k].value.size == 16 &&
+                bytes_u64le(rows[k].value.data) == o->slo->fingerprint)
+                o->budget_since_ms = (int64_t)bytes_u64le(rows[k].value.data + 8);
+        if (o->budget_since_ms)
+            continue;
+        o->budget_since_ms = clock_wall_ms();
+        uint8_t value[16];
+        bytes_put_u64le(value, o->slo->fingerprint);
+        bytes_put_u64le(value + 8, (uint64_t)o->budget_since_ms);
+        e = d->store.put(d->store.ctx, txn, EVALUATOR_META_TABLE, key,
+                         bytes_of(value, sizeof(value)));
+    }
+    if (e == ERR_OK)
+        return d->store.commit(d->store.ctx, txn);
+    d->store.abort(d->store.ctx, txn);
+    return e;
+}
+
+static bool is_alive(void *ctx)
+{
+    struct detectors *d = ctx;
+    int64_t age = clock_mono_ns() / 1000000 - atomic_load(&d->alive_ms);
+    return atomic_load(&d->alive_ms) != 0 && age < 3 * d->o.interval_ms + 30000;
+}
+
+static enum err make_parts(struct detectors *d, struct buf *errors)
+{
+    d->outbox = outbox_new(&d->store);
+    enum err e = d->outbox ? outbox_load(d->outbox) : ERR_NOMEM;
+    if (e == ERR_OK)
+        e = book_load(d, errors);
+    if (e == ERR_OK)
+        e = load_versions(d);
+    if (e != ERR_OK)
+        return e;
+    struct notify_options n = {.outbox = d->outbox,
+                               .receivers = d->o.receivers,
+                               .receiver_count = d->o.receiver_count,
+                               .external_url = d->o.external_url,
+                               .retry_base_ms = d->o.retry_base_ms,
+                               .retry_max_ms = d->o.retry_max_ms,
+                               .mutate = d->o.mutate,
+                               .is_alive = is_alive,
+                               .ctx = d};
+    d->notify = notify_new(&n);
+    return d->notify ? ERR_OK : ERR_NOMEM;
+}
+
+static void apply_defaults(struct detectors_options *o)
+{
+    o->org = o->org ? o->org : TSDB_ORG_DEFAULT;
+    o->external_url = o->external_url ? o->external_url : DEFAULT_URL;
+    o->interval_ms = o->interval_ms ? o->interval_ms : 2000;
+    o->retry_base_ms = o->retry_base_ms ? o->retry_base_ms : 5000;
+    o->retry_max_ms = o->retry_max_ms ? o->retry_max_ms : 600000;
+}
 
 enum err detectors_new(const struct detectors_options *o, struct detectors **out,
                        struct buf *errors)
 {
+    CHECK(o->db || (o->source && o->store));
+    enum err e = check_receivers(o, errors);
+    if (e != ERR_OK)
+        return e;
     struct detectors *d = calloc(1, sizeof(*d));
     if (!d)
         return ERR_NOMEM;
+    d->o = *o;
+    apply_defaults(&d->o);
+    d->store = o->store ? *o->store : detectors_store_of(o->db);
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_mutex_init(&d->lock, NULL);
+    pthread_cond_init(&d->wake, &attr);
+    pthread_condattr_destroy(&attr);
+    d->arena = arena_new(ARENA_BYTES);
+    e = d->arena ? load_documents(d, errors) : ERR_NOMEM;
+    if (e == ERR_OK)
+        e = collect_thresholds(d);
+    if (e == ERR_OK)
+        e = make_parts(d, errors);
+    if (e != ERR_OK) {
+        detectors_free(d);
+        return e;
+    }
     *out = d;
     return ERR_OK;
 }
-enum err detectors_start(struct detectors *d, struct err_msg *msg)
-{
-    return ERR_OK;
-}
-void detectors_stop(struct detectors *d)
-{
-}
+
 void detectors_free(struct detectors *d)
 {
+    if (!d)
+        return;
+    CHECK(!d->is_started);
+    notify_free(d->notify);
+    outbox_free(d->outbox);
+    book_free(d);
+    for (uint32_t i = 0; d->objectives && i < d->set.count; i++)
+        query_slo_tracker_free(d->objectives[i].tracker);
+    query_slo_set_done(&d->set);
+    arena_free(d->arena);
+    pthread_cond_destroy(&d->wake);
+    pthread_mutex_destroy(&d->lock);
     free(d);
 }
-enum err detectors_evaluate(struct detectors *d, int64_t now_ms)
+
+/* --- the detect thread --------------------------------------------------------------------------- */
+
+static bool wait_round(struct detectors *d)
 {
-    return ERR_UNIMPLEMENTED;
+    int64_t until = clock_mono_ns() + d->o.interval_ms * 1000000;
+    struct timespec ts = {until / 1000000000, until % 1000000000};
+    pthread_mutex_lock(&d->lock);
+    int rc = 0;
+    while (!d->is_stopping && rc == 0)
+        rc = pthread_cond_timedwait(&d->wake, &d->lock, &ts);
+    bool go_on = !d->is_stopping;
+    pthread_mutex_unlock(&d->lock);
+    return go_on;
 }
+
+static void *detect(void *arg)
+{
+    struct detectors *d = arg;
+    enum err last = ERR_OK;
+    do {
+        enum err e = detectors_evaluate(d, clock_wall_ms());
+        if (e != ERR_OK && e != last)
+            log_warn("detect", "evaluation failed and will be repeated: %s", err_text(e));
+        last = e;
+    } while (wait_round(d));
+    return NULL;
+}
+
+enum err detectors_start(struct detectors *d, struct err_msg *msg)
+{
+    CHECK(!d->is_started);
+    enum err e = notify_start(d->notify, msg);
+    if (e != ERR_OK)
+        return e;
+    if (pthread_create(&d->thread, NULL, detect, d) != 0) {
+        notify_stop(d->notify);
+        return err_set(msg, ERR_NOMEM, "no thread for the detectors");
+    }
+    d->is_started = true;
+    return ERR_OK;
+}
+
+void detectors_stop(struct detectors *d)
+{
+    if (!d->is_started)
+        return;
+    pthread_mutex_lock(&d->lock);
+    d->is_stopping = true;
+    pthread_cond_broadcast(&d->wake);
+    pthread_mutex_unlock(&d->lock);
+    pthread_join(d->thread, NULL);
+    notify_stop(d->notify);
+    d->is_started = false;
+}
+
+/* --- small answers ------------------------------------------------------------------------------- */
+
 size_t detectors_thresholds(const struct detectors *d, const struct detectors_threshold **out)
 {
-    *out = NULL;
-    return 0;
+    *out = d->thresholds;
+    return d->threshold_count;
 }
+
 const struct query_slo_set *detectors_slo_set(const struct detectors *d)
 {
     return &d->set;
 }
-enum err detectors_receivers_load(const char *path, struct arena *a,
-                                  struct detectors_receiver **out, size_t *out_count,
-                                  struct buf *errors)
-{
-    return ERR_UNIMPLEMENTED;
-}
-enum err detectors_slos(struct detectors *d, struct arena *a, struct detectors_slo_row **out,
-                        size_t *out_count)
-{
-    *out = NULL;
-    *out_count = 0;
-    return ERR_OK;
-}
-enum err detectors_slo(struct detectors *d, struct bytes id, struct arena *a,
-                       struct detectors_slo_row *out)
-{
-    return ERR_NOT_FOUND;
-}
-enum err detectors_headline_get(struct detectors *d, struct arena *a,
-                                struct detectors_headline *out)
-{
-    *out = (struct detectors_headline){.sentence = BYTES_LIT("No SLO is loaded.")};
-    return ERR_OK;
-}
-enum err detectors_slo_series(struct detectors *d, struct bytes id, int64_t from_ms, int64_t to_ms,
-                              uint32_t step_minutes, struct arena *a, struct detectors_series *out)
-{
-    return ERR_NOT_FOUND;
-}
-enum err detectors_alerts(struct detectors *d, struct arena *a, struct detectors_alert **out,
-                          size_t *out_count)
-{
-    *out = NULL;
-    *out_count = 0;
-    return ERR_OK;
-}
-enum err detectors_rules(struct detectors *d, struct arena *a, struct detectors_prom_group **out,
-                         size_t *out_count)
-{
-    *out = NULL;
-    *out_count = 0;
-    return ERR_OK;
-}
+
 enum err detectors_outbox(struct detectors *d, struct arena *a, struct detectors_outbox_row **out,
                           size_t *out_count)
 {
-    *out = NULL;
-    *out_count = 0;
-    return ERR_OK;
+    return outbox_rows(d->outbox, a, out, out_count);
 }
+
 enum err detectors_outbox_retry(struct detectors *d, uint64_t id)
 {
-    return ERR_NOT_FOUND;
+    return outbox_retry(d->outbox, id, clock_wall_ms());
 }

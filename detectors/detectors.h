@@ -42,6 +42,7 @@ enum err detectors_receivers_load(const char *path, struct arena *a,
                                   struct detectors_receiver **out, size_t *out_count,
                                   struct buf *errors) MUST_CHECK;
 
+struct query_slo_source; /* query_slo_source.h */
 struct detectors_store; /* detectors_store.h; tests put faults here */
 
 struct detectors_options {
@@ -53,8 +54,15 @@ struct detectors_options {
     size_t receiver_count;
     const char *external_url; /* for links in notifications; NULL = http://127.0.0.1:4320 */
     int64_t interval_ms; /* 0 = 2 s */
+    int64_t retry_base_ms, retry_max_ms; /* back-off of deliveries; 0 = 5 s, 10 min */
+    uint32_t
+        mutate; /* tests only: DETECTORS_MUTATE_* switches a promise off, so that a test can be seen to fail */
     const struct detectors_store *store; /* NULL = the state store of db */
+    const struct query_slo_source *source; /* NULL = views of db */
 };
+
+#define DETECTORS_MUTATE_SPLIT_TXN 1u /* alert state is committed before its notifications */
+#define DETECTORS_MUTATE_NEW_IDS 2u /* every attempt gets a fresh webhook-id */
 
 /* Loads the documents and the durable state; nothing runs yet. */
 enum err detectors_new(const struct detectors_options *o, struct detectors **out,

@@ -117,6 +117,7 @@ struct query_slo {
     uint32_t label_count, annotation_count;
     const struct bytes *targets; /* names of AlertNotificationTargets; none = every receiver */
     uint32_t target_count;
+    const struct slo_terms *terms; /* private: what to read from the store */
     uint64_t
         fingerprint; /* of everything that changes what is counted: an edited objective starts a new budget version */
 };

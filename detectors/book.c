@@ -1,0 +1,298 @@
+/* The book of alerts: in memory for the snapshots, in the state store for the next process. */
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/stats.h"
+#include "detectors/evaluator.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+#define LOAD_BYTES ((size_t)256 << 20)
+#define REPEAT_MS (4 * INT64_C(3600000))
+
+STATS_COUNTER(stat_fired, "telltale_alert_transitions_total", "to=\"firing\"",
+              "State changes of alerts, once committed.");
+STATS_COUNTER(stat_resolved, "telltale_alert_transitions_total", "to=\"resolved\"",
+              "State changes of alerts, once committed.");
+STATS_COUNTER(stat_commit_failed, "telltale_alert_commit_failures_total", "",
+              "Evaluations whose state changes could not be committed; they are tried again.");
+STATS_COUNTER(stat_alerts_full, "telltale_alerts_refused_total", "",
+              "Alerts not opened because the book is full.");
+
+/* --- in memory ----------------------------------------------------------------------------------- */
+
+int32_t book_find_active(const struct detectors *d, struct bytes slo_id, const char *rule)
+{
+    for (uint32_t i = 0; i < d->book.count; i++) {
+        const struct alert *a = d->book.list[i];
+        if (a->state != DETECTORS_RESOLVED && bytes_equal_str(slo_id, a->slo_id) &&
+            strcmp(a->rule, rule) == 0)
+            return (int32_t)i;
+    }
+    return -1;
+}
+
+static enum err book_add(struct book *b, const struct alert *a)
+{
+    if (b->count == DETECTORS_ALERTS_MAX) {
+        stats_add(&stat_alerts_full, 1);
+        return ERR_LIMIT;
+    }
+    if (b->count == b->cap) {
+        uint32_t cap = b->cap ? b->cap * 2 : 64;
+        struct alert **list = realloc(b->list, cap * sizeof(struct alert *));
+        if (!list)
+            return ERR_NOMEM;
+        b->list = list;
+        b->cap = cap;
+    }
+    struct alert *copy = malloc(sizeof(*copy));
+    if (!copy)
+        return ERR_NOMEM;
+    *copy = *a;
+    b->list[b->count++] = copy;
+    return ERR_OK;
+}
+
+void book_free(struct detectors *d)
+{
+    for (uint32_t i = 0; i < d->book.count; i++)
+        free(d->book.list[i]);
+    free(d->book.list);
+    d->book = (struct book){0};
+}
+
+/* Repetitions that fell due before this process began count as sent. */
+static void restore_repeats(struct detectors *d, struct alert *a, int64_t now_ms)
+{
+    for (size_t r = 0; r < d->o.receiver_count; r++) {
+        int64_t every = d->o.receivers[r].repeat_ms ? d->o.receivers[r].repeat_ms : REPEAT_MS;
+        a->repeats[r] = now_ms > a->fired_ms ? (uint32_t)((now_ms - a->fired_ms) / every) : 0;
+    }
+}
+
+enum err book_load(struct detectors *d, struct buf *errors)
+{
+    struct arena *arena = arena_new(LOAD_BYTES);
+    struct tsdb_state_row *rows;
+    size_t n = 0;
+    enum err e = arena ? d->store.scan(d->store.ctx, EVALUATOR_ALERTS_TABLE, BYTES_NONE,
+                                       2 * DETECTORS_ALERTS_MAX, arena, &rows, &n)
+                       : ERR_NOMEM;
+    for (size_t i = 0; e == ERR_OK && i < n; i++) {
+        struct alert a;
+        if (alert_decode(rows[i].value, &a) != ERR_OK) {
+            log_error("detect", "an alert of the state store cannot be read and is left alone");
+            continue;
+        }
+        restore_repeats(d, &a, clock_wall_ms());
+        e = book_add(&d->book, &a);
+    }
+    if (e != ERR_OK)
+        buf_printf(errors, "state store: alerts cannot be read: %s\n", err_text(e));
+    arena_free(arena);
+    return e;
+}
+
+struct transition *book_change(struct transitions *t)
+{
+    if (t->count == t->cap) {
+        uint32_t cap = t->cap ? t->cap * 2 : 8;
+        struct transition *list = realloc(t->list, cap * sizeof(*list));
+        if (!list) {
+            t->failed = true;
+            return NULL;
+        }
+        t->list = list;
+        t->cap = cap;
+    }
+    struct transition *at = &t->list[t->count++];
+    *at = (struct transition){.at = -1};
+    return at;
+}
+
+/* --- into the transaction ------------------------------------------------------------------------ */
+
+static bool wants(const struct detectors_receiver *r, const struct transition *t)
+{
+    if (r->heartbeat || (t->event == ALERT_RESOLVED && r->send_resolved_off))
+        return false;
+    if ((r->pages || r->tickets) && !(t->alert.severity == QUERY_SLO_PAGE ? r->pages : r->tickets))
+        return false;
+    const struct query_slo *s = t->objective ? t->objective->slo : NULL;
+    for (uint32_t i = 0; s && i < s->target_count; i++)
+        if (bytes_equal_str(s->targets[i], r->name))
+            return true;
+    return !s || s->target_count == 0;
+}
+
+static void event_name(const struct transition *t, char out[24])
+{
+    switch (t->event) {
+    case ALERT_FIRED: snprintf(out, 24, "firing"); break;
+    case ALERT_STEPPED: snprintf(out, 24, "step-%u", t->alert.steps); break;
+    case ALERT_RESOLVED: snprintf(out, 24, "resolved"); break;
+    default: snprintf(out, 24, "repeat-%u", t->repeat);
+    }
+}
+
+static enum err stage_one(struct detectors *d, void *txn, const struct transition *t,
+                          const struct detectors_receiver *r, int64_t now_ms)
+{
+    struct outbox_entry e = {.created_ms = now_ms, .next_attempt_ms = now_ms};
+    event_name(t, e.event);
+    snprintf(e.receiver, sizeof(e.receiver), "%s", r->name);
+    snprintf(e.fingerprint, sizeof(e.fingerprint), "%s", t->alert.fingerprint);
+    snprintf(e.webhook_id, sizeof(e.webhook_id), "%s-%.63s-%s", e.fingerprint, e.receiver, e.event);
+    snprintf(e.slo_id, sizeof(e.slo_id), "%s", t->alert.slo_id);
+    snprintf(e.rule, sizeof(e.rule), "%s", t->alert.rule);
+    struct webhook_text text = {.receiver = r->name,
+                                .external_url = d->o.external_url,
+                                .slo = t->objective ? t->objective->slo : NULL};
+    struct buf body;
+    buf_init(&body, (size_t)256 << 10);
+    webhook_body(&t->alert, &text, &body);
+    if (!buf_ok(&body)) {
+        buf_done(&body);
+        return ERR_NOMEM;
+    }
+    size_t size;
+    uint8_t *taken = buf_take(&body, &size);
+    enum err err = outbox_stage(d->outbox, txn, &e, &taken, size);
+    free(taken);
+    if (err == ERR_LIMIT) {
+        log_error("detect", "receiver=%s has %u notifications waiting: alert %s is not sent to it",
+                  r->name, DETECTORS_OUTBOX_MAX, e.fingerprint);
+        return ERR_OK; /* counted; the alert itself is kept and shown */
+    }
+    return err;
+}
+
+static enum err put_alert(struct detectors *d, void *txn, const struct transition *t)
+{
+    struct bytes key = bytes_str(t->alert.fingerprint);
+    if (t->event == ALERT_DROPPED)
+        return d->store.del(d->store.ctx, txn, EVALUATOR_ALERTS_TABLE, key);
+    struct buf b;
+    buf_init(&b, 0);
+    alert_encode(&t->alert, &b);
+    enum err e = buf_ok(&b)
+                     ? d->store.put(d->store.ctx, txn, EVALUATOR_ALERTS_TABLE, key, buf_bytes(&b))
+                     : ERR_NOMEM;
+    buf_done(&b);
+    return e;
+}
+
+static enum err stage_all(struct detectors *d, void *txn, const struct transitions *ts,
+                          int64_t now_ms)
+{
+    enum err e = ERR_OK;
+    for (uint32_t i = 0; i < ts->count && e == ERR_OK; i++) {
+        const struct transition *t = &ts->list[i];
+        bool is_repeat = t->event == ALERT_NOTHING && t->repeat > 0;
+        bool is_sent = is_repeat || t->event == ALERT_FIRED || t->event == ALERT_STEPPED ||
+                       t->event == ALERT_RESOLVED;
+        for (size_t r = 0; is_sent && r < d->o.receiver_count && e == ERR_OK; r++)
+            if ((!is_repeat || r == t->receiver) && wants(&d->o.receivers[r], t))
+                e = stage_one(d, txn, t, &d->o.receivers[r], now_ms);
+    }
+    return e;
+}
+
+static enum err put_states(struct detectors *d, void *txn, const struct transitions *ts,
+                           uint32_t horizon)
+{
+    struct buf cursor;
+    buf_init(&cursor, 0);
+    buf_u32(&cursor, horizon);
+    buf_u64(&cursor, d->seen_seq);
+    enum err e = buf_ok(&cursor) ? d->store.put(d->store.ctx, txn, EVALUATOR_META_TABLE,
+                                                BYTES_LIT("cursor"), buf_bytes(&cursor))
+                                 : ERR_NOMEM;
+    buf_done(&cursor);
+    for (uint32_t i = 0; i < ts->count && e == ERR_OK; i++)
+        e = put_alert(d, txn, &ts->list[i]);
+    return e;
+}
+
+/* Under the lock: what was committed becomes visible. */
+static void apply(struct detectors *d, const struct transitions *ts)
+{
+    for (uint32_t i = 0; i < ts->count; i++) {
+        const struct transition *t = &ts->list[i];
+        stats_add(&stat_fired, t->event == ALERT_FIRED);
+        stats_add(&stat_resolved, t->event == ALERT_RESOLVED);
+        if (t->at < 0) {
+            if (book_add(&d->book, &t->alert) != ERR_OK)
+                log_error("detect", "alert %s is committed but not shown: out of memory",
+                          t->alert.fingerprint);
+        } else if (t->event == ALERT_NOTHING && t->repeat > 0) {
+            d->book.list[t->at]->repeats[t->receiver] = t->repeat;
+        } else {
+            *d->book.list[t->at] = t->alert;
+        }
+    }
+    /* Dropped ones leave last, so that indices held until here. */
+    for (uint32_t i = 0; i < ts->count; i++) {
+        if (ts->list[i].event != ALERT_DROPPED)
+            continue;
+        for (uint32_t k = 0; k < d->book.count; k++) {
+            if (strcmp(d->book.list[k]->fingerprint, ts->list[i].alert.fingerprint) != 0)
+                continue;
+            free(d->book.list[k]);
+            d->book.list[k] = d->book.list[--d->book.count];
+            break;
+        }
+    }
+}
+
+static enum err run_txn(struct detectors *d, const struct transitions *ts, int64_t now_ms,
+                        uint32_t horizon, bool with_states, bool with_outbox)
+{
+    void *txn;
+    enum err e = d->store.begin(d->store.ctx, &txn);
+    if (e != ERR_OK)
+        return e;
+    if (with_states)
+        e = put_states(d, txn, ts, horizon);
+    if (e == ERR_OK && with_outbox)
+        e = stage_all(d, txn, ts, now_ms);
+    if (e == ERR_OK)
+        return d->store.commit(d->store.ctx, txn);
+    d->store.abort(d->store.ctx, txn);
+    return e;
+}
+
+enum err book_commit(struct detectors *d, struct transitions *t, int64_t now_ms, uint32_t horizon)
+{
+    if (t->failed)
+        return ERR_NOMEM;
+    if (t->count == 0)
+        return ERR_OK;
+    enum err e;
+    if (d->o.mutate & DETECTORS_MUTATE_SPLIT_TXN) {
+        e = run_txn(d, t, now_ms, horizon, true, false);
+        if (e == ERR_OK) {
+            pthread_mutex_lock(&d->lock);
+            apply(d, t);
+            pthread_mutex_unlock(&d->lock);
+            e = run_txn(d, t, now_ms, horizon, false, true);
+        }
+    } else {
+        e = run_txn(d, t, now_ms, horizon, true, true);
+        if (e == ERR_OK) {
+            pthread_mutex_lock(&d->lock);
+            apply(d, t);
+            pthread_mutex_unlock(&d->lock);
+        }
+    }
+    if (e == ERR_OK) {
+        outbox_publish(d->outbox);
+    } else {
+        outbox_discard(d->outbox);
+        stats_add(&stat_commit_failed, 1);
+        log_error("detect", "%u alert changes could not be committed and will be tried again: %s",
+                  t->count, err_text(e));
+    }
+    return e;
+}

@@ -1,0 +1,476 @@
+/* One round: bring the sums up to date, judge every rule, let the alerts step, commit what changed. */
+#include "detectors/evaluator.h"
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/stats.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define ROUND_LIMIT_NS (INT64_C(30) * 1000000000)
+#define SAMPLES_EVERY_MS 15000 /* sample series do not say when they change */
+#define LATE_EVERY_MS 20000 /* rows before the ring: recount at most this often */
+#define RING_KEEPS_MINUTES 390u /* safely inside the tracker's ring */
+#define TEXT_ARENA_BYTES ((size_t)32 << 20)
+
+STATS_COUNTER(stat_rounds, "telltale_slo_rounds_total", "", "Evaluation rounds.");
+STATS_COUNTER(stat_round_ns, "telltale_slo_round_nanoseconds_total", "",
+              "Time spent in evaluation rounds.");
+STATS_COUNTER(stat_errors, "telltale_slo_evaluation_failures_total", "",
+              "Objectives that could not be evaluated in a round.");
+
+struct round {
+    struct detectors *d;
+    const struct query_slo_source *src;
+    struct tsdb_view *view; /* NULL with a test's source */
+    int64_t now_ms;
+    uint32_t horizon;
+    struct arena *arena; /* of the texts */
+    struct transitions changes;
+};
+
+/* --- sums ---------------------------------------------------------------------------------------- */
+
+static enum err advance(struct round *r, struct objective *o)
+{
+    if (o->slo->indicator == QUERY_SLO_RATIO && r->now_ms - r->d->samples_ms >= SAMPLES_EVERY_MS) {
+        o->dirty_from = MIN(o->dirty_from, r->horizon - QUERY_SLO_RECHECK_MINUTES);
+        o->dirty_to = MAX(o->dirty_to, r->horizon);
+    }
+    bool built = query_slo_tracker_horizon(o->tracker) != 0;
+    uint32_t from = o->dirty_from, to = o->dirty_to, kept_from = UINT32_MAX, kept_to = 0;
+    uint32_t ring_from = r->horizon - RING_KEEPS_MINUTES;
+    if (built && from < ring_from && r->now_ms - o->late_ms < LATE_EVERY_MS) {
+        kept_from = from; /* later, together with what else comes late */
+        kept_to = MIN(to, ring_from - 1);
+        from = ring_from;
+    } else if (from < ring_from) {
+        o->late_ms = r->now_ms;
+    }
+    enum err e = query_slo_source_advance(o->tracker, r->src, r->horizon, from, to);
+    if (e == ERR_OK) {
+        o->dirty_from = kept_from;
+        o->dirty_to = kept_to;
+    }
+    return e;
+}
+
+static void sums_of(struct objective *o)
+{
+    struct objective_view *v = &o->work;
+    const struct query_slo *s = o->slo;
+    query_slo_tracker_window(o->tracker, s->period_minutes, 0, &v->period);
+    v->hour = v->day = (struct query_slo_counts){0};
+    (void)query_slo_tracker_window(o->tracker, 60, 0, &v->hour);
+    (void)query_slo_tracker_window(o->tracker, 1440, 0, &v->day);
+    for (uint32_t i = 0; i < s->rule_count; i++) {
+        const struct query_slo_rule *rule = &s->rules[i];
+        struct rule_view *rv = &v->rules[i];
+        *rv = (struct rule_view){.verdict = QUERY_SLO_QUIET};
+        if (rule->refused)
+            continue;
+        query_slo_tracker_window(o->tracker, rule->long_minutes, 0, &rv->long_counts);
+        query_slo_tracker_window(o->tracker, rule->short_minutes, 0, &rv->short_counts);
+        rv->verdict = query_slo_judge(rule, s->target, &rv->long_counts, &rv->short_counts);
+    }
+    query_slo_tracker_revised(o->tracker, &v->revised_minutes, &v->revised_events);
+}
+
+/* What was excluded and why: once a minute. */
+static void excluded_of(struct round *r, struct objective *o)
+{
+    struct query_slo_reason *list;
+    size_t n;
+    if (o->detail_minute == r->horizon || o->work.period.excluded == 0)
+        return;
+    if (query_slo_source_excluded(r->src, o->slo, r->horizon + 1 - o->slo->period_minutes,
+                                  r->horizon + 1, r->arena, &list, &n) != ERR_OK)
+        return; /* the total is known; the reasons come with the next minute */
+    o->detail_minute = r->horizon;
+    o->work.excluded_count = 0;
+    for (size_t i = 0; i < n && i < EVALUATOR_REASONS; i++) {
+        snprintf(o->work.excluded[i].reason, sizeof(o->work.excluded[i].reason), "%.*s",
+                 (int)MIN(list[i].reason.size, (size_t)47),
+                 list[i].reason.size ? (const char *)list[i].reason.data : "");
+        o->work.excluded[i].count = list[i].count;
+        o->work.excluded_count++;
+    }
+}
+
+/* --- judging ------------------------------------------------------------------------------------- */
+
+const char *evaluator_rule_name(const struct objective *o, uint32_t rule)
+{
+    if (rule == EVALUATOR_EXCLUDED)
+        return "excluded-share";
+    return rule == EVALUATOR_NO_DATA ? "no-data" : o->slo->rules[rule].name;
+}
+
+static double share_excluded(const struct query_slo_counts *c)
+{
+    int64_t all = query_slo_eligible(c) + c->excluded;
+    return all >= EVALUATOR_EXCLUDED_MIN ? (double)c->excluded / (double)all : 0;
+}
+
+/* The first usable rule's long window, or the period. */
+static uint32_t own_window(const struct objective *o, bool is_short)
+{
+    for (uint32_t i = 0; i < o->slo->rule_count; i++)
+        if (!o->slo->rules[i].refused)
+            return is_short ? MAX(o->slo->rules[i].short_minutes, 1u)
+                            : o->slo->rules[i].long_minutes;
+    return o->slo->period_minutes;
+}
+
+/* No eligible event over the first long window, but some within the period: it had data and lost it. */
+static enum query_slo_verdict judge_no_data(const struct objective *o)
+{
+    struct query_slo_counts c;
+    if (o->slo->no_data != QUERY_SLO_NO_DATA_ALERT || query_slo_eligible(&o->work.period) == 0 ||
+        !query_slo_tracker_window(o->tracker, own_window(o, false), 0, &c))
+        return QUERY_SLO_QUIET;
+    return query_slo_eligible(&c) == 0 ? QUERY_SLO_BURNS_PAGE : QUERY_SLO_QUIET;
+}
+
+static enum query_slo_verdict judge_excluded(const struct objective *o, bool *out_eased)
+{
+    struct query_slo_counts c = {0};
+    query_slo_tracker_window(o->tracker, own_window(o, false), 0, &c);
+    double share = share_excluded(&c);
+    *out_eased = share < EVALUATOR_EXCLUDED_SHARE * ALERT_EASE;
+    return share > EVALUATOR_EXCLUDED_SHARE ? QUERY_SLO_BURNS_TICKET : QUERY_SLO_QUIET;
+}
+
+static bool has_eased(const struct query_slo_rule *rule, const struct rule_view *v, double target)
+{
+    double level = ALERT_EASE * rule->factor * (1 - target);
+    return !(query_slo_bad_ratio(&v->long_counts) > level) ||
+           !(query_slo_bad_ratio(&v->short_counts) > level);
+}
+
+/* The oldest of the last horizons at which the rule burned, after `floor`: rows that came a little late are judged where they belong. A page
+ * needs bad events within the recheck range itself: what happened before it is the past. */
+static bool find_start(const struct objective *o, const struct query_slo_rule *rule, uint32_t floor,
+                       uint32_t *out_minute, enum query_slo_verdict *out_verdict)
+{
+    uint32_t h = query_slo_tracker_horizon(o->tracker);
+    for (uint32_t back = QUERY_SLO_RECHECK_MINUTES; back-- > 0;) {
+        struct query_slo_counts l, s;
+        if (h - back <= floor ||
+            !query_slo_tracker_window(o->tracker, rule->long_minutes, back, &l) ||
+            !query_slo_tracker_window(o->tracker, rule->short_minutes, back, &s))
+            continue;
+        enum query_slo_verdict v = query_slo_judge(rule, o->slo->target, &l, &s);
+        if (v != QUERY_SLO_BURNS_PAGE && v != QUERY_SLO_BURNS_TICKET)
+            continue;
+        if (rule->severity == QUERY_SLO_PAGE && query_slo_tracker_fresh_bad(o->tracker, 0) <= 0)
+            continue;
+        *out_minute = h - back;
+        *out_verdict = v;
+        return true;
+    }
+    return false;
+}
+
+static uint32_t resolve_minutes(uint32_t short_minutes)
+{
+    return MAX(2u, MIN(15u, short_minutes / 5));
+}
+
+/* --- texts --------------------------------------------------------------------------------------- */
+
+/* Burning objectives of a service and the first start, alerts of this round included. */
+static unsigned burning_of(const struct round *r, const char *service, const char *slo_id,
+                           uint32_t *io_since)
+{
+    unsigned n = 1; /* slo_id itself */
+    const struct book *b = &r->d->book;
+    for (uint32_t i = 0; i < b->count + r->changes.count; i++) {
+        const struct alert *a = i < b->count ? b->list[i] : &r->changes.list[i - b->count].alert;
+        if (a->state != DETECTORS_FIRING || strcmp(a->service, service) != 0)
+            continue;
+        *io_since = MIN(*io_since, a->start_minute);
+        bool counted = strcmp(a->slo_id, slo_id) == 0;
+        for (uint32_t k = 0; k < i && !counted; k++) {
+            const struct alert *other =
+                k < b->count ? b->list[k] : &r->changes.list[k - b->count].alert;
+            counted = other->state == DETECTORS_FIRING && strcmp(other->service, service) == 0 &&
+                      strcmp(other->slo_id, a->slo_id) == 0;
+        }
+        n += !counted;
+    }
+    return n;
+}
+
+static void fill_texts(struct round *r, const struct objective *o, struct alert *a)
+{
+    uint32_t to = r->horizon + 1, from = to - (a->long_minutes ? a->long_minutes : 60);
+    struct query_slo_blame blame = {0};
+    uint32_t since = a->start_minute;
+    if (a->state == DETECTORS_FIRING) {
+        if (query_slo_source_blame(r->src, o->slo, from, to, r->arena, &blame) != ERR_OK)
+            blame =
+                (struct query_slo_blame){0}; /* an alert without its culprit is still an alert */
+        unsigned n = burning_of(r, a->service, a->slo_id, &since);
+        alert_text_sentence(a->service, n, (int64_t)since * 60000, blame.phrase, a->sentence);
+        struct bytes *ids;
+        size_t count = 0;
+        if (r->view &&
+            query_slo_examples(r->view, o->slo, (int64_t)from * 60000, (int64_t)to * 60000,
+                               ALERT_TRACES_MAX, r->arena, &ids, &count) == ERR_OK) {
+            a->trace_count = (uint32_t)count;
+            for (size_t i = 0; i < count; i++)
+                snprintf(a->traces[i], sizeof(a->traces[i]), "%.32s", (const char *)ids[i].data);
+        }
+    }
+    alert_text_summary(a, o->slo);
+}
+
+static void fill_numbers(const struct objective *o, uint32_t rule, struct alert *a)
+{
+    const struct query_slo *s = o->slo;
+    struct query_slo_counts l = {0}, c = {0};
+    if (rule < s->rule_count) {
+        l = o->work.rules[rule].long_counts;
+        c = o->work.rules[rule].short_counts;
+        a->long_minutes = s->rules[rule].long_minutes;
+        a->short_minutes = s->rules[rule].short_minutes;
+        a->factor = s->rules[rule].factor;
+    } else {
+        a->long_minutes = own_window(o, false);
+        a->short_minutes = own_window(o, true);
+        query_slo_tracker_window(o->tracker, a->long_minutes, 0, &l);
+        query_slo_tracker_window(o->tracker, a->short_minutes, 0, &c);
+    }
+    a->long_burn = query_slo_burn(&l, s->target);
+    a->short_burn = query_slo_burn(&c, s->target);
+    a->bad = l.bad;
+    a->eligible = query_slo_eligible(&l);
+    a->budget_left = query_slo_budget_left(&o->work.period, s->target);
+    a->exhaustion_minutes =
+        query_slo_exhaustion_minutes(a->budget_left, a->long_burn, s->period_minutes);
+}
+
+/* --- stepping ------------------------------------------------------------------------------------ */
+
+static void copy_text(char *out, size_t size, struct bytes b)
+{
+    size_t n = MIN(b.size, size - 1);
+    if (n)
+        memcpy(out, b.data, n);
+    out[n] = 0;
+}
+
+static void open_alert(struct round *r, struct objective *o, uint32_t rule,
+                       const struct alert_input *in, uint32_t start)
+{
+    struct transition *t = book_change(&r->changes);
+    if (!t)
+        return;
+    t->objective = o;
+    struct alert *a = &t->alert;
+    copy_text(a->slo_id, sizeof(a->slo_id), o->slo->id);
+    copy_text(a->service, sizeof(a->service), o->slo->service);
+    copy_text(a->rule, sizeof(a->rule), bytes_str(evaluator_rule_name(o, rule)));
+    alert_fingerprint(a->slo_id, a->rule, o->slo->labels, o->slo->label_count, start,
+                      a->fingerprint);
+    fill_numbers(o, rule, a);
+    t->event = alert_open(a, in, start);
+    fill_texts(r, o, a);
+}
+
+static void step_alert(struct round *r, struct objective *o, uint32_t rule, int32_t at,
+                       const struct alert_input *in)
+{
+    struct alert next = *r->d->book.list[at];
+    fill_numbers(o, rule, &next);
+    enum alert_event event = alert_step(&next, in);
+    if (event == ALERT_NOTHING) { /* fresh numbers for the page; nothing durable changes */
+        pthread_mutex_lock(&r->d->lock);
+        *r->d->book.list[at] = next;
+        pthread_mutex_unlock(&r->d->lock);
+        return;
+    }
+    struct transition *t = book_change(&r->changes);
+    if (!t)
+        return;
+    *t = (struct transition){.alert = next, .at = at, .event = event, .objective = o};
+    fill_texts(r, o, &t->alert);
+    if (event == ALERT_RESOLVED || event == ALERT_DROPPED)
+        o->floor[rule] = r->horizon;
+}
+
+static void run_rule(struct round *r, struct objective *o, uint32_t rule)
+{
+    const struct query_slo *s = o->slo;
+    struct alert_input in = {
+        .horizon = r->horizon, .now_ms = r->now_ms, .no_data = s->no_data, .eased = true};
+    uint32_t start = r->horizon;
+    bool opens = false;
+    if (rule == EVALUATOR_EXCLUDED) {
+        in.verdict = judge_excluded(o, &in.eased);
+        in.resolve_minutes = 15;
+        opens = in.verdict == QUERY_SLO_BURNS_TICKET;
+    } else if (rule == EVALUATOR_NO_DATA) {
+        in.verdict = judge_no_data(o);
+        in.resolve_minutes = 2;
+        opens = in.verdict == QUERY_SLO_BURNS_PAGE;
+    } else {
+        const struct query_slo_rule *def = &s->rules[rule];
+        if (def->refused)
+            return;
+        in.verdict = o->work.rules[rule].verdict;
+        in.eased = has_eased(def, &o->work.rules[rule], s->target);
+        in.after_minutes = def->after_minutes;
+        in.resolve_minutes = resolve_minutes(def->short_minutes);
+    }
+    int32_t at = book_find_active(r->d, s->id, evaluator_rule_name(o, rule));
+    if (at >= 0) {
+        step_alert(r, o, rule, at, &in);
+        return;
+    }
+    if (rule < QUERY_SLO_RULES_MAX) {
+        enum query_slo_verdict then;
+        opens = find_start(o, &s->rules[rule], o->floor[rule], &start, &then) &&
+                (in.after_minutes == 0 || in.verdict >= QUERY_SLO_BURNS_TICKET);
+        if (opens && in.verdict < QUERY_SLO_BURNS_TICKET)
+            in.verdict = then; /* it burned a few minutes ago and has ended: say so, then resolve */
+    }
+    if (opens)
+        open_alert(r, o, rule, &in, start);
+}
+
+static bool is_changing(const struct transitions *t, int32_t at)
+{
+    for (uint32_t i = 0; i < t->count; i++)
+        if (t->list[i].at == at)
+            return true;
+    return false;
+}
+
+/* Repetitions of what keeps firing, and resolved alerts whose day is over. */
+static void run_book(struct round *r)
+{
+    struct detectors *d = r->d;
+    for (uint32_t i = 0; i < d->book.count; i++) {
+        const struct alert *a = d->book.list[i];
+        const struct objective *o = NULL;
+        if (is_changing(&r->changes, (int32_t)i))
+            continue;
+        for (uint32_t k = 0; k < d->set.count && !o; k++)
+            if (bytes_equal_str(d->set.slos[k].id, a->slo_id))
+                o = &d->objectives[k];
+        if (alert_expired(a, r->now_ms)) {
+            struct transition *t = book_change(&r->changes);
+            if (t)
+                *t = (struct transition){
+                    .alert = *a, .at = (int32_t)i, .event = ALERT_DROPPED, .objective = o};
+            continue;
+        }
+        if (a->state == DETECTORS_FIRING && !o) { /* its objective was removed */
+            struct transition *t = book_change(&r->changes);
+            if (t) {
+                *t = (struct transition){.alert = *a, .at = (int32_t)i, .event = ALERT_RESOLVED};
+                t->alert.state = DETECTORS_RESOLVED;
+                t->alert.resolved_ms = r->now_ms;
+                alert_text_summary(&t->alert, NULL);
+            }
+            continue;
+        }
+        for (uint32_t k = 0; a->state == DETECTORS_FIRING && k < d->o.receiver_count; k++) {
+            int64_t every =
+                d->o.receivers[k].repeat_ms ? d->o.receivers[k].repeat_ms : 4 * INT64_C(3600000);
+            uint32_t due =
+                r->now_ms > a->fired_ms ? (uint32_t)((r->now_ms - a->fired_ms) / every) : 0;
+            if (due <= a->repeats[k])
+                continue;
+            struct transition *t = book_change(&r->changes);
+            if (t)
+                *t = (struct transition){
+                    .alert = *a, .at = (int32_t)i, .repeat = due, .receiver = k, .objective = o};
+        }
+    }
+}
+
+/* --- the round ----------------------------------------------------------------------------------- */
+
+static bool run_objective(struct round *r, struct objective *o)
+{
+    int64_t begin = clock_mono_ns();
+    enum err e = advance(r, o);
+    if (e == ERR_OK) {
+        sums_of(o);
+        excluded_of(r, o);
+        for (uint32_t rule = 0; rule < o->slo->rule_count; rule++)
+            run_rule(r, o, rule);
+        run_rule(r, o, EVALUATOR_EXCLUDED);
+        run_rule(r, o, EVALUATOR_NO_DATA);
+        o->work.evaluated_ms = r->now_ms;
+        o->work.horizon_ms = ((int64_t)r->horizon + 1) * 60000;
+        o->work.evaluation_ns = clock_mono_ns() - begin;
+    } else {
+        stats_add(&stat_errors, 1);
+    }
+    o->work.error = e;
+    pthread_mutex_lock(&r->d->lock);
+    o->view = o->work;
+    pthread_mutex_unlock(&r->d->lock);
+    return e == ERR_OK;
+}
+
+static enum err run_round(struct round *r)
+{
+    struct detectors *d = r->d;
+    uint32_t from = UINT32_MAX, to = 0;
+    uint64_t seq = d->seen_seq;
+    enum err e =
+        r->src->changed ? r->src->changed(r->src->ctx, d->seen_seq, &from, &to, &seq) : ERR_OK;
+    if (e != ERR_OK)
+        return e;
+    d->seen_seq = seq;
+    for (uint32_t i = 0; i < d->set.count; i++) { /* each keeps what it has not read yet */
+        d->objectives[i].dirty_from = MIN(d->objectives[i].dirty_from, from);
+        d->objectives[i].dirty_to =
+            from <= to ? MAX(d->objectives[i].dirty_to, to) : d->objectives[i].dirty_to;
+    }
+    for (uint32_t i = 0; i < d->set.count; i++)
+        if (!run_objective(r, &d->objectives[i]))
+            e = d->objectives[i].work.error;
+    if (r->now_ms - d->samples_ms >= SAMPLES_EVERY_MS)
+        d->samples_ms = r->now_ms;
+    run_book(r);
+    enum err committed = book_commit(d, &r->changes, r->now_ms, r->horizon);
+    return committed != ERR_OK ? committed : e;
+}
+
+enum err detectors_evaluate(struct detectors *d, int64_t now_ms)
+{
+    int64_t begin = clock_mono_ns();
+    struct round r = {.d = d,
+                      .now_ms = now_ms,
+                      .horizon = (uint32_t)((now_ms - QUERY_SLO_DELAY_MS) / 60000),
+                      .arena = arena_new(TEXT_ARENA_BYTES),
+                      .src = d->o.source};
+    struct query_slo_source view_source;
+    enum err e = r.arena ? ERR_OK : ERR_NOMEM;
+    if (e == ERR_OK && !r.src) {
+        struct tsdb_read_limits limits = {.deadline_mono_ns = begin + ROUND_LIMIT_NS};
+        e = tsdb_view_open(d->o.db, d->o.org, &limits, &r.view);
+        if (e == ERR_OK) {
+            view_source = query_slo_source_view(r.view);
+            r.src = &view_source;
+        }
+    }
+    if (e == ERR_OK)
+        e = run_round(&r);
+    if (r.view)
+        tsdb_view_close(r.view);
+    free(r.changes.list);
+    arena_free(r.arena);
+    stats_add(&stat_rounds, 1);
+    stats_add(&stat_round_ns, clock_mono_ns() - begin);
+    if (e == ERR_OK)
+        atomic_store(&d->alive_ms, clock_mono_ns() / 1000000);
+    return e;
+}

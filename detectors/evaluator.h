@@ -1,0 +1,116 @@
+/* The parts of the detectors that the evaluation, the book of alerts and the snapshots share.
+ *
+ * Owner: detectors_new.  Thread: see the groups of fields.
+ * Failure, Limits: detectors.h.
+ * Invariant: `lock` is never held while the store is read or written.
+ */
+#ifndef DETECTORS_EVALUATOR_H
+#define DETECTORS_EVALUATOR_H
+
+#include "detectors/alert.h"
+#include "detectors/notify.h"
+#include "query/query_slo_source.h"
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* Beyond the burn-rate rules, each objective has two of its own. */
+#define EVALUATOR_EXCLUDED QUERY_SLO_RULES_MAX
+#define EVALUATOR_NO_DATA (QUERY_SLO_RULES_MAX + 1)
+#define EVALUATOR_RULES (QUERY_SLO_RULES_MAX + 2)
+#define EVALUATOR_EXCLUDED_SHARE 0.20
+#define EVALUATOR_EXCLUDED_MIN 20 /* events in the window before the share means anything */
+#define EVALUATOR_COVERAGE_MIN 0.90
+#define EVALUATOR_REASONS 8u
+#define EVALUATOR_ALERTS_TABLE "slo_alerts"
+#define EVALUATOR_META_TABLE "slo_meta"
+
+struct rule_view {
+    struct query_slo_counts long_counts, short_counts;
+    enum query_slo_verdict verdict;
+};
+
+struct objective_view { /* what snapshots read */
+    struct rule_view rules[QUERY_SLO_RULES_MAX];
+    struct query_slo_counts period, hour, day; /* day: the last 24 h */
+    struct {
+        char reason[48];
+        int64_t count;
+    } excluded[EVALUATOR_REASONS];
+    uint32_t excluded_count;
+    int64_t evaluated_ms, horizon_ms, evaluation_ns;
+    uint64_t revised_minutes, revised_events;
+    enum err error; /* of the last evaluation */
+};
+
+struct objective {
+    const struct query_slo *slo;
+    int64_t budget_since_ms; /* immutable after init */
+    /* owned by detect */
+    struct query_slo_tracker *tracker;
+    uint32_t dirty_from, dirty_to, floor[EVALUATOR_RULES], detail_minute;
+    int64_t late_ms; /* when late rows were last recounted */
+    struct objective_view work;
+    /* guarded by lock */
+    struct objective_view view;
+};
+
+struct book {
+    struct alert **list; /* guarded by lock; written by detect only */
+    uint32_t count, cap;
+};
+
+struct detectors {
+    /* immutable after init */
+    struct detectors_options o;
+    struct arena *arena;
+    struct query_slo_set set;
+    struct detectors_store store;
+    struct detectors_threshold *thresholds;
+    size_t threshold_count;
+    struct objective *objectives; /* one for each of set.slos */
+    struct outbox *outbox;
+    struct notify *notify;
+    /* owned by detect */
+    uint64_t seen_seq;
+    int64_t samples_ms;
+    /* guarded by lock */
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    struct book book;
+    bool is_stopping;
+    /* atomic */
+    _Atomic int64_t alive_ms; /* monotonic time of the last complete evaluation */
+    pthread_t thread;
+    bool is_started;
+};
+
+/* A state change on its way into the transaction. */
+struct transition {
+    struct alert alert; /* the new state */
+    int32_t at; /* index in the book, -1 = new */
+    enum alert_event event;
+    uint32_t repeat, receiver; /* of a repetition (event ALERT_NOTHING) */
+    const struct objective *objective; /* NULL: the objective is no longer loaded */
+};
+struct transitions {
+    struct transition *list;
+    uint32_t count, cap;
+    bool failed;
+};
+
+/* evaluator.c */
+const char *evaluator_rule_name(const struct objective *o, uint32_t rule);
+/* book.c: reads and writes alerts. book_commit: state, cursor and notifications in one transaction, then in memory. */
+enum err book_load(struct detectors *d, struct buf *errors) MUST_CHECK;
+int32_t book_find_active(const struct detectors *d, struct bytes slo_id, const char *rule);
+struct transition *book_change(struct transitions *t);
+enum err book_commit(struct detectors *d, struct transitions *t, int64_t now_ms,
+                     uint32_t horizon) MUST_CHECK;
+void book_free(struct detectors *d);
+
+/* alert_text.c: sentences. */
+void alert_text_summary(struct alert *a, const struct query_slo *s);
+void alert_text_sentence(const char *service, unsigned burning, int64_t since_ms,
+                         struct bytes phrase, char out[ALERT_TEXT_MAX]);
+
+#endif

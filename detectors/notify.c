@@ -1,0 +1,222 @@
+#include "detectors/notify.h"
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/http_client.h"
+#include "base/log.h"
+#include <pthread.h>
+#include <sodium.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define IDLE_MS 1000
+#define RETRY_AFTER_MAX_MS INT64_C(3600000)
+
+struct worker {
+    struct notify *notify;
+    const struct detectors_receiver *receiver;
+    struct webhook_url url;
+    pthread_t thread;
+    bool is_started;
+    int64_t heartbeat_due_ms; /* monotonic */
+};
+
+struct notify {
+    struct notify_options o;
+    atomic_bool is_stopping;
+    size_t count;
+    struct worker workers[DETECTORS_RECEIVERS_MAX];
+};
+
+int64_t notify_backoff_ms(int64_t base_ms, int64_t max_ms, uint32_t attempts, double random)
+{
+    int64_t wait = base_ms;
+    for (uint32_t i = 1; i < attempts && wait < max_ms; i++)
+        wait *= 2;
+    wait = MIN(wait, max_ms);
+    return wait - wait / 5 + (int64_t)((double)(wait * 2 / 5) * random); /* +- 20 % */
+}
+
+struct notify *notify_new(const struct notify_options *o)
+{
+    CHECK(o->receiver_count <= DETECTORS_RECEIVERS_MAX);
+    struct notify *n = calloc(1, sizeof(*n));
+    if (!n)
+        return NULL;
+    n->o = *o;
+    n->count = o->receiver_count;
+    for (size_t i = 0; i < n->count; i++) {
+        n->workers[i].notify = n;
+        n->workers[i].receiver = &o->receivers[i];
+        enum err e = webhook_url_check(o->receivers[i].url, &n->workers[i].url, NULL);
+        CHECK(e == ERR_OK); /* detectors_new has looked */
+    }
+    return n;
+}
+
+/* --- one attempt --------------------------------------------------------------------------------- */
+
+struct attempt {
+    int status;
+    int64_t retry_after_ms; /* -1 = not said */
+    enum err err;
+    struct err_msg msg;
+};
+
+static void send_once(struct worker *w, struct http_client *client, const char *id,
+                      struct bytes body, struct attempt *out)
+{
+    const struct detectors_receiver *r = w->receiver;
+    int64_t now_s = clock_wall_ms() / 1000;
+    char id_header[256], time_header[64], signature[WEBHOOK_SIGNATURES_MAX],
+        signature_header[WEBHOOK_SIGNATURES_MAX + 32];
+    const char *headers[DETECTORS_HEADERS_MAX + 6];
+    size_t n = 0;
+    *out = (struct attempt){.retry_after_ms = -1};
+    out->err = webhook_connect_check(&w->url, r->allow_private, &out->msg);
+    if (out->err != ERR_OK)
+        return;
+    webhook_sign(r->secrets, id, now_s, body, signature);
+    snprintf(id_header, sizeof(id_header), "webhook-id: %s", id);
+    snprintf(time_header, sizeof(time_header), "webhook-timestamp: %lld", (long long)now_s);
+    snprintf(signature_header, sizeof(signature_header), "webhook-signature: %s", signature);
+    headers[n++] = "Content-Type: application/json";
+    headers[n++] = "User-Agent: telltale/" TELLTALE_VERSION;
+    headers[n++] = id_header;
+    headers[n++] = time_header;
+    if (signature[0])
+        headers[n++] = signature_header;
+    for (size_t i = 0; i < DETECTORS_HEADERS_MAX && r->headers[i]; i++)
+        headers[n++] = r->headers[i];
+    headers[n] = NULL;
+    struct http_client_request req = {.method = "POST",
+                                      .url = r->url,
+                                      .headers = headers,
+                                      .body = body,
+                                      .timeout_ms = r->timeout_ms ? r->timeout_ms : 10000,
+                                      .ca_file = r->ca_file};
+    struct http_client_response res = {0};
+    buf_init(&res.body, 0);
+    out->err = http_client_send(client, &req, &res, &out->msg);
+    if (out->err == ERR_TOO_LARGE && res.status / 100 == 2)
+        out->err = ERR_OK; /* it took the notification; what else it says is not read */
+    if (out->err == ERR_OK) {
+        out->status = res.status;
+        if (res.retry_after_s >= 0)
+            out->retry_after_ms = MIN(res.retry_after_s * 1000, RETRY_AFTER_MAX_MS);
+        snprintf(out->msg.text, sizeof(out->msg.text), "HTTP %d", res.status);
+    }
+    buf_done(&res.body);
+}
+
+static bool is_final(const struct attempt *a)
+{
+    if (a->err == ERR_INVALID)
+        return true;
+    return a->err == ERR_OK && a->status / 100 != 2 && a->status / 100 != 5 && a->status != 408 &&
+           a->status != 429;
+}
+
+static void deliver(struct worker *w, struct http_client *client, const struct outbox_entry *e)
+{
+    const struct notify_options *o = &w->notify->o;
+    char id[256];
+    snprintf(id, sizeof(id), "%s", e->webhook_id);
+    if (o->mutate & DETECTORS_MUTATE_NEW_IDS)
+        snprintf(id, sizeof(id), "%.190s-%u", e->webhook_id, e->attempts);
+    struct attempt a;
+    send_once(w, client, id, bytes_of(e->body, e->body_size), &a);
+    int64_t now_ms = clock_wall_ms();
+    struct outbox_result r = {.state = DETECTORS_DELIVERED, .now_ms = now_ms, .status = a.status};
+    if (a.err != ERR_OK || a.status / 100 != 2) {
+        bool dead = is_final(&a) || now_ms - e->created_ms > OUTBOX_GIVE_UP_MS;
+        int64_t wait = notify_backoff_ms(o->retry_base_ms, o->retry_max_ms, e->attempts + 1,
+                                         (double)randombytes_uniform(1u << 20) / (1u << 20));
+        r.state = dead ? DETECTORS_DEAD : DETECTORS_WAITING;
+        r.error = a.msg.text;
+        r.next_attempt_ms = now_ms + MAX(wait, a.retry_after_ms);
+        if (dead)
+            log_error("notify", "receiver=%s id=%s is a dead letter: %s", e->receiver, id,
+                      a.msg.text);
+        else
+            log_warn("notify", "receiver=%s id=%s attempt=%u failed: %s", e->receiver, id,
+                     e->attempts + 1, a.msg.text);
+    }
+    outbox_done(o->outbox, e->id, &r);
+}
+
+/* --- threads ------------------------------------------------------------------------------------- */
+
+static void send_heartbeat(struct worker *w, struct http_client *client)
+{
+    const struct notify_options *o = &w->notify->o;
+    int64_t every = w->receiver->heartbeat_ms ? w->receiver->heartbeat_ms : 60000;
+    int64_t now = clock_mono_ns() / 1000000;
+    if (now < w->heartbeat_due_ms)
+        return;
+    w->heartbeat_due_ms = now + every;
+    if (o->is_alive && !o->is_alive(o->ctx))
+        return; /* silence is the message */
+    struct buf body;
+    char id[128];
+    buf_init(&body, 65536);
+    webhook_heartbeat_body(w->receiver->name, o->external_url, clock_wall_ms(), &body);
+    snprintf(id, sizeof(id), "heartbeat-%.60s-%lld", w->receiver->name,
+             (long long)(clock_wall_ms() / every));
+    struct attempt a;
+    if (buf_ok(&body)) {
+        send_once(w, client, id, buf_bytes(&body), &a);
+        if (a.err != ERR_OK || a.status / 100 != 2)
+            log_warn("notify", "receiver=%s heartbeat failed: %s", w->receiver->name, a.msg.text);
+    }
+    buf_done(&body);
+}
+
+static void *work(void *arg)
+{
+    struct worker *w = arg;
+    struct http_client *client = http_client_new();
+    while (client && !atomic_load(&w->notify->is_stopping)) {
+        struct outbox_entry e;
+        if (w->receiver->heartbeat)
+            send_heartbeat(w, client);
+        int64_t idle = w->receiver->heartbeat && w->receiver->heartbeat_ms
+                           ? MIN(w->receiver->heartbeat_ms, IDLE_MS)
+                           : IDLE_MS;
+        if (outbox_take(w->notify->o.outbox, w->receiver->name, idle, &e))
+            deliver(w, client, &e);
+    }
+    if (!client)
+        log_error("notify", "receiver=%s: out of memory, nothing will be sent", w->receiver->name);
+    http_client_free(client);
+    return NULL;
+}
+
+enum err notify_start(struct notify *n, struct err_msg *msg)
+{
+    for (size_t i = 0; i < n->count; i++) {
+        struct worker *w = &n->workers[i];
+        if (pthread_create(&w->thread, NULL, work, w) != 0) {
+            notify_stop(n);
+            return err_set(msg, ERR_NOMEM, "no thread for receiver %s", w->receiver->name);
+        }
+        w->is_started = true;
+    }
+    return ERR_OK;
+}
+
+void notify_stop(struct notify *n)
+{
+    atomic_store(&n->is_stopping, true);
+    outbox_wake_all(n->o.outbox);
+    for (size_t i = 0; i < n->count; i++) {
+        if (n->workers[i].is_started)
+            pthread_join(n->workers[i].thread, NULL);
+        n->workers[i].is_started = false;
+    }
+}
+
+void notify_free(struct notify *n)
+{
+    free(n);
+}

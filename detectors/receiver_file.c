@@ -1,0 +1,212 @@
+/* Receivers from a YAML file (docs/webhooks.md). */
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/yaml_in.h"
+#include "detectors/detectors.h"
+#include "detectors/webhook.h"
+#include <errno.h>
+#include <stdio.h>
+
+#define FILE_BYTES_MAX ((size_t)1 << 20)
+
+struct reading {
+    const char *path;
+    struct buf *errors;
+    struct arena *arena;
+    bool failed;
+};
+
+static void mistake(struct reading *r, const struct yaml_node *at, const char *key, const char *why)
+{
+    buf_printf(r->errors, "%s:%u: %s: %s\n", r->path, at ? at->line : 1, key, why);
+    r->failed = true;
+}
+
+static const char *text_of(struct reading *r, const struct yaml_node *n, const char *key)
+{
+    if (n->type == YAML_SCALAR)
+        return (const char *)n->text.data;
+    mistake(r, n, key, "must be a string");
+    return NULL;
+}
+
+static bool bool_of(struct reading *r, const struct yaml_node *n, const char *key)
+{
+    if (n->type == YAML_SCALAR && bytes_equal_str(n->text, "true"))
+        return true;
+    if (n->type != YAML_SCALAR || !bytes_equal_str(n->text, "false"))
+        mistake(r, n, key, "must be true or false");
+    return false;
+}
+
+static int64_t duration_of(struct reading *r, const struct yaml_node *n, const char *key)
+{
+    int64_t ms = 0;
+    if (n->type != YAML_SCALAR || !clock_parse_duration_ms((const char *)n->text.data, &ms) ||
+        ms <= 0)
+        mistake(r, n, key, "must be a duration such as 30s, 10m or 4h");
+    return ms;
+}
+
+static void read_secrets(struct reading *r, const struct yaml_node *n,
+                         struct detectors_receiver *out)
+{
+    size_t count = 0;
+    const struct yaml_node *c = n->type == YAML_LIST ? n->child : n;
+    for (; c; c = n->type == YAML_LIST ? c->next : NULL) {
+        struct err_msg msg;
+        const char *s = text_of(r, c, "secrets");
+        if (count == DETECTORS_SECRETS_MAX)
+            mistake(r, c, "secrets", "at most 4");
+        else if (s && webhook_secret_check(s, &msg) != ERR_OK)
+            mistake(r, c, "secrets", msg.text);
+        else
+            out->secrets[count++] = s;
+    }
+}
+
+/* "Name: value" from a map; what could end the line or belongs to us is refused. */
+static void read_headers(struct reading *r, const struct yaml_node *n,
+                         struct detectors_receiver *out)
+{
+    size_t count = 0;
+    for (const struct yaml_node *c = n->type == YAML_MAP ? n->child : NULL; c; c = c->next) {
+        bool clean = c->type == YAML_SCALAR && c->key.size > 0;
+        for (size_t i = 0; clean && i < c->text.size; i++)
+            clean = c->text.data[i] >= ' ' && c->text.data[i] != 127;
+        for (size_t i = 0; clean && i < c->key.size; i++)
+            clean = c->key.data[i] > ' ' && c->key.data[i] < 127 && c->key.data[i] != ':';
+        bool ours = bytes_has_prefix(c->key, BYTES_LIT("webhook-")) ||
+                    bytes_equal_nocase(c->key, BYTES_LIT("content-length")) ||
+                    bytes_equal_nocase(c->key, BYTES_LIT("host"));
+        if (!clean || ours || count == DETECTORS_HEADERS_MAX) {
+            mistake(r, c, "headers",
+                    ours ? "this header is set by the program"
+                         : "names and values of printable characters, at most 16");
+            continue;
+        }
+        struct bytes line =
+            arena_printf(r->arena, BYTES_FMT ": " BYTES_FMT, BYTES_ARG(c->key), BYTES_ARG(c->text));
+        if (!line.data) {
+            mistake(r, c, "headers", "out of memory");
+            return;
+        }
+        out->headers[count++] = (const char *)line.data;
+    }
+    if (n->type != YAML_MAP)
+        mistake(r, n, "headers", "must be a map of names to values");
+}
+
+static void read_severities(struct reading *r, const struct yaml_node *n,
+                            struct detectors_receiver *out)
+{
+    const struct yaml_node *c = n->type == YAML_LIST ? n->child : n;
+    for (; c; c = n->type == YAML_LIST ? c->next : NULL) {
+        if (c->type == YAML_SCALAR && bytes_equal_str(c->text, "page"))
+            out->pages = true;
+        else if (c->type == YAML_SCALAR && bytes_equal_str(c->text, "ticket"))
+            out->tickets = true;
+        else
+            mistake(r, c, "severities", "must be page or ticket");
+    }
+}
+
+static void read_receiver(struct reading *r, const struct yaml_node *map,
+                          struct detectors_receiver *out)
+{
+    struct webhook_url url;
+    struct err_msg msg;
+    for (const struct yaml_node *n = map->child; n; n = n->next) {
+        if (bytes_equal_str(n->key, "name"))
+            out->name = text_of(r, n, "name");
+        else if (bytes_equal_str(n->key, "url"))
+            out->url = text_of(r, n, "url");
+        else if (bytes_equal_str(n->key, "secrets") || bytes_equal_str(n->key, "secret"))
+            read_secrets(r, n, out);
+        else if (bytes_equal_str(n->key, "headers"))
+            read_headers(r, n, out);
+        else if (bytes_equal_str(n->key, "severities"))
+            read_severities(r, n, out);
+        else if (bytes_equal_str(n->key, "send_resolved"))
+            out->send_resolved_off = !bool_of(r, n, "send_resolved");
+        else if (bytes_equal_str(n->key, "repeat_interval"))
+            out->repeat_ms = duration_of(r, n, "repeat_interval");
+        else if (bytes_equal_str(n->key, "timeout"))
+            out->timeout_ms = duration_of(r, n, "timeout");
+        else if (bytes_equal_str(n->key, "allow_private"))
+            out->allow_private = bool_of(r, n, "allow_private");
+        else if (bytes_equal_str(n->key, "heartbeat"))
+            out->heartbeat = bool_of(r, n, "heartbeat");
+        else if (bytes_equal_str(n->key, "heartbeat_interval"))
+            out->heartbeat_ms = duration_of(r, n, "heartbeat_interval");
+        else if (bytes_equal_str(n->key, "ca_file"))
+            out->ca_file = text_of(r, n, "ca_file");
+        else
+            mistake(r, n, "receivers",
+                    "unknown key; valid are name, url, secrets, headers, severities, "
+                    "send_resolved, repeat_interval, timeout, allow_private, heartbeat, "
+                    "heartbeat_interval, ca_file");
+    }
+    if (!out->name)
+        mistake(r, map, "name", "is missing");
+    if (!out->url)
+        mistake(r, map, "url", "is missing");
+    else if (webhook_url_check(out->url, &url, &msg) != ERR_OK)
+        mistake(r, yaml_get(map, "url"), "url", msg.text);
+}
+
+static bool read_all(const char *path, struct buf *out)
+{
+    uint8_t block[16384];
+    size_t n;
+    FILE *f = fopen(path, "re");
+    while (f && (n = fread(block, 1, sizeof(block), f)) > 0)
+        buf_append(out, block, n);
+    bool ok = f && !ferror(f) && buf_ok(out);
+    if (f)
+        fclose(f);
+    return ok;
+}
+
+enum err detectors_receivers_load(const char *path, struct arena *a,
+                                  struct detectors_receiver **out, size_t *out_count,
+                                  struct buf *errors)
+{
+    struct reading r = {.path = path, .errors = errors, .arena = a};
+    struct err_msg msg;
+    struct yaml_node *doc = NULL;
+    struct buf text;
+    buf_init(&text, FILE_BYTES_MAX);
+    if (!read_all(path, &text)) {
+        buf_printf(errors, "%s: cannot be read: %s\n", path, strerror(errno));
+        buf_done(&text);
+        return ERR_INVALID;
+    }
+    enum err e = yaml_in_parse(buf_bytes(&text), a, &doc, &msg);
+    buf_done(&text);
+    if (e != ERR_OK) {
+        buf_printf(errors, "%s: %s\n", path, msg.text);
+        return ERR_INVALID;
+    }
+    const struct yaml_node *list = yaml_get(doc, "receivers");
+    if (!list || list->type != YAML_LIST) {
+        mistake(&r, doc, "receivers", "must be a list of receivers");
+        return ERR_INVALID;
+    }
+    size_t n = 0;
+    struct detectors_receiver *all =
+        ARENA_ARRAY(a, struct detectors_receiver, DETECTORS_RECEIVERS_MAX);
+    if (!all)
+        return ERR_NOMEM;
+    for (const struct yaml_node *c = list->child; c; c = c->next) {
+        if (c->type != YAML_MAP || n == DETECTORS_RECEIVERS_MAX)
+            mistake(&r, c, "receivers", "must be maps, at most 32");
+        else
+            read_receiver(&r, c, &all[n++]);
+    }
+    if (r.failed)
+        return ERR_INVALID;
+    *out = all;
+    *out_count = n;
+    return ERR_OK;
+}

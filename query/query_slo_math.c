@@ -1,0 +1,129 @@
+/* Burn rates, budgets, and the multi-window multi-burn-rate rules of the SRE workbook (chapter "Alerting on SLOs"). */
+#include "query/query_slo.h"
+#include "base/check.h"
+#include <math.h>
+
+#define PAGE_BAD_MIN 3 /* fewer bad events never page */
+#define PAGE_ELIGIBLE_MIN 100 /* fewer eligible events in the long window: a ticket */
+#define Z_ONE_SIDED_95 1.6448536269514722
+
+double query_slo_bad_ratio(const struct query_slo_counts *c)
+{
+    int64_t n = query_slo_eligible(c);
+    return n > 0 ? (double)c->bad / (double)n : (double)NAN;
+}
+
+double query_slo_burn(const struct query_slo_counts *c, double target)
+{
+    return query_slo_bad_ratio(c) / (1.0 - target);
+}
+
+double query_slo_budget_left(const struct query_slo_counts *period, double target)
+{
+    return 1.0 - query_slo_burn(period, target);
+}
+
+double query_slo_coverage(const struct query_slo_counts *c)
+{
+    int64_t n = query_slo_eligible(c), all = n + c->missing;
+    return all > 0 ? (double)n / (double)all : (double)NAN;
+}
+
+double query_slo_exhaustion_minutes(double budget_left, double burn, uint32_t period_minutes)
+{
+    if (isnan(budget_left))
+        return (double)NAN;
+    if (budget_left <= 0)
+        return 0;
+    if (isnan(burn) || burn <= 0)
+        return (double)INFINITY;
+    return budget_left * period_minutes / burn;
+}
+
+double query_slo_lower_bound(int64_t bad, int64_t eligible)
+{
+    if (eligible <= 0)
+        return (double)NAN;
+    const double z = Z_ONE_SIDED_95, n = (double)eligible;
+    double p = (double)bad / n;
+    double centre = p + z * z / (2 * n);
+    double spread = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n));
+    double low = (centre - spread) / (1 + z * z / n);
+    return low < 0 ? 0 : low;
+}
+
+static bool passes_low_traffic(const struct query_slo_counts *c, double threshold)
+{
+    return c->bad >= PAGE_BAD_MIN &&
+           query_slo_lower_bound(c->bad, query_slo_eligible(c)) > threshold;
+}
+
+enum query_slo_verdict query_slo_judge(const struct query_slo_rule *r, double target,
+                                       const struct query_slo_counts *long_counts,
+                                       const struct query_slo_counts *short_counts)
+{
+    if (query_slo_eligible(long_counts) <= 0 || query_slo_eligible(short_counts) <= 0)
+        return QUERY_SLO_NO_EVENTS;
+    double threshold = r->factor * (1.0 - target);
+    if (r->refused || !(query_slo_bad_ratio(long_counts) > threshold) ||
+        !(query_slo_bad_ratio(short_counts) > threshold))
+        return QUERY_SLO_QUIET;
+    if (r->severity == QUERY_SLO_TICKET)
+        return QUERY_SLO_BURNS_TICKET;
+    if (!passes_low_traffic(long_counts, threshold) || !passes_low_traffic(short_counts, threshold))
+        return QUERY_SLO_QUIET;
+    return query_slo_eligible(long_counts) < PAGE_ELIGIBLE_MIN ? QUERY_SLO_BURNS_TICKET
+                                                               : QUERY_SLO_BURNS_PAGE;
+}
+
+/* Share of the budget, long window, severity. The even-burn rule "10 % in 3 d" has factor 1 at 30 days by the workbook and stays a
+ * ticket there; any other factor <= 1 would fire while the budget lasts. */
+static const struct {
+    const char *name;
+    double consumed;
+    uint32_t long_minutes;
+    enum query_slo_severity severity;
+    double factor_min; /* the factor must be above this, or equal when keeps_equal */
+    bool keeps_equal;
+} workbook[] = {
+    {"2%-in-1h", 0.02, 60, QUERY_SLO_PAGE, 1, false},
+    {"5%-in-6h", 0.05, 360, QUERY_SLO_PAGE, 1, false},
+    {"50%-in-24h", 0.50, 1440, QUERY_SLO_PAGE, 1, false},
+    {"10%-in-1d", 0.10, 1440, QUERY_SLO_TICKET, 1, false},
+    {"10%-in-3d", 0.10, 4320, QUERY_SLO_TICKET, 1, true},
+};
+_Static_assert(sizeof(workbook) / sizeof(workbook[0]) <= QUERY_SLO_RULES_MAX, "rules fit");
+
+uint32_t query_slo_rules_for(uint32_t period_minutes, double target,
+                             struct query_slo_rule out[QUERY_SLO_RULES_MAX])
+{
+    uint32_t n = 0;
+    for (size_t i = 0; i < ARRAY_LEN(workbook); i++) {
+        double factor = workbook[i].consumed * period_minutes / workbook[i].long_minutes;
+        double excess =
+            factor - workbook[i].factor_min; /* 0.1 x 43200 / 4320 is 1 within rounding */
+        bool fits = excess > 1e-9 || (workbook[i].keeps_equal && excess > -1e-9);
+        out[n++] = (struct query_slo_rule){
+            .name = workbook[i].name,
+            .severity = workbook[i].severity,
+            .consumed = workbook[i].consumed,
+            .long_minutes = workbook[i].long_minutes,
+            .short_minutes = workbook[i].long_minutes / 12,
+            .factor = factor,
+            .refused = !fits || factor * (1.0 - target) >= 1.0,
+            .why_refused = !fits ? "the factor is not above 1: it would fire while the budget lasts"
+                           : factor * (1.0 - target) >= 1.0
+                               ? "the threshold is not below 100 % bad: it could never fire"
+                               : NULL,
+        };
+    }
+    return n;
+}
+
+double query_slo_rule_outage_minutes(const struct query_slo_rule *r, double target)
+{
+    double threshold = r->factor * (1.0 - target);
+    if (r->refused || threshold >= 1.0)
+        return -1;
+    return threshold * r->long_minutes; /* the short window is fuller sooner */
+}

@@ -1,0 +1,268 @@
+/* The indicator of an SLO document: a ratio of two selectors, or one of the built-in LLM indicators by name. */
+#include "query/slo_document.h"
+#include "base/check.h"
+#include "base/clock.h"
+
+#define THRESHOLD_MAX_S 86400.0
+
+static const char *const label_names[] = {"service", "env",       "region",   "provider",
+                                          "model",   "operation", "endpoint", "variant"};
+
+/* The metricSource's own map, after checking the wrapper around it. */
+static const struct yaml_node *metric_spec(struct slo_documents *d, const struct slo_document *doc,
+                                           const struct yaml_node *metric, const char *where)
+{
+    static const char *const metric_keys[] = {"metricSource", NULL};
+    static const char *const source_keys[] = {"metricSourceRef", "type", "spec", NULL};
+    slo_document_keys(d, doc->file, metric, where, metric_keys);
+    const struct yaml_node *source = yaml_get(metric, "metricSource");
+    const struct yaml_node *spec = yaml_get(source, "spec");
+    slo_document_keys(d, doc->file, source, where, source_keys);
+    if (!spec || spec->type != YAML_MAP) {
+        slo_document_error(d, doc->file, metric, where, "metricSource.spec is missing");
+        return NULL;
+    }
+    return spec;
+}
+
+/* --- built-in indicators ------------------------------------------------------------------------- */
+
+static void add_filter(struct slo_documents *d, const struct slo_document *doc,
+                       const struct yaml_node *at, const char *name, struct bytes value,
+                       struct query_slo *s)
+{
+    if (value.size == 0 || s->filter_count == QUERY_SLO_FILTERS_MAX) {
+        slo_document_error(d, doc->file, at, name,
+                           value.size ? "more than %u filter values" : "must not be empty (max %u)",
+                           QUERY_SLO_FILTERS_MAX);
+        return;
+    }
+    s->filters[s->filter_count++] = (struct query_slo_filter){bytes_str(name), value};
+}
+
+/* A scalar is one value, a list alternatives. The objective's service is the filter unless one is named; "*" is all. */
+static void read_filters(struct slo_documents *d, const struct slo_document *doc,
+                         const struct yaml_node *spec, struct query_slo *s)
+{
+    for (size_t i = 0; i < ARRAY_LEN(label_names); i++) {
+        const struct yaml_node *n = yaml_get(spec, label_names[i]);
+        if (!n && i == 0)
+            add_filter(d, doc, spec, label_names[i], s->service, s);
+        if (!n || (n->type == YAML_SCALAR && bytes_equal_str(n->text, "*")))
+            continue;
+        if (n->type == YAML_SCALAR) {
+            add_filter(d, doc, n, label_names[i], n->text, s);
+            continue;
+        }
+        for (const struct yaml_node *c = n->type == YAML_LIST ? n->child : NULL; c; c = c->next)
+            add_filter(d, doc, c, label_names[i], c->type == YAML_SCALAR ? c->text : BYTES_NONE, s);
+        if (n->type != YAML_LIST || !n->child)
+            slo_document_error(d, doc->file, n, label_names[i], "must be a string or a list");
+    }
+}
+
+static bool seconds_of(struct bytes text, double *out)
+{
+    char s[32];
+    int64_t ms;
+    if (bytes_to_f64(text, out))
+        return *out > 0 && *out <= THRESHOLD_MAX_S;
+    if (text.size == 0 || text.size >= sizeof(s))
+        return false;
+    memcpy(s, text.data, text.size);
+    s[text.size] = 0;
+    if (!clock_parse_duration_ms(s, &ms))
+        return false;
+    *out = (double)ms / 1000;
+    return *out > 0 && *out <= THRESHOLD_MAX_S;
+}
+
+/* spec.threshold, or the objective's value (seconds) of a thresholdMetric. */
+static void read_threshold(struct slo_documents *d, const struct slo_document *doc,
+                           const struct yaml_node *spec, const struct yaml_node *objective,
+                           struct query_slo *s)
+{
+    const struct yaml_node *at = yaml_get(spec, "threshold");
+    struct bytes text = yaml_get_str(spec, "threshold");
+    if (!at) {
+        struct bytes op = yaml_get_str(objective, "op");
+        at = yaml_get(objective, "value");
+        text = yaml_get_str(objective, "value");
+        if (at && !bytes_equal_str(op, "lte") && !bytes_equal_str(op, "lt"))
+            slo_document_error(d, doc->file, at, "spec.objectives.op", "must be lte");
+    }
+    if (!seconds_of(text, &s->le_seconds))
+        slo_document_error(d, doc->file, at ? at : spec, "threshold",
+                           "\"" BYTES_FMT
+                           "\" is not a threshold; valid is a duration above 0 and up to 1d, "
+                           "such as 500ms or 2s",
+                           BYTES_ARG(text));
+    switch (s->indicator) {
+    case QUERY_SLO_TTFT: s->family = BYTES_LIT("llm_time_to_first_token_seconds"); break;
+    case QUERY_SLO_TPOT: s->family = BYTES_LIT("llm_time_per_output_token_seconds"); break;
+    default:
+        s->family = s->level_call ? BYTES_LIT("llm_request_duration_seconds")
+                                  : BYTES_LIT("llm_user_request_duration_seconds");
+    }
+}
+
+static void read_cost_limit(struct slo_documents *d, const struct slo_document *doc,
+                            const struct yaml_node *spec, struct query_slo *s)
+{
+    const struct yaml_node *at = yaml_get(spec, "limitUsd");
+    double usd = 0;
+    if (!bytes_to_f64(yaml_get_str(spec, "limitUsd"), &usd) || !(usd > 0 && usd <= 1e6))
+        slo_document_error(d, doc->file, at ? at : spec, "limitUsd",
+                           "\"" BYTES_FMT "\" is not a limit; valid are US dollars per 1,000 "
+                           "requests, such as 4.50",
+                           BYTES_ARG(yaml_get_str(spec, "limitUsd")));
+    else
+        s->cost_limit_nanousd = (int64_t)(usd * 1e9 + 0.5);
+}
+
+static void read_builtin(struct slo_documents *d, const struct slo_document *doc,
+                         const struct yaml_node *spec, const struct yaml_node *objective,
+                         struct query_slo *s)
+{
+    static const char *const keys[] = {"sli",      "threshold", "limitUsd", "level", "service",
+                                       "env",      "region",    "provider", "model", "operation",
+                                       "endpoint", "variant",   NULL};
+    slo_document_keys(d, doc->file, spec, "metricSource.spec", keys);
+    struct bytes name = yaml_get_str(spec, "sli"), level = yaml_get_str(spec, "level");
+    int i = 0;
+    while (i < QUERY_SLO_RATIO &&
+           !bytes_equal_str(name, query_slo_indicator_name((enum query_slo_indicator)i)))
+        i++;
+    if (i == QUERY_SLO_RATIO) {
+        slo_document_error(d, doc->file, yaml_get(spec, "sli"), "sli",
+                           "\"" BYTES_FMT
+                           "\" is not known; valid are availability-request, availability-call, "
+                           "latency-under, ttft-under, tpot-under, truncation, "
+                           "cost-per-1k-requests",
+                           BYTES_ARG(name));
+        return;
+    }
+    s->indicator = (enum query_slo_indicator)i;
+    bool has_level = s->indicator == QUERY_SLO_LATENCY || s->indicator == QUERY_SLO_COST;
+    s->level_call = bytes_equal_str(level, "call");
+    if (level.size && (!has_level || (!s->level_call && !bytes_equal_str(level, "request"))))
+        slo_document_error(d, doc->file, yaml_get(spec, "level"), "level",
+                           has_level ? "must be request or call"
+                                     : "only latency-under and cost-per-1k-requests have a level");
+    read_filters(d, doc, spec, s);
+    bool has_threshold = s->indicator == QUERY_SLO_LATENCY || s->indicator == QUERY_SLO_TTFT ||
+                         s->indicator == QUERY_SLO_TPOT;
+    if (has_threshold)
+        read_threshold(d, doc, spec, objective, s);
+    else if (yaml_get(spec, "threshold"))
+        slo_document_error(d, doc->file, yaml_get(spec, "threshold"), "threshold",
+                           "is only for latency-under, ttft-under and tpot-under");
+    if (s->indicator == QUERY_SLO_COST)
+        read_cost_limit(d, doc, spec, s);
+    else if (yaml_get(spec, "limitUsd"))
+        slo_document_error(d, doc->file, yaml_get(spec, "limitUsd"), "limitUsd",
+                           "is only for cost-per-1k-requests");
+}
+
+/* --- ratio of selectors -------------------------------------------------------------------------- */
+
+static void read_selector(struct slo_documents *d, const struct slo_document *doc,
+                          const struct yaml_node *metric, const char *where,
+                          struct query_slo_selector *out)
+{
+    static const char *const keys[] = {"query", NULL};
+    const struct yaml_node *spec = metric_spec(d, doc, metric, where);
+    struct err_msg msg;
+    if (!spec)
+        return;
+    slo_document_keys(d, doc->file, spec, where, keys);
+    enum err e = slo_selector_parse(yaml_get_str(spec, "query"), d->set->arena, out, &msg);
+    if (e == ERR_INVALID)
+        slo_document_error(d, doc->file, spec, where, "query: %s", msg.text);
+    else if (e != ERR_OK)
+        d->out_of_memory = true;
+}
+
+static void read_ratio(struct slo_documents *d, const struct slo_document *doc,
+                       const struct yaml_node *ratio, const struct yaml_node *objective,
+                       struct query_slo *s)
+{
+    static const char *const keys[] = {"counter", "good", "bad", "total", "rawType", "raw", NULL};
+    slo_document_keys(d, doc->file, ratio, "ratioMetric", keys);
+    const struct yaml_node *good = yaml_get(ratio, "good"), *bad = yaml_get(ratio, "bad"),
+                           *total = yaml_get(ratio, "total"), *raw = yaml_get(ratio, "raw");
+    if (raw) {
+        if (good || bad || total)
+            slo_document_error(d, doc->file, raw, "ratioMetric",
+                               "has raw beside good, bad or total; give one or the other");
+        const struct yaml_node *spec = metric_spec(d, doc, raw, "ratioMetric.raw");
+        struct bytes type = yaml_get_str(ratio, "rawType");
+        if (type.size && !bytes_equal_str(type, "success"))
+            slo_document_error(d, doc->file, ratio, "ratioMetric.rawType", "must be success");
+        if (spec)
+            read_builtin(d, doc, spec, objective, s);
+        return;
+    }
+    if (!total || (!good == !bad)) {
+        slo_document_error(d, doc->file, ratio, "ratioMetric",
+                           "needs total and one of good and bad, or raw with a built-in "
+                           "indicator (sli: availability-request, ...)");
+        return;
+    }
+    struct bytes counter = yaml_get_str(ratio, "counter");
+    if (!bytes_equal_str(counter, "true"))
+        slo_document_error(d, doc->file, ratio, "ratioMetric.counter",
+                           "must be true: both selectors must name counters");
+    s->indicator = QUERY_SLO_RATIO;
+    read_selector(d, doc, good ? good : bad, good ? "ratioMetric.good" : "ratioMetric.bad",
+                  good ? &s->good : &s->bad);
+    read_selector(d, doc, total, "ratioMetric.total", &s->total);
+}
+
+void slo_indicator_read(struct slo_documents *d, const struct slo_document *doc,
+                        const struct yaml_node *slo_spec, const struct yaml_node *objective,
+                        struct query_slo *s)
+{
+    static const char *const inline_keys[] = {"metadata", "spec", NULL};
+    static const char *const keys[] = {"description", "ratioMetric", "thresholdMetric", NULL};
+    const struct yaml_node *inlined = yaml_get(slo_spec, "indicator");
+    const struct yaml_node *ref = yaml_get(slo_spec, "indicatorRef");
+    const struct yaml_node *spec = NULL;
+    if (!inlined == !ref) {
+        slo_document_error(d, doc->file, slo_spec, "spec.indicator",
+                           "give one of indicator and indicatorRef");
+        return;
+    }
+    if (ref) {
+        const struct slo_document *sli =
+            slo_document_find(d, SLO_KIND_SLI, yaml_get_str(slo_spec, "indicatorRef"));
+        if (!sli) {
+            slo_document_error(d, doc->file, ref, "spec.indicatorRef",
+                               "no document of kind SLI is named \"" BYTES_FMT "\"",
+                               BYTES_ARG(ref->text));
+            return;
+        }
+        spec = sli->spec;
+        doc = sli; /* mistakes are in that file */
+    } else {
+        slo_document_keys(d, doc->file, inlined, "spec.indicator", inline_keys);
+        spec = yaml_get(inlined, "spec");
+    }
+    if (!spec || spec->type != YAML_MAP) {
+        slo_document_error(d, doc->file, inlined, "spec.indicator.spec", "is missing");
+        return;
+    }
+    slo_document_keys(d, doc->file, spec, "indicator", keys);
+    const struct yaml_node *ratio = yaml_get(spec, "ratioMetric"),
+                           *threshold = yaml_get(spec, "thresholdMetric");
+    if (!ratio == !threshold) {
+        slo_document_error(d, doc->file, spec, "indicator",
+                           "needs one of ratioMetric and thresholdMetric");
+    } else if (ratio) {
+        read_ratio(d, doc, ratio, objective, s);
+    } else {
+        const struct yaml_node *m = metric_spec(d, doc, threshold, "thresholdMetric");
+        if (m)
+            read_builtin(d, doc, m, objective, s);
+    }
+}
