@@ -44,13 +44,13 @@ static enum err group_add(struct groups *g, struct arena *a, struct bytes value,
 }
 
 /* Bad and eligible events by one label, `only` added to every term's matchers when it has a name. */
-static enum err groups_by(const struct query_slo_source *src, const struct query_slo *s,
+static enum err groups_by(const struct query_slo_source *src, const struct slo_terms *terms,
                           const char *label, const struct tsdb_matcher *only, uint32_t from,
                           uint32_t to, struct arena *a, struct groups *out)
 {
     *out = (struct groups){0};
-    for (uint32_t k = 0; k < s->terms->count; k++) {
-        const struct slo_term *t = &s->terms->terms[k];
+    for (uint32_t k = 0; k < terms->count; k++) {
+        const struct slo_term *t = &terms->terms[k];
         if (t->slot != SLO_SLOT_GOOD && t->slot != SLO_SLOT_BAD)
             continue;
         struct tsdb_matcher m[SLO_MATCHERS_MAX + 1];
@@ -108,19 +108,27 @@ static const char *noun_of(const struct query_slo *s)
     }
 }
 
-/* "gpt-4o in eu-west accounts for 91 % of bad requests": the label that stands out most, narrowed by the place where that is true too. */
-static enum err phrase(const struct query_slo_source *src, const struct query_slo *s,
-                       const char *label, struct bytes value, double of_bad, uint32_t from,
+/* What stands out, of whose events. */
+struct culprit {
+    const struct slo_terms *terms;
+    const char *label, *noun;
+    struct bytes value;
+    double lift, share;
+};
+
+/* "gpt-4o in eu-west accounts for 91 % of bad requests": the value that stands out, narrowed by the place where that is true too. */
+static enum err phrase(const struct query_slo_source *src, const struct culprit *c, uint32_t from,
                        uint32_t to, struct arena *a, struct query_slo_blame *out)
 {
-    bool is_place = strcmp(label, "region") == 0;
-    struct bytes where = BYTES_NONE;
-    if (!is_place) {
-        struct tsdb_matcher only = {.op = TSDB_MATCH_EQ, .name = bytes_str(label), .value = value};
+    struct bytes where = BYTES_NONE, text;
+    double of_bad = c->share;
+    if (strcmp(c->label, "region") != 0) {
+        struct tsdb_matcher only = {
+            .op = TSDB_MATCH_EQ, .name = bytes_str(c->label), .value = c->value};
         struct groups inside, all;
-        enum err e = groups_by(src, s, "region", &only, from, to, a, &inside);
+        enum err e = groups_by(src, c->terms, "region", &only, from, to, a, &inside);
         if (e == ERR_OK)
-            e = groups_by(src, s, "region", NULL, from, to, a, &all);
+            e = groups_by(src, c->terms, "region", NULL, from, to, a, &all);
         if (e != ERR_OK)
             return e;
         const struct group *top = worst(&inside);
@@ -130,14 +138,36 @@ static enum err phrase(const struct query_slo_source *src, const struct query_sl
             of_bad = share(top->bad, all.bad);
         }
     }
-    struct bytes text =
-        where.size ? arena_printf(a, BYTES_FMT " in " BYTES_FMT " accounts for %.0f %% of %s",
-                                  BYTES_ARG(value), BYTES_ARG(where), of_bad * 100, noun_of(s))
-                   : arena_printf(a, BYTES_FMT " accounts for %.0f %% of %s", BYTES_ARG(value),
-                                  of_bad * 100, noun_of(s));
+    text = where.size ? arena_printf(a, BYTES_FMT " in " BYTES_FMT " accounts for %.0f %% of %s",
+                                     BYTES_ARG(c->value), BYTES_ARG(where), of_bad * 100, c->noun)
+                      : arena_printf(a, BYTES_FMT " accounts for %.0f %% of %s",
+                                     BYTES_ARG(c->value), of_bad * 100, c->noun);
     if (!text.data)
         return ERR_LIMIT;
     out->phrase = text;
+    return ERR_OK;
+}
+
+/* One label: fills its part of out, and takes the place of *best when it stands out more. */
+static enum err look_at(const struct query_slo_source *src, const struct slo_terms *terms,
+                        const char *noun, const char *label, uint32_t from, uint32_t to,
+                        struct arena *a, struct bytes *out_value, double *out_share,
+                        struct culprit *best, int64_t *out_bad)
+{
+    struct groups g;
+    enum err e = groups_by(src, terms, label, NULL, from, to, a, &g);
+    if (e != ERR_OK)
+        return e;
+    if (out_bad)
+        *out_bad = g.bad;
+    const struct group *top = worst(&g);
+    if (!top)
+        return ERR_OK;
+    *out_value = top->value;
+    *out_share = share(top->bad, g.bad);
+    double lift = *out_share - share(top->eligible, g.eligible);
+    if (stands_out(&g, top) && lift > best->lift + 0.01)
+        *best = (struct culprit){terms, label, noun, top->value, lift, *out_share};
     return ERR_OK;
 }
 
@@ -157,29 +187,16 @@ enum err query_slo_source_blame(const struct query_slo_source *src, const struct
                 {"endpoint", &out->endpoint, &out->endpoint_share},
                 {"service", &out->service, &out->service_share},
                 {"region", &out->region, &out->region_share}};
-    const char *best_label = NULL;
-    struct bytes best_value = BYTES_NONE;
-    double best_lift = 0, best_share = 0;
+    struct culprit best = {0};
     for (size_t d = 0; d < ARRAY_LEN(dims); d++) {
-        struct groups g;
-        enum err e = groups_by(src, s, dims[d].label, NULL, from, to, a, &g);
+        enum err e = look_at(src, s->terms, noun_of(s), dims[d].label, from, to, a, dims[d].value,
+                             dims[d].share, &best, &out->bad);
+        /* A request's row rarely names a model; the calls beneath it do. */
+        if (e == ERR_OK && d < 2 && dims[d].value->size == 0 && s->terms->calls)
+            e = look_at(src, s->terms->calls, "bad calls", dims[d].label, from, to, a,
+                        dims[d].value, dims[d].share, &best, NULL);
         if (e != ERR_OK)
             return e;
-        out->bad = g.bad;
-        const struct group *top = worst(&g);
-        if (!top)
-            continue;
-        *dims[d].value = top->value;
-        *dims[d].share = share(top->bad, g.bad);
-        double lift = *dims[d].share - share(top->eligible, g.eligible);
-        if (stands_out(&g, top) && lift > best_lift + 0.01) {
-            best_lift = lift;
-            best_label = dims[d].label;
-            best_value = top->value;
-            best_share = *dims[d].share;
-        }
     }
-    if (!best_label)
-        return ERR_OK;
-    return phrase(src, s, best_label, best_value, best_share, from, to, a, out);
+    return best.label ? phrase(src, &best, from, to, a, out) : ERR_OK;
 }

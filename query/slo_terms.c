@@ -36,6 +36,9 @@ static const struct bytes our_faults[] = {{(const uint8_t *)"platform", 8},
 /* Calls that are no chat. */
 static const struct bytes not_chat[] = {{(const uint8_t *)"embeddings", 10},
                                         {(const uint8_t *)"rerank", 6}};
+/* Calls that have no first or next token to time: the objective is not about them, so they are not "excluded" either. */
+static const struct bytes not_measurable[] = {{(const uint8_t *)"not_streaming", 13},
+                                              {(const uint8_t *)"one_token", 9}};
 static const struct bytes context_cuts[] = {{(const uint8_t *)"context_window", 14},
                                             {(const uint8_t *)"input_trimmed", 13}};
 
@@ -180,9 +183,8 @@ static size_t outcomes_of(bool level_call, enum query_slo_class class, bool with
 }
 
 /* Five terms that partition outcome x fault; outcomes that the table does not know are excluded. */
-static void build_availability(struct building *b, const struct query_slo *s)
+static void build_availability(struct building *b, const struct query_slo *s, bool call)
 {
-    bool call = s->indicator == QUERY_SLO_AVAILABILITY_CALL;
     const char *family = call ? "llm_requests_total" : "llm_user_requests_total";
     struct bytes good[TSDB_OUTCOME_COUNT], bad[TSDB_OUTCOME_COUNT], known[2 * TSDB_OUTCOME_COUNT],
         decided[TSDB_OUTCOME_COUNT];
@@ -243,6 +245,9 @@ static void build_threshold(struct building *b, const struct query_slo *s)
         match_eq(b, "family", s->family);
         match_eq(b, "le", le);
         match_eq(b, "result", bytes_str(results[i].result));
+        if (results[i].slot == SLO_SLOT_EXCLUDED)
+            match_any(b, TSDB_MATCH_NRE, BYTES_LIT("reason"), not_measurable,
+                      ARRAY_LEN(not_measurable));
         term_end(b, results[i].slot, 1);
     }
     b->terms->reason_label = BYTES_LIT("reason");
@@ -294,8 +299,8 @@ enum err slo_terms_build(struct query_slo *s, struct arena *a)
     if (!b.terms)
         return ERR_NOMEM;
     switch (s->indicator) {
-    case QUERY_SLO_AVAILABILITY_REQUEST:
-    case QUERY_SLO_AVAILABILITY_CALL: build_availability(&b, s); break;
+    case QUERY_SLO_AVAILABILITY_REQUEST: build_availability(&b, s, false); break;
+    case QUERY_SLO_AVAILABILITY_CALL: build_availability(&b, s, true); break;
     case QUERY_SLO_LATENCY:
     case QUERY_SLO_TTFT:
     case QUERY_SLO_TPOT: build_threshold(&b, s); break;
@@ -304,8 +309,16 @@ enum err slo_terms_build(struct query_slo *s, struct arena *a)
     case QUERY_SLO_RATIO: build_ratio(&b, s); break;
     case QUERY_SLO_INDICATOR_COUNT: CHECK_UNREACHABLE();
     }
+    struct slo_terms *terms = b.terms;
+    if (s->indicator == QUERY_SLO_AVAILABILITY_REQUEST && !b.failed) {
+        b.terms = ARENA_ARRAY(a, struct slo_terms, 1);
+        if (!b.terms)
+            return ERR_NOMEM;
+        build_availability(&b, s, true);
+        terms->calls = b.terms;
+    }
     if (b.failed)
         return ERR_NOMEM;
-    s->terms = b.terms;
+    s->terms = terms;
     return ERR_OK;
 }

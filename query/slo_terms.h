@@ -38,6 +38,8 @@ struct slo_terms {
     struct slo_term terms[SLO_TERMS_MAX];
     uint32_t count;
     struct bytes reason_label; /* of the excluded terms; empty = none */
+    const struct slo_terms
+        *calls; /* AVAILABILITY_REQUEST: of the calls beneath, which know the model; else NULL */
     bool with_samples; /* RATIO: the selectors may also name sample series */
 };
 
