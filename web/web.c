@@ -1,33 +1,182 @@
-#include "web/web.h"
+#include "web/web_call.h"
+
+#include "base/clock.h"
+#include "base/stats.h"
 
 #include <stdlib.h>
 
-struct web {
-    struct web_opts opts;
-};
+static bool copy_text(struct arena *a, const char **text)
+{
+    struct bytes copy;
+    if (!*text)
+        return true;
+    copy = arena_printf(a, "%s", *text);
+    *text = (const char *)copy.data;
+    return copy.data != NULL;
+}
 
 struct web *web_new(const struct web_opts *o)
 {
     struct web *w = calloc(1, sizeof *w);
-    if (w)
-        w->opts = *o;
+    if (!w)
+        return NULL;
+    w->opts = *o;
+    w->arena = arena_new(0);
+    if (!w->opts.start_ms)
+        w->opts.start_ms = clock_wall_ms();
+    bool ok = w->arena && copy_text(w->arena, &w->opts.address_grpc) &&
+              copy_text(w->arena, &w->opts.address_http) && copy_text(w->arena, &w->opts.address_web);
+    if (ok)
+        w->pool = pool_new("web", o->threads ? o->threads : WEB_THREADS_DEFAULT, WEB_QUEUE_MAX);
+    if (ok && w->pool)
+        w->streams = web_stream_new(o->db);
+    if (!w->streams) {
+        web_free(w);
+        return NULL;
+    }
     return w;
-}
-
-enum err web_routes(struct web *w, struct net *net)
-{
-    return ERR_OK;
 }
 
 void web_set_ready(struct web *w, bool ready)
 {
+    atomic_store(&w->ready, ready);
 }
 
 void web_stop(struct web *w)
 {
+    web_set_ready(w, false);
+    web_stream_stop(w->streams);
 }
 
 void web_free(struct web *w)
 {
+    if (!w)
+        return;
+    pool_free(w->pool);
+    web_stream_free(w->streams);
+    arena_free(w->arena);
     free(w);
+}
+
+/* --- health and metrics ------------------------------------------------------------------------ */
+
+static void healthy(void *ctx, struct net_request *req)
+{
+    net_reply_text(req, 200, "text/plain; charset=utf-8", BYTES_LIT("Telltale is healthy.\n"));
+}
+
+static void ready(void *ctx, struct net_request *req)
+{
+    struct web *w = ctx;
+    if (atomic_load(&w->ready))
+        net_reply_text(req, 200, "text/plain; charset=utf-8", BYTES_LIT("Telltale is ready.\n"));
+    else
+        net_reply_text(req, 503, "text/plain; charset=utf-8",
+                       BYTES_LIT("Telltale is starting or stopping.\n"));
+}
+
+static void render_accounts(struct tsdb *db, struct arena *arena, struct buf *out)
+{
+    static const char *const signals[] = {"spans", "logs", "samples"};
+    static const char *const reasons[] = {
+#define X(name, text) text,
+        TSDB_REJECT_TABLE(X)
+#undef X
+    };
+    struct tsdb_account *rows = ARENA_ARRAY(arena, struct tsdb_account, WEB_ACCOUNTS_MAX);
+    size_t n = rows ? tsdb_accounts(db, rows, WEB_ACCOUNTS_MAX) : 0;
+    if (n > WEB_ACCOUNTS_MAX)
+        n = WEB_ACCOUNTS_MAX;
+    buf_str(out, "# HELP telltale_rows_total Rows by what became of them: received = stored + duplicate + "
+                 "rejected + quarantined.\n# TYPE telltale_rows_total counter\n");
+    for (size_t i = 0; i < n; i++) {
+        const struct tsdb_account *a = &rows[i];
+        const struct {
+            const char *name;
+            uint64_t v;
+        } states[] = {{"received", a->received},
+                      {"stored", a->stored},
+                      {"duplicate", a->duplicate},
+                      {"quarantined", a->quarantined}};
+        for (size_t k = 0; k < sizeof states / sizeof states[0]; k++)
+            buf_printf(out, "telltale_rows_total{org=\"%u\",signal=\"%s\",state=\"%s\"} %llu\n", a->org,
+                       signals[a->signal], states[k].name, (unsigned long long)states[k].v);
+    }
+    buf_str(out, "# HELP telltale_rows_rejected_total Rows that were refused, by reason.\n"
+                 "# TYPE telltale_rows_rejected_total counter\n");
+    for (size_t i = 0; i < n; i++)
+        for (int r = 0; r < TSDB_REJECT_COUNT; r++)
+            buf_printf(out, "telltale_rows_rejected_total{org=\"%u\",signal=\"%s\",reason=\"%s\"} %llu\n",
+                       rows[i].org, signals[rows[i].signal], reasons[r],
+                       (unsigned long long)rows[i].rejected[r]);
+}
+
+static void render_status(struct web *w, struct buf *out)
+{
+    struct tsdb_status s;
+    tsdb_status_get(w->opts.db, &s);
+    const struct {
+        const char *name, *type, *help;
+        double v;
+    } rows[] = {
+        {"telltale_store_head_bytes", "gauge", "Memory of rows that are not sealed yet.", (double)s.head_bytes},
+        {"telltale_store_head_series", "gauge", "Series in the heads.", (double)s.head_series},
+        {"telltale_store_journal_bytes", "gauge", "Bytes of live journal generations.", (double)s.journal_bytes},
+        {"telltale_store_parts_bytes", "gauge", "Bytes of sealed parts.", (double)s.parts_bytes},
+        {"telltale_store_parts", "gauge", "Sealed parts.", (double)s.parts_count},
+        {"telltale_store_generations", "gauge", "Live journal generations.", (double)s.generations_live},
+        {"telltale_store_full", "gauge", "1 while the disk is too full to take rows.", s.is_full},
+        {"telltale_store_commits_total", "counter", "Journal transactions.", (double)s.commits},
+        {"telltale_store_commit_seconds_total", "counter", "Time in them.", (double)s.commit_ns_total / 1e9},
+        {"telltale_store_sync_seconds_total", "counter", "Of that, waiting for the disk.", (double)s.sync_ns_total / 1e9},
+        {"telltale_store_last_commit_timestamp_seconds", "gauge", "Wall time of the newest commit.", (double)s.last_commit_ms / 1e3},
+        {"process_start_time_seconds", "gauge", "Wall time at which the program started.", (double)w->opts.start_ms / 1e3},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char text[JSON_OUT_PROM_FLOAT_MAX];
+        size_t n = json_out_prom_float(rows[i].v, text);
+        buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n%s %.*s\n", rows[i].name, rows[i].help,
+                   rows[i].name, rows[i].type, rows[i].name, (int)n, text);
+    }
+}
+
+static enum err metrics(struct web_call *c)
+{
+    c->content_type = "text/plain; version=0.0.4; charset=utf-8";
+    stats_render(&c->out);
+    render_status(c->web, &c->out);
+    render_accounts(c->web->opts.db, c->arena, &c->out);
+    buf_printf(&c->out,
+               "# HELP telltale_build_info The running program.\n# TYPE telltale_build_info gauge\n"
+               "telltale_build_info{version=\"%s\"} 1\n",
+               TELLTALE_VERSION);
+    return ERR_OK;
+}
+
+static enum err plain_route(struct web *w, struct net *net, const char *pattern, net_handler h)
+{
+    return net_route(net, &(struct net_route){.doors = NET_DOOR_MASK(NET_WEB),
+                                              .method = "GET",
+                                              .pattern = pattern,
+                                              .handler = h,
+                                              .ctx = w,
+                                              .body_max = WEB_BODY_MAX,
+                                              .flags = NET_ROUTE_OPEN | NET_ROUTE_LOW});
+}
+
+enum err web_routes(struct web *w, struct net *net)
+{
+    static const struct web_endpoint endpoints[] = {
+        {"GET", "/metrics", metrics, WEB_FORM_OURS, NET_ROUTE_LOW}};
+    enum err (*const tables[])(struct web *, struct net *) = {
+        web_assets_routes, web_admin_routes, web_oncall_routes, web_slo_routes,
+        web_traces_routes, web_jaeger_routes, web_stream_routes};
+    enum err e = plain_route(w, net, "/-/healthy", healthy);
+    if (e == ERR_OK)
+        e = plain_route(w, net, "/-/ready", ready);
+    if (e == ERR_OK)
+        e = web_call_routes(w, net, endpoints, 1);
+    for (size_t i = 0; e == ERR_OK && i < sizeof tables / sizeof tables[0]; i++)
+        e = tables[i](w, net);
+    return e;
 }
