@@ -32,6 +32,8 @@ struct query_trace_search {
 /* {"key":"value",...} as Jaeger sends it. */
 enum err query_trace_tags(struct bytes json, struct arena *a, struct query_trace_search *s,
                           struct err_msg *msg) MUST_CHECK;
+/* Go durations as Jaeger's clients send them: "1.5s", "200ms", "10us", "1m30s". */
+bool query_trace_duration(struct bytes text, int64_t *out_ns);
 /* Ids of the traces found. Tag keys: span, resource and scope attributes, and `error`, `status`, `kind`, `model`, `provider`, `outcome`,
  * `endpoint`, `tenant`, `env`, `region`, `variant`, `span.kind`, `otel.status_code`. */
 enum err query_trace_find(struct tsdb_view *v, const struct query_trace_search *s, struct arena *a,

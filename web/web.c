@@ -25,7 +25,8 @@ struct web *web_new(const struct web_opts *o)
     if (!w->opts.start_ms)
         w->opts.start_ms = clock_wall_ms();
     bool ok = w->arena && copy_text(w->arena, &w->opts.address_grpc) &&
-              copy_text(w->arena, &w->opts.address_http) && copy_text(w->arena, &w->opts.address_web);
+              copy_text(w->arena, &w->opts.address_http) &&
+              copy_text(w->arena, &w->opts.address_web);
     if (ok)
         w->pool = pool_new("web", o->threads ? o->threads : WEB_THREADS_DEFAULT, WEB_QUEUE_MAX);
     if (ok && w->pool)
@@ -87,8 +88,10 @@ static void render_accounts(struct tsdb *db, struct arena *arena, struct buf *ou
     size_t n = rows ? tsdb_accounts(db, rows, WEB_ACCOUNTS_MAX) : 0;
     if (n > WEB_ACCOUNTS_MAX)
         n = WEB_ACCOUNTS_MAX;
-    buf_str(out, "# HELP telltale_rows_total Rows by what became of them: received = stored + duplicate + "
-                 "rejected + quarantined.\n# TYPE telltale_rows_total counter\n");
+    buf_str(
+        out,
+        "# HELP telltale_rows_total Rows by what became of them: received = stored + duplicate + "
+        "rejected + quarantined.\n# TYPE telltale_rows_total counter\n");
     for (size_t i = 0; i < n; i++) {
         const struct tsdb_account *a = &rows[i];
         const struct {
@@ -99,16 +102,17 @@ static void render_accounts(struct tsdb *db, struct arena *arena, struct buf *ou
                       {"duplicate", a->duplicate},
                       {"quarantined", a->quarantined}};
         for (size_t k = 0; k < sizeof states / sizeof states[0]; k++)
-            buf_printf(out, "telltale_rows_total{org=\"%u\",signal=\"%s\",state=\"%s\"} %llu\n", a->org,
-                       signals[a->signal], states[k].name, (unsigned long long)states[k].v);
+            buf_printf(out, "telltale_rows_total{org=\"%u\",signal=\"%s\",state=\"%s\"} %llu\n",
+                       a->org, signals[a->signal], states[k].name, (unsigned long long)states[k].v);
     }
     buf_str(out, "# HELP telltale_rows_rejected_total Rows that were refused, by reason.\n"
                  "# TYPE telltale_rows_rejected_total counter\n");
     for (size_t i = 0; i < n; i++)
         for (int r = 0; r < TSDB_REJECT_COUNT; r++)
-            buf_printf(out, "telltale_rows_rejected_total{org=\"%u\",signal=\"%s\",reason=\"%s\"} %llu\n",
-                       rows[i].org, signals[rows[i].signal], reasons[r],
-                       (unsigned long long)rows[i].rejected[r]);
+            buf_printf(
+                out, "telltale_rows_rejected_total{org=\"%u\",signal=\"%s\",reason=\"%s\"} %llu\n",
+                rows[i].org, signals[rows[i].signal], reasons[r],
+                (unsigned long long)rows[i].rejected[r]);
 }
 
 static void render_status(struct web *w, struct buf *out)
@@ -119,18 +123,25 @@ static void render_status(struct web *w, struct buf *out)
         const char *name, *type, *help;
         double v;
     } rows[] = {
-        {"telltale_store_head_bytes", "gauge", "Memory of rows that are not sealed yet.", (double)s.head_bytes},
+        {"telltale_store_head_bytes", "gauge", "Memory of rows that are not sealed yet.",
+         (double)s.head_bytes},
         {"telltale_store_head_series", "gauge", "Series in the heads.", (double)s.head_series},
-        {"telltale_store_journal_bytes", "gauge", "Bytes of live journal generations.", (double)s.journal_bytes},
+        {"telltale_store_journal_bytes", "gauge", "Bytes of live journal generations.",
+         (double)s.journal_bytes},
         {"telltale_store_parts_bytes", "gauge", "Bytes of sealed parts.", (double)s.parts_bytes},
         {"telltale_store_parts", "gauge", "Sealed parts.", (double)s.parts_count},
-        {"telltale_store_generations", "gauge", "Live journal generations.", (double)s.generations_live},
+        {"telltale_store_generations", "gauge", "Live journal generations.",
+         (double)s.generations_live},
         {"telltale_store_full", "gauge", "1 while the disk is too full to take rows.", s.is_full},
         {"telltale_store_commits_total", "counter", "Journal transactions.", (double)s.commits},
-        {"telltale_store_commit_seconds_total", "counter", "Time in them.", (double)s.commit_ns_total / 1e9},
-        {"telltale_store_sync_seconds_total", "counter", "Of that, waiting for the disk.", (double)s.sync_ns_total / 1e9},
-        {"telltale_store_last_commit_timestamp_seconds", "gauge", "Wall time of the newest commit.", (double)s.last_commit_ms / 1e3},
-        {"process_start_time_seconds", "gauge", "Wall time at which the program started.", (double)w->opts.start_ms / 1e3},
+        {"telltale_store_commit_seconds_total", "counter", "Time in them.",
+         (double)s.commit_ns_total / 1e9},
+        {"telltale_store_sync_seconds_total", "counter", "Of that, waiting for the disk.",
+         (double)s.sync_ns_total / 1e9},
+        {"telltale_store_last_commit_timestamp_seconds", "gauge", "Wall time of the newest commit.",
+         (double)s.last_commit_ms / 1e3},
+        {"process_start_time_seconds", "gauge", "Wall time at which the program started.",
+         (double)w->opts.start_ms / 1e3},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char text[JSON_OUT_PROM_FLOAT_MAX];
@@ -169,7 +180,7 @@ enum err web_routes(struct web *w, struct net *net)
     static const struct web_endpoint endpoints[] = {
         {"GET", "/metrics", metrics, WEB_FORM_OURS, NET_ROUTE_LOW}};
     enum err (*const tables[])(struct web *, struct net *) = {
-        web_assets_routes, web_admin_routes, web_oncall_routes, web_slo_routes,
+        web_assets_routes, web_admin_routes,  web_oncall_routes, web_slo_routes,
         web_traces_routes, web_jaeger_routes, web_stream_routes};
     enum err e = plain_route(w, net, "/-/healthy", healthy);
     if (e == ERR_OK)

@@ -3,9 +3,9 @@
 #include "web/web_call.h"
 
 /* Nothing but our own files runs or loads; uPlot and Preact set styles through the DOM's properties, which the policy does not touch. */
-static const char policy[] =
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+static const char policy[] = "default-src 'none'; script-src 'self'; style-src 'self'; img-src "
+                             "'self' data:; connect-src 'self'; "
+                             "base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 static bool accepts_gzip(const struct net_request *req)
 {

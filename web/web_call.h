@@ -51,16 +51,20 @@ enum err web_call_routes(struct web *w, struct net *net, const struct web_endpoi
 
 /* --- helpers of endpoints ---------------------------------------------------------------------- */
 uint32_t web_call_org(const struct web_call *c);
-bool web_call_sees_detectors(const struct web_call *c); /* there are some, and they watch this org */
+bool web_call_sees_detectors(
+    const struct web_call *c); /* there are some, and they watch this org */
 enum err web_call_view(struct web_call *c, struct tsdb_view **out) MUST_CHECK;
-struct bytes web_call_value(struct web_call *c, const char *name); /* of the query string; empty when absent */
+struct bytes web_call_value(struct web_call *c,
+                            const char *name); /* of the query string; empty when absent */
 /* Integer parameter: absent gives def; ERR_INVALID (with a sentence) when malformed or outside [min, max]. */
 enum err web_call_i64(struct web_call *c, const char *name, int64_t def, int64_t min, int64_t max,
                       int64_t *out) MUST_CHECK;
 /* Headers that every answer of ours carries. */
-#define WEB_CALL_SAFE_HEADERS \
+#define WEB_CALL_SAFE_HEADERS                                                  \
     {"X-Content-Type-Options", "nosniff"}, {"Referrer-Policy", "same-origin"}, \
-        {"Cross-Origin-Resource-Policy", "same-origin"}
+    {                                                                          \
+        "Cross-Origin-Resource-Policy", "same-origin"                          \
+    }
 
 /* The tables of the other files. */
 enum err web_admin_routes(struct web *w, struct net *net) MUST_CHECK;
@@ -72,7 +76,8 @@ enum err web_traces_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_stream_routes(struct web *w, struct net *net) MUST_CHECK;
 
 /* Live pages. */
-struct web_streams *web_stream_new(struct tsdb *db); /* starts its thread; NULL when out of memory */
+struct web_streams *web_stream_new(
+    struct tsdb *db); /* starts its thread; NULL when out of memory */
 void web_stream_stop(struct web_streams *s); /* ends every stream, joins the thread */
 void web_stream_free(struct web_streams *s);
 

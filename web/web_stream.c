@@ -4,6 +4,7 @@
 #include "base/stats.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -55,8 +56,9 @@ static void *stream_main(void *ctx)
         if (s->stopping)
             break;
         if (seq != seen) {
-            int n = snprintf(text, sizeof text, "event: tick\ndata: {\"seq\":%llu,\"now_ms\":%lld}\n\n",
-                             (unsigned long long)seq, (long long)clock_wall_ms());
+            int n =
+                snprintf(text, sizeof text, "event: tick\ndata: {\"seq\":%llu,\"now_ms\":%lld}\n\n",
+                         (unsigned long long)seq, (long long)clock_wall_ms());
             send_all(s, bytes_of(text, (size_t)n));
             seen = seq;
             alive_ns = clock_mono_ns();
@@ -116,9 +118,8 @@ void web_stream_free(struct web_streams *s)
 static void open_stream(void *ctx, struct net_request *req)
 {
     struct web_streams *s = ((struct web *)ctx)->streams;
-    static const struct net_header headers[] = {WEB_CALL_SAFE_HEADERS,
-                                                {"Cache-Control", "no-store"},
-                                                {"X-Accel-Buffering", "no"}};
+    static const struct net_header headers[] = {
+        WEB_CALL_SAFE_HEADERS, {"Cache-Control", "no-store"}, {"X-Accel-Buffering", "no"}};
     pthread_mutex_lock(&s->lock);
     if (s->stopping || s->count == WEB_STREAMS_MAX) {
         pthread_mutex_unlock(&s->lock);

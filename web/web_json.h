@@ -1,0 +1,29 @@
+/* Pieces of answers that more than one endpoint writes.
+ *
+ * Owner: none.  Thread: the call's.  Failure: the reads' errors; JSON errors stay in the call's buffer.
+ */
+#ifndef WEB_WEB_JSON_H
+#define WEB_WEB_JSON_H
+
+#include "query/query_trace.h"
+#include "web/web_call.h"
+
+void web_json_str(struct json_out *j, const char *key, struct bytes value);
+void web_json_i64(struct json_out *j, const char *key, int64_t value);
+void web_json_f64(struct json_out *j, const char *key, double value); /* NaN and infinities: null */
+void web_json_text(struct json_out *j, const char *key, const char *value);
+void web_json_bool(struct json_out *j, const char *key, bool value);
+/* Numbers that are unknown when negative. */
+void web_json_known(struct json_out *j, const char *key, int64_t value);
+void web_json_hex(struct json_out *j, const char *key, const uint8_t *bytes, size_t size);
+
+void web_admin_accounts(struct web_call *c); /* an array */
+enum err web_admin_freshness(struct web_call *c, struct tsdb_view *v) MUST_CHECK; /* an array */
+enum err web_slo_table(struct web_call *c) MUST_CHECK; /* an array of objectives */
+enum err web_slo_alerts(struct web_call *c) MUST_CHECK; /* an array of alerts */
+void web_traces_summary(struct json_out *j, const struct query_trace_summary *s); /* an object */
+/* Runs the search and writes an array of summaries. */
+enum err web_traces_list(struct web_call *c, struct tsdb_view *v,
+                         const struct query_trace_search *s) MUST_CHECK;
+
+#endif
