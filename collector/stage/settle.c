@@ -314,6 +314,17 @@ static struct settle_index *index_open(struct settle *s, uint64_t generation)
     return x;
 }
 
+/* The entry never was: what it stood in front of is found again. */
+static void entry_die(struct settle_index *x, uint32_t index)
+{
+    struct settle_index_entry *e = &x->entries[index];
+    if (e->replaced_span)
+        settle_index_replace(x, false, index, e->replaced_span - 1);
+    if (e->replaced_id)
+        settle_index_replace(x, true, index, e->replaced_id - 1);
+    e->flags |= SETTLE_INDEX_DEAD;
+}
+
 void settle_undo(struct settle *s, uint64_t seq)
 {
     while (s->change_count && s->changes[s->change_count - 1].seq >= seq) {
@@ -326,7 +337,7 @@ void settle_undo(struct settle *s, uint64_t seq)
         struct settle_index *x = s->generations[g];
         for (uint32_t i = x->count; i > 0 && x->entries[i - 1].seq >= seq; i--)
             if (x->entries[i - 1].seq == seq)
-                x->entries[i - 1].flags |= SETTLE_INDEX_DEAD;
+                entry_die(x, i - 1);
     }
     for (uint32_t i = 0; i < s->pool_cap; i++) {
         struct pending *p = &s->pool[i];
@@ -452,11 +463,16 @@ static bool is_below(struct settle *s, const struct tsdb_batch *cb, uint32_t cal
 static bool has_call_below(struct settle *s, const struct tsdb_batch *b, uint32_t row)
 {
     uint64_t h = hash_trace(b->org, &b->spans.trace_id[row]);
+    uint32_t walked = 0;
     for (uint32_t g = 0; g < s->generation_count; g++) {
         struct settle_index *x = s->generations[g];
         for (uint32_t i = settle_index_trace(x, h); i != SETTLE_INDEX_NONE;
              i = x->entries[i].next_in_trace) {
             const struct settle_index_entry *e = &x->entries[i];
+            if (++walked > SETTLE_TRACE_MAX) { /* so large a trace surely has one */
+                stats_add(&not_kept, 1);
+                return true;
+            }
             if (!(e->flags & (SETTLE_INDEX_DEAD | SETTLE_INDEX_LOG)) && e->b->org == b->org &&
                 (class_of(&e->b->spans, e->row) & TSDB_CLASS_CALL) &&
                 same_id16(e->b->spans.trace_id[e->row], b->spans.trace_id[row]) &&
@@ -475,14 +491,18 @@ static void agent_row(struct work *w, uint32_t row)
         agent_unclaimed(w, b, row);
         return;
     }
-    struct pending *p = pending_new(s);
+    uint64_t h = hash_trace(b->org, &b->spans.trace_id[row]);
+    uint32_t same = 0;
+    for (uint32_t i = s->slots[h % PENDING_SLOTS]; i; i = s->pool[i - 1].next)
+        same += s->pool[i - 1].trace_hash == h;
+    struct pending *p = same < SETTLE_WAITING_MAX ? pending_new(s) : NULL;
     if (!p) {
         stats_add(&not_kept, 1);
         agent_unclaimed(w, b, row);
         return;
     }
     p->trace_id = b->spans.trace_id[row];
-    p->trace_hash = hash_trace(b->org, &p->trace_id);
+    p->trace_hash = h;
     p->b = b;
     p->row = row;
     p->generation = w->index->generation;
@@ -591,8 +611,8 @@ static struct settle_index_entry *find_twin(struct settle *s, const struct tsdb_
     return NULL;
 }
 
-/* true: this row books. */
-static bool twin_row(struct work *w, uint32_t row)
+/* true: this row books. n is the row's entry to be. */
+static bool twin_row(struct work *w, uint32_t row, struct settle_index_entry *n)
 {
     const struct tsdb_spans *sp = &w->b->spans;
     struct settle_index *x = NULL;
@@ -615,6 +635,8 @@ static bool twin_row(struct work *w, uint32_t row)
     take_back(w, e->b, e->row, true);
     overhead(w, w->b, row, e->b, e->row);
     mark_lost(w, x, e);
+    if (x == w->index)
+        n->replaced_id = (uint32_t)(e - x->entries) + 1;
     return true;
 }
 
@@ -641,7 +663,8 @@ static bool agent_replaced(struct work *w, const struct tsdb_batch *b, uint32_t 
 enum repeat { REPEAT_NONE, REPEAT_REPLACES, REPEAT_LOSES };
 
 /* The same span sent again: the one that ended later, else the one that says more, else the newer one stays. */
-static enum repeat repeat_row(struct work *w, uint32_t row, bool *out_agent_done)
+static enum repeat repeat_row(struct work *w, uint32_t row, struct settle_index_entry *n,
+                              bool *out_agent_done)
 {
     struct settle *s = w->s;
     const struct tsdb_spans *sp = &w->b->spans;
@@ -670,6 +693,8 @@ static enum repeat repeat_row(struct work *w, uint32_t row, bool *out_agent_done
             take_back(w, e->b, e->row, false);
             remember(w, x, e);
             e->flags |= SETTLE_INDEX_DEAD;
+            if (x == w->index)
+                n->replaced_span = (uint32_t)(e - x->entries) + 1;
             return REPEAT_REPLACES;
         }
     }
@@ -683,15 +708,17 @@ static void span_row(struct work *w, uint32_t row)
     const struct tsdb_spans *sp = &w->b->spans;
     uint8_t class = class_of(sp, row);
     bool agent_done = false;
-    if (repeat_row(w, row, &agent_done) == REPEAT_LOSES)
-        return;
     struct settle_index_entry e = {.b = w->b, .row = row, .seq = w->seq};
+    if (repeat_row(w, row, &e, &agent_done) == REPEAT_LOSES)
+        return;
     e.trace_hash = hash_trace(w->b->org, &sp->trace_id[row]);
     e.span_hash = hash_span(w->b->org, &sp->trace_id[row], &sp->span_id[row]);
     if (class & TSDB_CLASS_CALL) {
         e.id_hash = hash_response(w->b->org, STR_OF(sp, response_id, row));
-        if (!twin_row(w, row))
+        if (!twin_row(w, row, &e)) {
             e.flags |= SETTLE_INDEX_LOST;
+            e.id_hash = 0; /* the winner is the one to be found */
+        }
     }
     if (!settle_index_add(w->index, &e))
         stats_add(&not_kept, 1);
@@ -725,6 +752,8 @@ static void log_row(struct work *w, struct tsdb_batch *reading, uint32_t row)
             .b = w->b, .row = row, .seq = w->seq, .flags = SETTLE_INDEX_LOG};
         n.id_hash = hash_response(w->b->org, r->response_id);
         n.trace_hash = n.span_hash = n.id_hash ^ 2;
+        if (e && x == w->index)
+            n.replaced_id = (uint32_t)(e - x->entries) + 1;
         if (!settle_index_add(w->index, &n))
             stats_add(&not_kept, 1);
     }

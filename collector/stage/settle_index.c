@@ -55,13 +55,31 @@ static bool map_room(struct settle_index *x, struct settle_index_map *m, enum ke
     return (m->used + 1) * 2 <= m->size || map_grow(x, m, k);
 }
 
-static void map_put(struct settle_index_map *m, uint64_t hash, uint32_t index)
+/* false: too many of one hash already. */
+static bool map_put(struct settle_index *x, struct settle_index_map *m, enum key k, uint64_t hash,
+                    uint32_t index)
 {
-    uint32_t at = (uint32_t)hash & (m->size - 1);
-    while (m->slots[at])
+    uint32_t at = (uint32_t)hash & (m->size - 1), same = 0;
+    while (m->slots[at]) {
+        same += entry_hash(&x->entries[m->slots[at] - 1], k) == hash;
+        if (same >= SETTLE_INDEX_SAME)
+            return false;
         at = (at + 1) & (m->size - 1);
+    }
     m->slots[at] = index + 1;
     m->used++;
+    return true;
+}
+
+void settle_index_replace(struct settle_index *x, bool id, uint32_t old, uint32_t taker)
+{
+    struct settle_index_map *m = id ? &x->by_id : &x->by_span;
+    uint64_t hash = entry_hash(&x->entries[old], id ? KEY_ID : KEY_SPAN);
+    uint32_t at = (uint32_t)hash & (m->size - 1);
+    while (m->slots[at] && m->slots[at] != old + 1)
+        at = (at + 1) & (m->size - 1);
+    if (m->slots[at])
+        m->slots[at] = taker + 1;
 }
 
 static uint32_t *map_trace(const struct settle_index *x, uint64_t hash)
@@ -94,16 +112,22 @@ struct settle_index_entry *settle_index_add(struct settle_index *x,
     uint32_t index = x->count++;
     x->entries[index] = *e;
     x->entries[index].next_in_trace = SETTLE_INDEX_NONE;
-    map_put(&x->by_span, e->span_hash, index);
-    if (e->id_hash)
-        map_put(&x->by_id, e->id_hash, index);
+    bool kept = true;
+    if (e->replaced_span)
+        settle_index_replace(x, false, e->replaced_span - 1, index);
+    else
+        kept = map_put(x, &x->by_span, KEY_SPAN, e->span_hash, index);
+    if (e->id_hash && e->replaced_id)
+        settle_index_replace(x, true, e->replaced_id - 1, index);
+    else if (e->id_hash)
+        kept = map_put(x, &x->by_id, KEY_ID, e->id_hash, index) && kept;
     uint32_t *head = map_trace(x, e->trace_hash);
     if (*head)
         x->entries[index].next_in_trace = *head - 1;
     else
         x->by_trace.used++;
     *head = index + 1;
-    return &x->entries[index];
+    return kept ? &x->entries[index] : NULL;
 }
 
 static struct settle_index_entry *map_walk(struct settle_index *x, struct settle_index_map *m,

@@ -1,7 +1,7 @@
 /* The GenAI rows of one journal generation, found by span, by response id, and trace by trace.
  *
  * Owner: settle.  Thread: one.  Failure: settle_index_add: NULL when full or out of memory.
- * Limits: rows_max rows.
+ * Limits: rows_max rows; SETTLE_INDEX_SAME entries of one hash, so that ids that a sender repeats without end cost a constant.
  * Invariants: 1. An entry's batch is alive. 2. Entries keep the order they were added in; seq never falls along it.
  */
 #ifndef COLLECTOR_STAGE_SETTLE_INDEX_H
@@ -10,6 +10,7 @@
 #include "tsdb/tsdb_batch.h"
 
 #define SETTLE_INDEX_NONE UINT32_MAX
+#define SETTLE_INDEX_SAME 64u
 
 enum settle_index_flag {
     SETTLE_INDEX_LOST = 1, /* another row books its call */
@@ -21,6 +22,8 @@ struct settle_index_entry {
     const struct tsdb_batch *b;
     uint64_t seq, span_hash, trace_hash, id_hash; /* id_hash 0: no response id */
     uint32_t row, next_in_trace; /* towards older rows of the trace */
+    uint32_t replaced_span,
+        replaced_id; /* entry + 1 whose place in the maps this one took, 0 = none */
     uint32_t flags;
 };
 
@@ -40,6 +43,8 @@ struct settle_index *settle_index_new(uint64_t generation, uint32_t rows_max);
 void settle_index_free(struct settle_index *x);
 struct settle_index_entry *settle_index_add(struct settle_index *x,
                                             const struct settle_index_entry *e);
+/* The entry takes the place of an older one of this index under the same span (id: response id), which is then found no more. */
+void settle_index_replace(struct settle_index *x, bool id, uint32_t old, uint32_t taker);
 /* Walks entries of one hash: start with *it = 0; NULL at the end. */
 struct settle_index_entry *settle_index_span(struct settle_index *x, uint64_t hash, uint32_t *it);
 struct settle_index_entry *settle_index_id(struct settle_index *x, uint64_t hash, uint32_t *it);
