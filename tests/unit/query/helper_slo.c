@@ -4,17 +4,13 @@
 #include <stdlib.h>
 
 #define LABELS_MAX 12u
-
-struct cell {
-    uint32_t minute;
-    int64_t add;
-};
+#define FIRST_MINUTE 29620000u /* cells live in one dense row of minutes a series */
+#define MINUTES 130000u
 
 struct series {
     char *names[LABELS_MAX], *values[LABELS_MAX];
     size_t label_count;
-    struct cell *cells;
-    size_t count, cap;
+    int64_t *minutes;
 };
 
 struct helper_slo {
@@ -44,7 +40,7 @@ void helper_slo_free(struct helper_slo *h)
             free(h->list[i].names[k]);
             free(h->list[i].values[k]);
         }
-        free(h->list[i].cells);
+        free(h->list[i].minutes);
     }
     free(h->list);
     free(h->changes);
@@ -73,6 +69,21 @@ static bool matches(const struct series *s, const struct tsdb_matcher *m, size_t
     return true;
 }
 
+static int64_t cell_of(const struct series *s, uint32_t minute)
+{
+    return minute >= FIRST_MINUTE && minute - FIRST_MINUTE < MINUTES
+               ? s->minutes[minute - FIRST_MINUTE]
+               : 0;
+}
+
+static int64_t sum_of(const struct series *s, uint32_t from, uint32_t to)
+{
+    int64_t n = 0;
+    for (uint32_t m = MAX(from, FIRST_MINUTE); m < MIN(to, FIRST_MINUTE + MINUTES); m++)
+        n += s->minutes[m - FIRST_MINUTE];
+    return n;
+}
+
 static enum err minutes(void *ctx, const struct tsdb_matcher *m, size_t n, uint32_t from,
                         uint32_t to, int64_t *out)
 {
@@ -82,11 +93,8 @@ static enum err minutes(void *ctx, const struct tsdb_matcher *m, size_t n, uint3
     for (size_t i = 0; i < h->count; i++) {
         if (!matches(&h->list[i], m, n))
             continue;
-        for (size_t k = 0; k < h->list[i].count; k++) {
-            const struct cell *c = &h->list[i].cells[k];
-            if (c->minute >= from && c->minute < to)
-                out[c->minute - from] += c->add;
-        }
+        for (uint32_t k = from; k < to; k++)
+            out[k - from] += cell_of(&h->list[i], k);
     }
     pthread_mutex_unlock(&h->lock);
     return ERR_OK;
@@ -102,9 +110,7 @@ static enum err sum(void *ctx, const struct tsdb_matcher *m, size_t n, uint32_t 
     for (size_t i = 0; i < h->count; i++) {
         if (!matches(&h->list[i], m, n))
             continue;
-        for (size_t k = 0; k < h->list[i].count; k++)
-            if (h->list[i].cells[k].minute >= from && h->list[i].cells[k].minute < to)
-                *out += h->list[i].cells[k].add;
+        *out += sum_of(&h->list[i], from, to);
     }
     pthread_mutex_unlock(&h->lock);
     return ERR_OK;
@@ -123,10 +129,7 @@ static enum err by(void *ctx, const struct tsdb_matcher *m, size_t n, struct byt
     for (size_t i = 0; i < h->count; i++) {
         if (!matches(&h->list[i], m, n))
             continue;
-        int64_t total = 0;
-        for (size_t k = 0; k < h->list[i].count; k++)
-            if (h->list[i].cells[k].minute >= from && h->list[i].cells[k].minute < to)
-                total += h->list[i].cells[k].add;
+        int64_t total = sum_of(&h->list[i], from, to);
         size_t at = 0;
         struct bytes v = bytes_str(value_of(&h->list[i], label));
         while (at < count && !bytes_equal(g[at].value, v))
@@ -187,7 +190,8 @@ static struct series *find_series(struct helper_slo *h, const struct helper_slo_
         CHECK(h->list);
     }
     struct series *s = &h->list[h->count++];
-    *s = (struct series){0};
+    *s = (struct series){.minutes = calloc(MINUTES, sizeof(int64_t))};
+    CHECK(s->minutes);
     for (size_t i = 0; labels[i].name; i++) {
         if (!labels[i].value || !labels[i].value[0])
             continue;
@@ -203,12 +207,8 @@ void helper_slo_add(struct helper_slo *h, const struct helper_slo_label *labels,
 {
     pthread_mutex_lock(&h->lock);
     struct series *s = find_series(h, labels);
-    if (s->count == s->cap) {
-        s->cap = s->cap ? s->cap * 2 : 16;
-        s->cells = realloc(s->cells, s->cap * sizeof(*s->cells));
-        CHECK(s->cells);
-    }
-    s->cells[s->count++] = (struct cell){minute, add};
+    CHECK(minute >= FIRST_MINUTE && minute - FIRST_MINUTE < MINUTES);
+    s->minutes[minute - FIRST_MINUTE] += add;
     if (h->change_count == h->change_cap) {
         h->change_cap = h->change_cap ? h->change_cap * 2 : 64;
         h->changes = realloc(h->changes, h->change_cap * sizeof(*h->changes));
