@@ -192,15 +192,22 @@ void helper_net_stop(struct helper_net *h)
 
 /* --- the client ------------------------------------------------------------------------------- */
 
-int helper_net_connect(unsigned port)
+int helper_net_connect_fd(int fd, unsigned port)
 {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
+    int one = 1;
 
     CHECK(fd >= 0);
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    if (connect(fd, (struct sockaddr *)&to, sizeof(to)) != 0) {
+    return connect(fd, (struct sockaddr *)&to, sizeof(to));
+}
+
+int helper_net_connect(unsigned port)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (helper_net_connect_fd(fd, port) != 0) {
         close(fd);
         return -1;
     }

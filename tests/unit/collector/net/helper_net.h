@@ -21,6 +21,7 @@ struct helper_net *helper_net_start(struct net_opts opts, bool with_auth);
 void helper_net_stop(struct helper_net *h);
 
 int helper_net_connect(unsigned port);
+int helper_net_connect_fd(int fd, unsigned port); /* 0 = connected */
 void helper_net_send(int fd, const char *text);
 void helper_net_send_bytes(int fd, struct bytes b);
 /* Reads one response (head and Content-Length or chunked body) as text into out (NUL-terminated); false: closed before. */
