@@ -23,7 +23,7 @@ static int64_t or_default(int64_t v, int64_t fallback)
     return v > 0 ? v : fallback;
 }
 
-void net_init_opts(struct net_opts *o)
+static void fill_defaults(struct net_opts *o)
 {
     o->loops = o->loops ? MIN(o->loops, NET_LOOPS_MAX) : NET_LOOPS_DEFAULT;
     o->connections_max = o->connections_max ? o->connections_max : NET_CONNECTIONS_DEFAULT;
@@ -65,7 +65,7 @@ static void raise_descriptors(const struct net *net)
     (void)setrlimit(RLIMIT_NOFILE, &r); /* less is no error: accepting pauses when they run out */
 }
 
-struct net *net_new(const struct net_opts *opts)
+static struct net *make(const struct net_opts *opts, bool detached)
 {
     struct net *net = calloc(1, sizeof(*net));
     unsigned made = 0;
@@ -73,21 +73,35 @@ struct net *net_new(const struct net_opts *opts)
     if (!net)
         return NULL;
     net->opts = *opts;
-    net_init_opts(&net->opts);
+    fill_defaults(&net->opts);
+    if (detached)
+        net->opts.loops = 1;
     if (!copy_strings(net, opts))
         goto failed;
     net->loops = calloc(net->opts.loops, sizeof(*net->loops));
     if (!net->loops)
         goto failed;
     for (; made < net->opts.loops; made++)
-        if (net_loop_init(&net->loops[made], net, made) != ERR_OK)
+        if ((detached ? net_loop_init_detached(&net->loops[made], net)
+                      : net_loop_init(&net->loops[made], net, made)) != ERR_OK)
             goto failed;
-    raise_descriptors(net);
+    if (!detached)
+        raise_descriptors(net);
     return net;
 failed:
     net->opts.loops = made;
     net_free(net);
     return NULL;
+}
+
+struct net *net_new(const struct net_opts *opts)
+{
+    return make(opts, false);
+}
+
+struct net *net_new_detached(const struct net_opts *opts)
+{
+    return make(opts, true);
 }
 
 bool net_has_tls(const struct net *net, enum net_door door)

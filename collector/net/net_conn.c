@@ -1,6 +1,7 @@
 /* A connection: finds out the protocol from the first bytes, feeds its parser, sends, times out, closes. */
 #include "collector/net/net_conn.h"
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "collector/net/net_request.h"
 #include <arpa/inet.h>
@@ -182,6 +183,16 @@ static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf)
     }
 }
 
+/* A client that is set up wrongly retries for ever: one line each ten seconds is enough for all of them. */
+static bool may_log(void)
+{
+    static _Atomic int64_t last_ns;
+    int64_t now = clock_mono_ns(), last = atomic_load(&last_ns);
+
+    return (last == 0 || now - last > INT64_C(10000000000)) &&
+           atomic_compare_exchange_strong(&last_ns, &last, now);
+}
+
 /* A ClientHello on a plain port: a client that speaks TLS understands only an alert (protocol_version). */
 static void refuse_tls(struct net_conn *conn)
 {
@@ -189,12 +200,14 @@ static void refuse_tls(struct net_conn *conn)
     char peer[64], door[128];
 
     net_stats_refused(NET_REFUSED_TLS_TO_PLAIN);
-    net_conn_peer(conn, peer, sizeof(peer));
-    net_door_name(conn->loop->net, conn->door, door, sizeof(door));
-    log_warn("net",
-             "%s began a TLS handshake, but %s speaks plaintext: use http:// in the endpoint (or "
-             "insecure: true), or give Telltale a certificate",
-             peer, door);
+    if (may_log()) {
+        net_conn_peer(conn, peer, sizeof(peer));
+        net_door_name(conn->loop->net, conn->door, door, sizeof(door));
+        log_warn("net",
+                 "%s began a TLS handshake, but %s speaks plaintext: use http:// in the endpoint "
+                 "(or insecure: true), or give Telltale a certificate",
+                 peer, door);
+    }
     net_conn_send(conn, bytes_of(alert, sizeof(alert)));
     net_conn_finish(conn);
 }

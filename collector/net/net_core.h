@@ -75,6 +75,8 @@ void net_route_free_all(struct net *net);
 bool net_has_tls(const struct net *net, enum net_door door);
 /* "host:port" or "port N" of another door, for a sentence. */
 void net_door_name(const struct net *net, enum net_door door, char *out, size_t size);
-void net_init_opts(struct net_opts *opts); /* fills in the defaults */
+/* A server with one loop that has no thread and no sockets: tests feed bytes into net_conn_new_detached connections, call
+ * net_loop_drain, and end with net_free. */
+struct net *net_new_detached(const struct net_opts *opts);
 
 #endif

@@ -327,38 +327,53 @@ static void parse_failed(struct net_conn *conn)
         net_http1_bad(conn, 400, NET_REFUSED_SYNTAX, "The request cannot be parsed.");
 }
 
+static bool parse_head(struct net_conn *conn, const uint8_t *data, size_t size)
+{
+    http_parser *p = &conn->h1.parser;
+    size_t n = http_parser_execute(p, &settings, (const char *)data, size);
+    bool done = conn->h1.line == LINE_DONE;
+
+    return n == size && HTTP_PARSER_ERRNO(p) == HPE_OK && conn->h1.head_complete == done;
+}
+
+/* The scanner goes first, and what it lets pass is parsed before its own complaint counts: so the answer does not depend on
+ * how the bytes were cut. */
 static size_t feed_head(struct net_conn *conn, const uint8_t *data, size_t size)
 {
     struct net_http1 *h = &conn->h1;
-    size_t n = 0, skipped = 0, parsed;
+    size_t n = 0, skipped = 0, max;
+    const char *wrong = NULL;
 
     if (!conn->current && !head_begin(conn))
         return size;
-    while (n < size && h->line != LINE_DONE) {
+    max = MIN(size, (size_t)NET_HEAD_MAX - h->head_bytes);
+    while (n < max && h->line != LINE_DONE) {
         uint8_t before = h->line;
-        const char *wrong = scan_byte(&h->line, data[n]);
+        wrong = scan_byte(&h->line, data[n]);
         if (wrong) {
-            net_http1_bad(conn, 400, NET_REFUSED_SMUGGLING, wrong);
-            return size;
+            h->line = before; /* so that it is not taken for complete */
+            break;
         }
         n++;
         if (before <= LINE_SKIP_LF && h->line <= LINE_SKIP_LF)
             skipped++;
     }
     h->head_bytes += (uint32_t)n;
-    if (h->head_bytes > NET_HEAD_MAX) {
+    if (n > skipped && !parse_head(conn, data + skipped, n - skipped)) {
+        parse_failed(conn);
+        return size;
+    }
+    if (wrong) {
+        net_http1_bad(conn, 400, NET_REFUSED_SMUGGLING, wrong);
+        return size;
+    }
+    if (h->head_complete) {
+        head_complete(conn);
+    } else if (h->head_bytes == NET_HEAD_MAX) {
         net_http1_bad(conn, 431, NET_REFUSED_HEAD_TOO_LARGE,
                       "The request line and headers are larger than 32 KiB.");
         return size;
     }
-    parsed = http_parser_execute(&h->parser, &settings, (const char *)data + skipped, n - skipped);
-    if (parsed != n - skipped || (HTTP_PARSER_ERRNO(&h->parser) != HPE_OK) ||
-        h->head_complete != (h->line == LINE_DONE)) {
-        parse_failed(conn);
-        return size;
-    }
-    if (h->head_complete)
-        head_complete(conn);
     return n;
 }
 

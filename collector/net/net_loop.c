@@ -234,7 +234,7 @@ int64_t net_loop_now_ms(const struct net_loop *loop)
 
 const char *net_loop_date(struct net_loop *loop)
 {
-    time_t now = time(NULL);
+    time_t now = loop->detached ? 1 : time(NULL);
     struct tm tm;
 
     if (now != loop->date_s) {
