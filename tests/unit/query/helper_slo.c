@@ -4,13 +4,13 @@
 #include <stdlib.h>
 
 #define LABELS_MAX 12u
-#define FIRST_MINUTE 29620000u /* cells live in one dense row of minutes a series */
-#define MINUTES 130000u
+#define MINUTES 130000u /* cells live in one dense row of minutes a series, around its first one */
 
 struct series {
     char *names[LABELS_MAX], *values[LABELS_MAX];
     size_t label_count;
     int64_t *minutes;
+    uint32_t first;
 };
 
 struct helper_slo {
@@ -71,16 +71,14 @@ static bool matches(const struct series *s, const struct tsdb_matcher *m, size_t
 
 static int64_t cell_of(const struct series *s, uint32_t minute)
 {
-    return minute >= FIRST_MINUTE && minute - FIRST_MINUTE < MINUTES
-               ? s->minutes[minute - FIRST_MINUTE]
-               : 0;
+    return minute >= s->first && minute - s->first < MINUTES ? s->minutes[minute - s->first] : 0;
 }
 
 static int64_t sum_of(const struct series *s, uint32_t from, uint32_t to)
 {
     int64_t n = 0;
-    for (uint32_t m = MAX(from, FIRST_MINUTE); m < MIN(to, FIRST_MINUTE + MINUTES); m++)
-        n += s->minutes[m - FIRST_MINUTE];
+    for (uint32_t m = MAX(from, s->first); m < MIN(to, s->first + MINUTES); m++)
+        n += s->minutes[m - s->first];
     return n;
 }
 
@@ -207,8 +205,10 @@ void helper_slo_add(struct helper_slo *h, const struct helper_slo_label *labels,
 {
     pthread_mutex_lock(&h->lock);
     struct series *s = find_series(h, labels);
-    CHECK(minute >= FIRST_MINUTE && minute - FIRST_MINUTE < MINUTES);
-    s->minutes[minute - FIRST_MINUTE] += add;
+    if (s->first == 0)
+        s->first = minute - MINUTES / 2;
+    CHECK(minute >= s->first && minute - s->first < MINUTES);
+    s->minutes[minute - s->first] += add;
     if (h->change_count == h->change_cap) {
         h->change_cap = h->change_cap ? h->change_cap * 2 : 64;
         h->changes = realloc(h->changes, h->change_cap * sizeof(*h->changes));
