@@ -1,0 +1,403 @@
+/* What becomes of metrics: names, labels, samples, histograms, cells, stale markers, exemplars, refusals. Golden cases in OTLP/JSON. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/check.h"
+#include "base/json_out.h"
+#include "collector/otlp/helper_otlp.h"
+#include "collector/otlp/metric_name.h"
+
+/* The batch as text, one line a row: what a golden case is compared with. */
+static void dump_labels(struct tsdb_labels l, struct buf *out)
+{
+    struct tsdb_labels_iter it = tsdb_labels_begin(l);
+    struct tsdb_label label;
+    buf_str(out, "{");
+    for (bool first = true; tsdb_labels_next(&it, &label); first = false)
+        buf_printf(out, "%s" BYTES_FMT "=" BYTES_FMT, first ? "" : ",", BYTES_ARG(label.name),
+                   BYTES_ARG(label.value));
+    buf_str(out, "}");
+}
+
+static void dump_value(double v, struct buf *out)
+{
+    char text[JSON_OUT_PROM_FLOAT_MAX];
+    uint64_t bits;
+    memcpy(&bits, &v, sizeof(bits));
+    size_t n = json_out_prom_float(v, text);
+    if (bits == UINT64_C(0x7ff0000000000002))
+        buf_str(out, "stale");
+    else
+        buf_append(out, text, n);
+}
+
+static void dump_hist(const struct tsdb_hist *h, struct buf *out)
+{
+    buf_printf(out, "schema %d zero %g count %g sum %g pos", h->schema, h->zero_count, h->count,
+               h->sum);
+    for (uint32_t i = 0, k = 0; i < h->pos_span_count; i++) {
+        buf_printf(out, " %d:", h->pos_spans[i].offset);
+        for (uint32_t n = 0; n < h->pos_spans[i].length; n++)
+            buf_printf(out, "%s%g", n ? "," : "", h->pos[k++]);
+    }
+    buf_printf(out, " neg");
+    for (uint32_t i = 0, k = 0; i < h->neg_span_count; i++) {
+        buf_printf(out, " %d:", h->neg_spans[i].offset);
+        for (uint32_t n = 0; n < h->neg_spans[i].length; n++)
+            buf_printf(out, "%s%g", n ? "," : "", h->neg[k++]);
+    }
+    for (uint32_t i = 0; i < h->custom_count; i++)
+        buf_printf(out, "%s%g", i ? "," : " custom ", h->custom[i]);
+}
+
+static void dump(const struct tsdb_batch *b, const struct tsdb_registry *series, struct buf *out)
+{
+    for (uint32_t i = 0; i < b->samples.count; i++) {
+        dump_labels(tsdb_registry_info(series, b->samples.series[i])->labels, out);
+        buf_str(out, " ");
+        dump_value(b->samples.value[i], out);
+        buf_printf(out, " @%lld", (long long)(b->samples.t_ms[i] - HELPER_OTLP_NOW_NS / 1000000));
+        if (b->samples.start_ms[i])
+            buf_printf(out, " from %lld",
+                       (long long)(b->samples.start_ms[i] - HELPER_OTLP_NOW_NS / 1000000));
+        buf_str(out, "\n");
+    }
+    for (uint32_t i = 0; i < b->hists.count; i++) {
+        dump_labels(tsdb_registry_info(series, b->hists.series[i])->labels, out);
+        buf_str(out, " ");
+        dump_hist(&b->hists.value[i], out);
+        buf_printf(out, " @%lld\n", (long long)(b->hists.t_ms[i] - HELPER_OTLP_NOW_NS / 1000000));
+    }
+    for (uint32_t i = 0; i < b->cells.count; i++) {
+        const struct tsdb_series_info *info = tsdb_registry_info(series, b->cells.series[i]);
+        assert_int_equal(info->kind, TSDB_SERIES_CELLS);
+        buf_str(out, "cell ");
+        dump_labels(info->labels, out);
+        buf_str(out, " += ");
+        if (b->cells.hist && b->cells.hist[i])
+            dump_hist(b->cells.hist[i], out);
+        else
+            buf_printf(out, "%lld", (long long)b->cells.add[i]);
+        buf_printf(out, " minute %lld\n",
+                   (long long)b->cells.minute[i] - (long long)(HELPER_OTLP_NOW_NS / 60000000000));
+    }
+    for (uint32_t i = 0; i < b->exemplars.count; i++) {
+        buf_str(out, "exemplar ");
+        dump_labels(tsdb_registry_info(series, b->exemplars.series[i])->labels, out);
+        dump_labels(b->exemplars.labels[i], out);
+        buf_printf(out, " %g\n", b->exemplars.value[i]);
+    }
+    for (uint32_t i = 0; i < b->metadata.count; i++)
+        buf_printf(out, BYTES_FMT " is a " BYTES_FMT "\n", BYTES_ARG(b->metadata.row[i].family),
+                   BYTES_ARG(b->metadata.row[i].type));
+    if (tsdb_batch_rejected(b))
+        buf_printf(out, "rejected %llu: %s\n", (unsigned long long)tsdb_batch_rejected(b),
+                   b->reject_msg.text);
+    assert_true(b->received >= tsdb_batch_rejected(b));
+}
+
+/* resource: its attributes; metric: the fields of one Metric, with $T = a minute ago, $S = an hour ago, in quotes. */
+static void expect(const char *resource, const char *metric, const char *wanted)
+{
+    char t[32], s[32];
+    struct tsdb_registry *series = tsdb_registry_new(0);
+    struct tsdb_batch *b;
+    struct err_msg msg;
+    struct buf json, out;
+    size_t size;
+    snprintf(t, sizeof(t), "\"%lld\"", (long long)(HELPER_OTLP_NOW_NS - INT64_C(60000000000)));
+    snprintf(s, sizeof(s), "\"%lld\"", (long long)(HELPER_OTLP_NOW_NS - INT64_C(3600000000000)));
+    buf_init(&json, 0);
+    buf_init(&out, 0);
+    buf_printf(&json, "{\"resourceMetrics\":[{\"resource\":{\"attributes\":[%s]},", resource);
+    buf_str(&json, "\"scopeMetrics\":[{\"metrics\":[{");
+    for (; *metric; metric++) {
+        if (*metric == '$')
+            buf_str(&json, *++metric == 'T' ? t : s);
+        else
+            buf_u8(&json, (uint8_t)*metric);
+    }
+    buf_str(&json, "}]}]}]}");
+    uint8_t *body = buf_take(&json, &size);
+    if (helper_otlp_decode(TSDB_SAMPLES, OTLP_JSON, series, body, size, &b, &msg) != ERR_OK)
+        fail_msg("%s", msg.text);
+    dump(b, series, &out);
+    buf_u8(&out, 0);
+    assert_string_equal((char *)out.data, wanted);
+    buf_done(&out);
+    tsdb_batch_free(b);
+    tsdb_registry_free(series);
+}
+
+#define STR(key, value) "{\"key\":\"" key "\",\"value\":{\"stringValue\":\"" value "\"}}"
+
+static void names_and_units_are_translated_as_prometheus_does(void **state)
+{
+    static const struct {
+        const char *name, *unit;
+        enum metric_name_kind kind;
+        const char *wanted;
+    } cases[] = {
+        {"gen_ai.client.token.usage", "{token}", METRIC_NAME_PLAIN, "gen_ai_client_token_usage"},
+        {"gen_ai.client.operation.duration", "s", METRIC_NAME_PLAIN,
+         "gen_ai_client_operation_duration_seconds"},
+        {"http.requests", "1", METRIC_NAME_COUNTER, "http_requests_total"},
+        {"total.requests", "", METRIC_NAME_COUNTER, "requests_total"},
+        {"cpu.utilization", "1", METRIC_NAME_GAUGE, "cpu_utilization_ratio"},
+        {"ratio.of.use", "1", METRIC_NAME_GAUGE, "of_use_ratio"},
+        {"system.io", "By/s", METRIC_NAME_GAUGE, "system_io_bytes_per_second"},
+        {"speed", "m/s", METRIC_NAME_GAUGE, "speed_meters_per_second"},
+        {"latency.seconds", "s", METRIC_NAME_PLAIN, "latency_seconds"},
+        {"9th.wave", "", METRIC_NAME_PLAIN, "_9th_wave"},
+        {"a__b--c", "", METRIC_NAME_PLAIN, "a_b_c"},
+        {"job:rate", "%", METRIC_NAME_GAUGE, "job:rate_percent"},
+        {"cost", "USD", METRIC_NAME_COUNTER, "cost_USD_total"},
+        {"x", "{thing}/s", METRIC_NAME_PLAIN, "x_per_second"},
+        {"x", "weird-unit!", METRIC_NAME_PLAIN, "x_weird_unit"},
+    };
+    struct buf out;
+    buf_init(&out, 0);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        buf_clear(&out);
+        assert_true(metric_name_build(bytes_str(cases[i].name), bytes_str(cases[i].unit),
+                                      cases[i].kind, &out));
+        buf_u8(&out, 0);
+        assert_string_equal((char *)out.data, cases[i].wanted);
+    }
+    assert_false(metric_name_build(BYTES_LIT("..."), BYTES_NONE, METRIC_NAME_PLAIN, &out));
+    static const char *const labels[][2] = {{"http.method", "http_method"},
+                                            {"9lives", "key_9lives"},
+                                            {"_x", "key_x"},
+                                            {"__x", "__x"},
+                                            {"größe", "gr__e"},
+                                            {"a..b", "a__b"},
+                                            {"a:b", "a_b"}};
+    for (size_t i = 0; i < ARRAY_LEN(labels); i++) {
+        buf_clear(&out);
+        metric_name_label(bytes_str(labels[i][0]), &out);
+        buf_u8(&out, 0);
+        assert_string_equal((char *)out.data, labels[i][1]);
+    }
+    buf_done(&out);
+}
+
+static void gauges_and_cumulative_sums_become_samples(void **state)
+{
+    expect(STR("service.name", "api") "," STR("service.namespace",
+                                              "shop") "," STR("service.instance.id", "i-1"),
+           "\"name\":\"queue.size\",\"gauge\":{\"dataPoints\":[{\"timeUnixNano\":$T,"
+           "\"startTimeUnixNano\":$S,\"asInt\":\"-7\",\"attributes\":[" STR(
+               "q.name", "in") "]},"
+                               "{\"timeUnixNano\":$T,\"flags\":1,\"attributes\":[" STR(
+                                   "q.name", "out") "]}]}",
+           "{__name__=queue_size,instance=i-1,job=shop/api,q_name=in} -7 @-60000\n"
+           "{__name__=queue_size,instance=i-1,job=shop/api,q_name=out} stale @-60000\n"
+           "queue_size is a gauge\n");
+    expect("",
+           "\"name\":\"hits\",\"sum\":{\"aggregationTemporality\":2,\"isMonotonic\":true,"
+           "\"dataPoints\":[{\"timeUnixNano\":$T,\"startTimeUnixNano\":$S,\"asDouble\":2.5}]}",
+           "{__name__=hits_total} 2.5 @-60000 from -3600000\nhits_total is a counter\n");
+    expect("",
+           "\"name\":\"open\",\"sum\":{\"aggregationTemporality\":2,"
+           "\"dataPoints\":[{\"timeUnixNano\":$T,\"asInt\":4}]}",
+           "{__name__=open} 4 @-60000\nopen is a gauge\n");
+}
+
+static void resources_give_target_info_and_our_own_job_is_kept_apart(void **state)
+{
+    expect(STR("service.name", "telltale") "," STR("host.name", "h1"),
+           "\"name\":\"up\",\"gauge\":{\"dataPoints\":[{\"timeUnixNano\":$T,\"asInt\":1,"
+           "\"attributes\":[" STR("job", "other") "," STR(
+               "__name__", "evil") "]},"
+                                   "{\"timeUnixNano\":$S,\"asInt\":1}]}",
+           "{__name__=up,exported_job=telltale} 1 @-60000\n"
+           "{__name__=up,exported_job=telltale} 1 @-3600000\n"
+#define INFO(t) "{__name__=target_info,exported_job=telltale,host_name=h1} 1 @" #t "\n"
+           INFO(-3600000) INFO(-3450000) INFO(-3300000) INFO(-3150000) INFO(-3000000) INFO(-2850000)
+               INFO(-2700000) INFO(-2550000) INFO(-2400000) INFO(-2250000) INFO(-2100000)
+                   INFO(-1950000) INFO(-1800000) INFO(-1650000) INFO(-1500000) INFO(-1350000)
+                       INFO(-1200000) INFO(-1050000) INFO(-900000) INFO(-750000) INFO(-600000)
+                           INFO(-450000) INFO(-300000) INFO(-150000)
+                               INFO(-60000) "up is a gauge\ntarget_info is a gauge\n");
+    /* an attribute alone may carry the job too */
+    expect("",
+           "\"name\":\"up\",\"gauge\":{\"dataPoints\":[{\"timeUnixNano\":$T,\"asInt\":1,"
+           "\"attributes\":[" STR("job", "telltale") "]}]}",
+           "{__name__=up,exported_job=telltale} 1 @-60000\nup is a gauge\n");
+}
+
+static void keys_that_collide_are_joined_in_key_order(void **state)
+{
+    expect("",
+           "\"name\":\"up\",\"gauge\":{\"dataPoints\":[{\"timeUnixNano\":$T,\"asInt\":1,"
+           "\"attributes\":[" STR("a_b", "2") "," STR(
+               "a.b", "1") ","
+                           "{\"key\":\"n\",\"value\":{\"intValue\":\"5\"}},"
+                           "{\"key\":\"t\",\"value\":{\"boolValue\":true}}]}]}",
+           "{__name__=up,a_b=1;2,n=5,t=true} 1 @-60000\nup is a gauge\n");
+}
+
+#define HIST(extra, counts, bounds, count)                                             \
+    "\"name\":\"lat\",\"unit\":\"s\",\"histogram\":{\"aggregationTemporality\":" extra \
+    ",\"dataPoints\":[{\"timeUnixNano\":$T,\"startTimeUnixNano\":$S,\"count\":" count  \
+    ",\"sum\":1.5,\"bucketCounts\":[" counts "],\"explicitBounds\":[" bounds "],"
+
+static void explicit_histograms_become_classic_series_or_custom_cells(void **state)
+{
+    expect("",
+           HIST("2", "1,2,3", "0.1,25000000000000000000000",
+                "\"6\"") "\"exemplars\":[{\"timeUnixNano\":$T,\"asDouble\":0.5,\"traceId\":"
+                         "\"0102030405060708090a0b0c0d0e0f10\",\"filteredAttributes\":[" STR(
+                             "k", "v") "]}]}]}",
+           "{__name__=lat_seconds_bucket,le=0.1} 1 @-60000 from -3600000\n"
+           "{__name__=lat_seconds_bucket,le=25000000000000000000000} 3 @-60000 from -3600000\n"
+           "{__name__=lat_seconds_bucket,le=+Inf} 6 @-60000 from -3600000\n"
+           "{__name__=lat_seconds_count} 6 @-60000 from -3600000\n"
+           "{__name__=lat_seconds_sum} 1.5 @-60000 from -3600000\n"
+           "exemplar {__name__=lat_seconds_bucket,le=25000000000000000000000}"
+           "{k=v,trace_id=0102030405060708090a0b0c0d0e0f10} 0.5\n"
+           "lat_seconds is a histogram\n");
+    expect("", HIST("2", "1,2", "0.0000001", "3") "\"flags\":1}]}",
+           "{__name__=lat_seconds_bucket,le=0.0000001} stale @-60000 from -3600000\n"
+           "{__name__=lat_seconds_bucket,le=+Inf} stale @-60000 from -3600000\n"
+           "{__name__=lat_seconds_count} stale @-60000 from -3600000\n"
+           "{__name__=lat_seconds_sum} stale @-60000 from -3600000\n"
+           "lat_seconds is a histogram\n");
+    expect("", HIST("1", "1,2,3", "0.1,1", "6") "\"flags\":0}]}",
+           "cell {__name__=lat_seconds} += schema -53 zero 0 count 6 sum 1.5 pos 0:1,2,3 neg "
+           "custom 0.1,1 minute -1\nlat_seconds is a histogram\n");
+    expect("", HIST("2", "1,2", "0.1,1", "3") "\"flags\":0}]}",
+           "rejected 1: metric \"lat\": there must be one more bucket count than bounds\n");
+    expect("", HIST("2", "1,2,3", "1,0.1", "6") "\"flags\":0}]}",
+           "rejected 1: metric \"lat\": bounds must rise\n");
+    expect("", HIST("2", "1,2,3", "1,2", "7") "\"flags\":0}]}",
+           "rejected 1: metric \"lat\": the count is not the sum of the bucket counts\n");
+    expect("", HIST("0", "1", "", "1") "\"flags\":0}]}",
+           "rejected 1: metric \"lat\": a histogram must say whether it is cumulative or delta\n");
+}
+
+#define EXPO(temporality, fields)                                                        \
+    "\"name\":\"lat\",\"exponentialHistogram\":{\"aggregationTemporality\":" temporality \
+    ",\"dataPoints\":[{\"timeUnixNano\":$T,\"sum\":9," fields "}]}"
+
+static void exponential_histograms_become_native_ones(void **state)
+{
+    /* their bucket i starts at base^i, ours ends there: 3 becomes 4; two empty buckets are filled, three begin a new span */
+    expect("",
+           EXPO("2", "\"scale\":2,\"count\":\"8\",\"zeroCount\":1,\"positive\":{\"offset\":3,"
+                     "\"bucketCounts\":[1,0,0,2,0,0,0,3]},\"negative\":{\"offset\":-5,"
+                     "\"bucketCounts\":[\"1\"]}"),
+           "{__name__=lat} schema 2 zero 1 count 8 sum 9 pos 4:1,0,0,2 3:3 neg -4:1 @-60000\n"
+           "lat is a histogram\n");
+    /* scale 9 is merged by two: 3,4 5,6 -> 1: {3}, 2: {4,5}, 3: {6} */
+    expect("",
+           EXPO("2", "\"scale\":9,\"count\":10,\"positive\":{\"offset\":3,"
+                     "\"bucketCounts\":[1,2,3,4]}"),
+           "{__name__=lat} schema 8 zero 0 count 10 sum 9 pos 2:1,5,4 neg @-60000\n"
+           "lat is a histogram\n");
+    expect("",
+           EXPO("1", "\"scale\":0,\"count\":1,\"positive\":{\"offset\":0,"
+                     "\"bucketCounts\":[1]}"),
+           "cell {__name__=lat} += schema 0 zero 0 count 1 sum 9 pos 1:1 neg minute -1\n"
+           "lat is a histogram\n");
+    expect("", EXPO("2", "\"scale\":-5,\"count\":0"),
+           "rejected 1: metric \"lat\": scales below -4 are not supported\n");
+    expect("", EXPO("2", "\"scale\":0,\"count\":5"),
+           "rejected 1: metric \"lat\": the count is not the sum of the bucket counts\n");
+    expect("", EXPO("2", "\"scale\":0,\"flags\":1"),
+           "{__name__=lat} stale @-60000\nlat is a histogram\n");
+}
+
+static void summaries_become_quantiles_sum_and_count(void **state)
+{
+    expect("",
+           "\"name\":\"s\",\"summary\":{\"dataPoints\":[{\"timeUnixNano\":$T,\"count\":\"3\","
+           "\"sum\":4.5,\"quantileValues\":[{\"quantile\":0.5,\"value\":1},{\"quantile\":1,"
+           "\"value\":\"NaN\"}],\"attributes\":[" STR("quantile", "mine") "]}]}",
+           "{__name__=s_sum,quantile=mine} 4.5 @-60000\n"
+           "{__name__=s_count,quantile=mine} 3 @-60000\n"
+           "{__name__=s,quantile=0.5} 1 @-60000\n"
+           "{__name__=s,quantile=1} NaN @-60000\n"
+           "s is a summary\n");
+}
+
+#define DELTA(unit, monotonic, value)                                                \
+    "\"name\":\"used\",\"unit\":\"" unit "\",\"sum\":{\"aggregationTemporality\":1," \
+    "\"isMonotonic\":" monotonic ",\"dataPoints\":[{\"timeUnixNano\":$T," value "}]}"
+
+static void delta_sums_become_cells_by_minute(void **state)
+{
+    expect("", DELTA("{token}", "true", "\"asInt\":\"12\""),
+           "cell {__name__=used_total} += 12 minute -1\nused_total is a counter\n");
+    expect("", DELTA("{token}", "true", "\"asDouble\":12"),
+           "cell {__name__=used_total} += 12 minute -1\nused_total is a counter\n");
+    /* measured amounts stay what they are, under a name that does not promise a counter */
+    expect("", DELTA("USD", "true", "\"asDouble\":0.003"),
+           "{__name__=used_USD} 0.003 @-60000\nused_USD_total is a counter\n");
+    expect("", DELTA("", "false", "\"asInt\":1"),
+           "rejected 1: metric \"used\": deltas of a sum that may fall; send it as cumulative\n");
+}
+
+static void bad_points_are_refused_one_by_one(void **state)
+{
+    expect("",
+           "\"name\":\"up\",\"gauge\":{\"dataPoints\":[{\"timeUnixNano\":\"5\",\"asInt\":1},"
+           "{\"timeUnixNano\":\"1864000000000000000\",\"asInt\":1},{\"timeUnixNano\":$T},"
+           "{\"timeUnixNano\":$T,\"asInt\":9}]}",
+           "{__name__=up} 9 @-60000\nup is a gauge\nrejected 3: data point at "
+           "1970-01-01T00:00:00.000Z is older than the retention keeps "
+           "(2025-10-25T16:00:00.000Z)\n");
+    expect("",
+           "\"name\":\"\\u00e4\",\"gauge\":{\"dataPoints\":[{\"timeUnixNano\":$T,"
+           "\"asInt\":1}]}",
+           "rejected 1: metric \"ä\": the name is empty, too long, or has no letter\n");
+}
+
+static void the_limit_of_series_refuses_points_not_requests(void **state)
+{
+    struct tsdb_registry *series = tsdb_registry_new(2);
+    struct tsdb_batch *b;
+    struct err_msg msg;
+    struct buf json;
+    size_t size;
+    buf_init(&json, 0);
+    buf_str(&json, "{\"resourceMetrics\":[{\"scopeMetrics\":[{\"metrics\":[{\"name\":\"m\",");
+    buf_str(&json, "\"gauge\":{\"dataPoints\":[");
+    for (int i = 0; i < 5; i++)
+        buf_printf(&json,
+                   "%s{\"timeUnixNano\":\"%lld\",\"asInt\":1,\"attributes\":[{\"key\":\"k\","
+                   "\"value\":{\"intValue\":%d}}]}",
+                   i ? "," : "", (long long)HELPER_OTLP_NOW_NS, i);
+    buf_str(&json, "]}}]}]}]}");
+    uint8_t *body = buf_take(&json, &size);
+    assert_int_equal(helper_otlp_decode(TSDB_SAMPLES, OTLP_JSON, series, body, size, &b, &msg),
+                     ERR_OK);
+    assert_int_equal(b->received, 5);
+    assert_int_equal(b->samples.count, 2);
+    assert_int_equal(b->rejected[TSDB_REJECT_CARDINALITY], 3);
+    tsdb_batch_free(b);
+    tsdb_registry_free(series);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(names_and_units_are_translated_as_prometheus_does),
+        cmocka_unit_test(gauges_and_cumulative_sums_become_samples),
+        cmocka_unit_test(resources_give_target_info_and_our_own_job_is_kept_apart),
+        cmocka_unit_test(keys_that_collide_are_joined_in_key_order),
+        cmocka_unit_test(explicit_histograms_become_classic_series_or_custom_cells),
+        cmocka_unit_test(exponential_histograms_become_native_ones),
+        cmocka_unit_test(summaries_become_quantiles_sum_and_count),
+        cmocka_unit_test(delta_sums_become_cells_by_minute),
+        cmocka_unit_test(bad_points_are_refused_one_by_one),
+        cmocka_unit_test(the_limit_of_series_refuses_points_not_requests),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
