@@ -24,7 +24,7 @@ struct message {
     const char *name;
     const struct field *fields; /* by number */
     uint8_t count; /* numbers below it */
-    uint8_t is_row, is_value;
+    uint8_t is_row, is_value, is_container;
 };
 
 #define V(n)                        \
@@ -67,11 +67,11 @@ struct message {
 /* clang-format off */
 static const struct message any_value;
 static const struct field array_value_fields[] = {[1] = M("values", any_value)};
-static const struct message array_value = {.name = "ArrayValue", .fields = array_value_fields, .count = 2};
+static const struct message array_value = {.name = "ArrayValue", .fields = array_value_fields, .count = 2, .is_container = 1};
 static const struct field key_value_fields[] = {[1] = B("key"), M("value", any_value)};
 static const struct message key_value = {.name = "KeyValue", .fields = key_value_fields, .count = 3};
 static const struct field kvlist_fields[] = {[1] = M("values", key_value)};
-static const struct message kvlist = {.name = "KeyValueList", .fields = kvlist_fields, .count = 2};
+static const struct message kvlist = {.name = "KeyValueList", .fields = kvlist_fields, .count = 2, .is_container = 1};
 static const struct field any_value_fields[] = {
     [1] = B("string_value"), V("bool_value"), V("int_value"), D("double_value"), M("array_value", array_value),
     M("kvlist_value", kvlist), B("bytes_value")};
@@ -233,7 +233,8 @@ enum err otlp_schema_check(enum otlp_schema_id root, struct bytes body, uint64_t
         if (field->kind != F_MSG)
             continue;
         values += field->msg->is_value;
-        if (values > OTLP_DEPTH_MAX)
+        /* The deepest value may be a number or a text; an array, even an empty one, is a level more. */
+        if (values + field->msg->is_container > OTLP_DEPTH_MAX)
             return err_set(msg, ERR_TOO_DEEP, "values nested deeper than %u at byte %zu",
                            OTLP_DEPTH_MAX, (size_t)(at - body.data));
         rows += field->msg->is_row;

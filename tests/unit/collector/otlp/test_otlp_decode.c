@@ -470,6 +470,24 @@ static enum err decode_nested(unsigned depth, bool kvlist, enum otlp_encoding en
     return e;
 }
 
+/* The innermost array is empty. */
+static enum err decode_empty_arrays(unsigned depth)
+{
+    struct buf json;
+    struct err_msg msg;
+    buf_init(&json, 0);
+    buf_str(&json, "{\"resourceLogs\":[{\"scopeLogs\":[{\"logRecords\":[{\"body\":");
+    for (unsigned i = 1; i < depth; i++)
+        buf_str(&json, "{\"arrayValue\":{\"values\":[");
+    buf_str(&json, "{\"arrayValue\":{}}");
+    for (unsigned i = 1; i < depth; i++)
+        buf_str(&json, "]}}");
+    buf_str(&json, "}]}]}]}");
+    enum err e = decode_bytes(TSDB_LOGS, OTLP_JSON, buf_bytes(&json), &msg);
+    buf_done(&json);
+    return e;
+}
+
 static void values_nest_64_deep_and_no_deeper(void **state)
 {
     for (int encoding = OTLP_PROTOBUF; encoding <= OTLP_JSON; encoding++)
@@ -478,6 +496,8 @@ static void values_nest_64_deep_and_no_deeper(void **state)
             assert_int_equal(decode_nested(65, kvlist, (enum otlp_encoding)encoding), ERR_TOO_DEEP);
         }
     assert_int_equal(decode_nested(2000, true, OTLP_JSON), ERR_TOO_DEEP);
+    assert_int_equal(decode_empty_arrays(63), ERR_OK);
+    assert_int_equal(decode_empty_arrays(64), ERR_TOO_DEEP); /* what the store could not read */
     /* unknown fields and objects may hide anything: they are skipped or refused, never followed */
     struct buf deep;
     struct err_msg msg;
