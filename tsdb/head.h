@@ -26,7 +26,7 @@ enum err head_prepare(struct head *h, const struct tsdb_batch *b) MUST_CHECK;
 /* Takes the batches of one commit, in order, with their seqs, under one write lock. */
 void head_apply(struct head *h, struct tsdb_batch **take_batches, const uint64_t *seqs, size_t n);
 uint64_t head_bytes(const struct head *h);
-uint64_t head_rows(const struct head *h, enum tsdb_signal signal);
+uint64_t head_rows(const struct head *h, uint32_t org, enum tsdb_signal signal);
 uint64_t head_visible_seq(const struct head *h);
 /* Seals everything into blocks. Deterministic for the same content. The head is frozen: no apply comes any more. A block never mixes
  * orgs, days or classes; samples go by their time's day, spans by their end's, cells by their minute's, logs by their time's.

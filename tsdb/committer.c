@@ -1,0 +1,639 @@
+/* The committer: gathers requests into one journal transaction, publishes their rows, answers them.
+ *
+ *   gather -> (repeat? exact span repeats? settle) -> encode -> prepare head -> commit + sync -> apply to head -> done
+ *                                                                     `- failed: undo everything, answer the error
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/stats.h"
+#include "tsdb/store.h"
+
+#define COMMIT_MAGIC 0x31435454u /* "TTC1" */
+#define ENTRY_REPEAT 1u
+#define IDLE_WAKE_NS 500000000
+#define HEAD_SHARE 3u /* a generation closes at a third of the heads' memory */
+#define GENERATION_SAMPLES_MAX 40000000u
+
+STATS_COUNTER(commits_failed, "telltale_store_commit_failures_total", "",
+              "Commits that could not be written; their requests were refused.");
+STATS_COUNTER(requests_repeated, "telltale_store_repeated_requests_total", "",
+              "Requests answered from the deduplication window.");
+
+/* One request of the commit that is being made. */
+struct entry {
+    struct store_item *item;
+    uint64_t seq;
+    uint64_t duplicate; /* rows */
+    bool is_repeat; /* of an earlier request ... */
+    struct tsdb_result original; /* ... with this result, or ... */
+    struct entry *joins; /* ... of one of the same commit */
+    bool is_settled;
+    uint32_t cells_before; /* the settler may have added some */
+};
+
+struct commit {
+    struct entry *entries;
+    size_t count;
+    struct buf bytes;
+    uint64_t first_seq;
+    uint32_t rows_before; /* of the live generation's hash set */
+};
+
+/* --- generations --------------------------------------------------------------------------------- */
+
+void committer_free_generation(struct generation *g)
+{
+    if (!g)
+        return;
+    journal_close(g->journal);
+    head_release(g->head);
+    dedup_rows_done(&g->rows);
+    free(g);
+}
+
+static enum err checkpoint_make(struct tsdb *db, struct buf *out)
+{
+    buf_varint(out, STORE_FORMAT);
+    buf_varint(out, db->next_seq);
+    account_encode(db->accounts, out);
+    dedup_encode(db->requests, clock_wall_ns(), out);
+    buf_lenbytes(out, BYTES_NONE); /* consumer offsets of the Kafka reader, once there is one */
+    return buf_ok(out) ? ERR_OK : ERR_NOMEM;
+}
+
+static enum err checkpoint_load(struct tsdb *db, struct bytes text, struct err_msg *msg)
+{
+    struct reader r = reader_of(text);
+    uint64_t format = reader_varint(&r), next = reader_varint(&r);
+    if (r.failed || format != STORE_FORMAT || !account_decode(db->accounts, &r) ||
+        !dedup_decode(db->requests, &r))
+        return err_set(msg, ERR_CORRUPT, "a journal's checkpoint is damaged");
+    db->next_seq = MAX(db->next_seq, next);
+    return ERR_OK;
+}
+
+static struct generation *generation_new(struct tsdb *db, uint64_t id)
+{
+    struct generation *g = calloc(1, sizeof(*g));
+    if (!g)
+        return NULL;
+    g->id = id;
+    g->opened_ns = clock_mono_ns();
+    g->head = head_new(id, db->series);
+    if (!g->head) {
+        free(g);
+        return NULL;
+    }
+    return g;
+}
+
+void committer_freeze(struct tsdb *db, struct generation *g)
+{
+    g->older = db->older;
+    db->older = g;
+    pthread_mutex_lock(&db->lock);
+    struct generation **p = &db->frozen;
+    while (*p)
+        p = &(*p)->next;
+    g->next = NULL;
+    *p = g;
+    db->frozen_count++;
+    pthread_cond_signal(&db->wake_flusher);
+    pthread_mutex_unlock(&db->lock);
+}
+
+enum err committer_new_generation(struct tsdb *db, uint64_t id, struct err_msg *msg)
+{
+    struct generation *g = generation_new(db, id), *old = db->live;
+    struct buf checkpoint = {0};
+    enum err e = g ? checkpoint_make(db, &checkpoint) : ERR_NOMEM;
+    if (e == ERR_OK)
+        e = journal_create(db->dir, id, buf_bytes(&checkpoint), &g->journal, msg);
+    buf_done(&checkpoint);
+    if (e == ERR_OK)
+        e = pin_add_head(db, g->head);
+    if (e != ERR_OK) {
+        committer_free_generation(g);
+        return e;
+    }
+    db->live = g;
+    atomic_store(&db->live_generation, id);
+    record_defs_done(&db->defs);
+    if (old)
+        committer_freeze(db, old);
+    return ERR_OK;
+}
+
+/* Frees what flush has finished with: the settler first, since it may look at the head's batches. */
+static void forget(struct tsdb *db)
+{
+    pthread_mutex_lock(&db->lock);
+    struct generation *done = db->forgotten;
+    db->forgotten = NULL;
+    pthread_mutex_unlock(&db->lock);
+    while (done) {
+        struct generation *next = done->next, **p = &db->older;
+        while (*p != done)
+            p = &(*p)->older;
+        *p = done->older;
+        if (db->options.settler.drop_generation)
+            db->options.settler.drop_generation(db->options.settler.ctx, done->id);
+        committer_free_generation(done);
+        done = next;
+    }
+}
+
+static bool is_due(struct tsdb *db)
+{
+    struct generation *g = db->live;
+    int64_t age_max =
+        (db->options.generation_max_age_ms ? db->options.generation_max_age_ms : 600000) * 1000000;
+    return g->commits > 0 && (journal_bytes(g->journal) >= db->options.generation_max_bytes ||
+                              g->samples >= GENERATION_SAMPLES_MAX ||
+                              head_bytes(g->head) >= db->options.memory_limit_bytes / HEAD_SHARE ||
+                              clock_mono_ns() - g->opened_ns >= age_max);
+}
+
+static void rotate_if_due(struct tsdb *db)
+{
+    struct err_msg msg = {""};
+    pthread_mutex_lock(&db->lock);
+    bool wanted = db->rotate_wanted, room = db->frozen_count < STORE_GENERATIONS_MAX;
+    pthread_mutex_unlock(&db->lock);
+    if (wanted && db->live->commits == 0)
+        room = false; /* nothing to seal: the wish is granted */
+    else if (!wanted && !is_due(db))
+        return;
+    enum err e = room ? committer_new_generation(db, db->live->id + 1, &msg) : ERR_OK;
+    if (e != ERR_OK)
+        log_error("store", "a new journal generation cannot be made, the old one grows on: %s",
+                  msg.text);
+    pthread_mutex_lock(&db->lock);
+    if (wanted && (room || db->live->commits == 0)) {
+        db->rotate_wanted = false;
+        if (e != ERR_OK) {
+            db->flush_failures++;
+            db->flush_error = msg;
+        }
+        pthread_cond_broadcast(&db->flushed);
+    }
+    pthread_mutex_unlock(&db->lock);
+}
+
+/* --- gathering ----------------------------------------------------------------------------------- */
+
+static void wait_until(struct tsdb *db, int64_t mono_ns)
+{
+    int64_t left = mono_ns - clock_mono_ns();
+    struct timespec ts = {0, 0};
+    if (left <= 0)
+        return;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    ts.tv_sec += left / 1000000000;
+    ts.tv_nsec += left % 1000000000;
+    if (ts.tv_nsec >= 1000000000) {
+        ts.tv_nsec -= 1000000000;
+        ts.tv_sec++;
+    }
+    pthread_cond_timedwait(&db->wake_committer, &db->lock, &ts);
+}
+
+/* Takes the requests of the next commit, or NULL after a while without any. */
+static struct store_item *gather(struct tsdb *db, size_t *out_count)
+{
+    pthread_mutex_lock(&db->lock);
+    bool can_rotate = db->rotate_wanted && db->frozen_count < STORE_GENERATIONS_MAX;
+    if (!db->queue_head && !db->stopping && !can_rotate && !db->forgotten)
+        wait_until(db, clock_mono_ns() + IDLE_WAKE_NS);
+    while (db->queue_head && db->expected > 0 && db->queue_bytes < STORE_COMMIT_BYTES &&
+           !db->stopping) {
+        int64_t due = db->queue_head->queued_ns + STORE_GATHER_NS;
+        if (clock_mono_ns() >= due)
+            break;
+        wait_until(db, due);
+    }
+    struct store_item *first = db->queue_head, **end = &db->queue_head;
+    size_t bytes = 0, count = 0;
+    while (*end && (count == 0 || bytes + (*end)->bytes <= STORE_COMMIT_BYTES_MAX)) {
+        bytes += (*end)->bytes;
+        count++;
+        end = &(*end)->next;
+    }
+    struct store_item *rest = *end;
+    *end = NULL;
+    db->queue_head = rest;
+    if (!rest)
+        db->queue_tail = &db->queue_head;
+    db->queue_bytes -= bytes;
+    pthread_mutex_unlock(&db->lock);
+    *out_count = count;
+    return count ? first : NULL;
+}
+
+/* --- repeats ------------------------------------------------------------------------------------- */
+
+static bool has_key(const struct tsdb_batch *b)
+{
+    return b->request_key.lo || b->request_key.hi;
+}
+
+static void find_repeat(struct tsdb *db, struct commit *c, size_t i, int64_t now_ns)
+{
+    struct entry *e = &c->entries[i];
+    struct tsdb_batch *b = e->item->batch;
+    if (!has_key(b))
+        return;
+    const struct dedup_entry *seen = dedup_find(db->requests, b->request_key, now_ns);
+    if (seen) {
+        e->is_repeat = true;
+        e->original = (struct tsdb_result){.seq = seen->seq,
+                                           .stored = seen->stored,
+                                           .duplicate = seen->duplicate,
+                                           .rejected = seen->rejected,
+                                           .repeated_request = true};
+        if (seen->reject_text)
+            err_set(&e->original.reject_msg, ERR_OK, "%s", seen->reject_text);
+        return;
+    }
+    for (size_t k = 0; k < i; k++) {
+        struct entry *other = &c->entries[k];
+        if (!other->is_repeat && has_key(other->item->batch) &&
+            hash128_equal(other->item->batch->request_key, b->request_key)) {
+            e->is_repeat = true;
+            e->joins = other;
+            return;
+        }
+    }
+}
+
+static bool row_is_known(const struct tsdb *db, struct hash128 h)
+{
+    if (dedup_rows_has(&db->live->rows, h))
+        return true;
+    for (const struct generation *g = db->older; g; g = g->older)
+        if (dedup_rows_has(&g->rows, h))
+            return true;
+    return false;
+}
+
+/* Marks spans that the live generations hold already, bit by bit the same. */
+static enum err mark_repeats(struct tsdb *db, struct entry *e)
+{
+    struct tsdb_batch *b = e->item->batch;
+    for (uint32_t i = 0; i < b->spans.count; i++) {
+        struct hash128 h = record_span_hash(&b->spans, i);
+        if (!row_is_known(db, h)) {
+            if (!dedup_rows_add(&db->live->rows, h))
+                return ERR_NOMEM;
+            continue;
+        }
+        if (!b->span_dropped && !(b->span_dropped = arena_alloc(b->arena, b->spans.count)))
+            return ERR_NOMEM;
+        b->span_dropped[i] = 1;
+        e->duplicate++;
+    }
+    return ERR_OK;
+}
+
+/* --- one commit ---------------------------------------------------------------------------------- */
+
+static uint64_t rows_of(const struct tsdb_batch *b)
+{
+    uint64_t rejected = tsdb_batch_rejected(b);
+    return b->received > rejected ? b->received - rejected : 0;
+}
+
+static void put_entry(struct buf *out, const struct entry *e, struct bytes record)
+{
+    const struct tsdb_batch *b = e->item->batch;
+    uint64_t duplicate = e->is_repeat ? rows_of(b) : e->duplicate;
+    buf_u8(out, e->is_repeat ? ENTRY_REPEAT : 0);
+    buf_varint(out, e->seq);
+    buf_varint(out, b->org);
+    buf_u8(out, (uint8_t)b->signal);
+    buf_varint(out, rows_of(b) - MIN(duplicate, rows_of(b)));
+    buf_varint(out, duplicate);
+    buf_u8(out, TSDB_REJECT_COUNT);
+    for (size_t i = 0; i < TSDB_REJECT_COUNT; i++)
+        buf_varint(out, b->rejected[i]);
+    buf_lenbytes(out, record);
+}
+
+static enum err encode_entry(struct tsdb *db, struct commit *c, struct entry *e)
+{
+    struct buf record = {0};
+    enum err err = ERR_OK;
+    if (!e->is_repeat) {
+        err = mark_repeats(db, e);
+        if (err == ERR_OK && db->options.settler.settle) {
+            e->is_settled = true;
+            e->cells_before = e->item->batch->cells.count;
+            err = db->options.settler.settle(db->options.settler.ctx, e->item->batch, e->seq,
+                                             db->live->id);
+        }
+        if (err == ERR_OK)
+            err = record_encode(e->item->batch, db->series, &db->defs, &record);
+        if (err == ERR_OK)
+            err = head_prepare(db->live->head, e->item->batch);
+    }
+    if (err == ERR_OK)
+        put_entry(&c->bytes, e, buf_bytes(&record));
+    buf_done(&record);
+    return err == ERR_OK && !buf_ok(&c->bytes) ? ERR_NOMEM : err;
+}
+
+static void undo(struct tsdb *db, struct commit *c)
+{
+    record_defs_failed(&db->defs);
+    dedup_rows_undo(&db->live->rows, c->rows_before);
+    for (size_t i = c->count; i-- > 0;) {
+        struct entry *e = &c->entries[i];
+        e->item->batch->span_dropped = NULL;
+        if (!e->is_settled)
+            continue;
+        e->item->batch->cells.count = e->cells_before;
+        if (db->options.settler.undo)
+            db->options.settler.undo(db->options.settler.ctx, e->seq);
+    }
+}
+
+static enum err commit_write(struct tsdb *db, struct commit *c, struct err_msg *msg)
+{
+    uint32_t checked = 0;
+    buf_u32(&c->bytes, COMMIT_MAGIC);
+    buf_varint(&c->bytes, c->count);
+    for (size_t i = 0; i < c->count; i++) {
+        enum err e = encode_entry(db, c, &c->entries[i]);
+        if (e != ERR_OK)
+            return err_set(msg, e, "request %zu of the commit: %s", i, err_text(e));
+        checked++;
+    }
+    CHECK(checked == c->count);
+    retention_check_disk(db);
+    if (atomic_load(&db->is_full))
+        return err_set(msg, ERR_FULL, "the disk is nearly full");
+    int64_t begin = clock_mono_ns();
+    enum err e = journal_append(db->live->journal, c->first_seq, buf_bytes(&c->bytes), msg);
+    atomic_fetch_add(&db->sync_ns, (uint64_t)(clock_mono_ns() - begin));
+    return e;
+}
+
+static struct tsdb_result result_of(const struct entry *e)
+{
+    const struct entry *o = e->joins ? e->joins : e;
+    if (e->is_repeat && !e->joins)
+        return e->original;
+    const struct tsdb_batch *b = o->item->batch;
+    struct tsdb_result r = {.seq = o->seq,
+                            .stored = rows_of(b) - MIN(o->duplicate, rows_of(b)),
+                            .duplicate = o->duplicate,
+                            .repeated_request = e->is_repeat,
+                            .rejected = tsdb_batch_rejected(b)};
+    r.reject_msg = b->reject_msg;
+    return r;
+}
+
+static void remember(struct tsdb *db, const struct entry *e, const struct tsdb_result *r)
+{
+    const struct tsdb_batch *b = e->item->batch;
+    if (e->is_repeat) {
+        stats_add(&requests_repeated, 1);
+        return;
+    }
+    if (has_key(b)) {
+        struct dedup_entry d = {.key = b->request_key,
+                                .time_ns = b->received_ns,
+                                .seq = r->seq,
+                                .stored = r->stored,
+                                .duplicate = r->duplicate,
+                                .rejected = r->rejected};
+        d.reject_text = r->reject_msg.text[0] ? (char *)(uintptr_t)r->reject_msg.text : NULL;
+        dedup_add(db->requests, &d);
+    }
+}
+
+/* The commit is on disk: publish, remember, answer. */
+static void commit_publish(struct tsdb *db, struct commit *c, struct tsdb_result *results)
+{
+    struct tsdb_batch **batches = malloc(c->count * sizeof(struct tsdb_batch *));
+    uint64_t *seqs = malloc(c->count * sizeof(*seqs));
+    CHECK(batches && seqs); /* a few bytes; there is no way back from here */
+    size_t n = 0;
+    for (size_t i = 0; i < c->count; i++) {
+        struct entry *e = &c->entries[i];
+        struct tsdb_batch *b = e->item->batch;
+        uint64_t duplicate = e->is_repeat ? rows_of(b) : e->duplicate;
+        account_add(db->accounts, b->org, b->signal, rows_of(b) - MIN(duplicate, rows_of(b)),
+                    duplicate, b->rejected);
+        remember(db, e, &results[i]);
+        if (!e->is_repeat) {
+            db->live->samples += b->samples.count + b->hists.count;
+            batches[n] = b;
+            seqs[n++] = e->seq;
+            e->item->batch = NULL;
+        }
+    }
+    head_apply(db->live->head, batches, seqs, n);
+    record_defs_committed(&db->defs);
+    db->live->commits++;
+    atomic_store(&db->committed_seq, c->entries[c->count - 1].seq);
+    atomic_store(&db->last_commit_ms, clock_wall_ms());
+    atomic_store(&db->journal_bytes, journal_bytes(db->live->journal));
+    free(batches);
+    free(seqs);
+}
+
+static void answer(struct commit *c, enum err e, const struct tsdb_result *results)
+{
+    struct tsdb_result none = {0};
+    for (size_t i = 0; i < c->count; i++) {
+        struct store_item *item = c->entries[i].item;
+        if (item->done)
+            item->done(item->ctx, e, results ? &results[i] : &none);
+        tsdb_batch_free(item->batch);
+        free(item);
+    }
+}
+
+#ifdef TELLTALE_FAULT_ACK_EARLY
+/* Seeded defect: the peer hears "stored" before anything is. Tests must notice. */
+static void answer_early(struct commit *c, const struct tsdb_result *results)
+{
+    for (size_t i = 0; i < c->count; i++) {
+        struct store_item *item = c->entries[i].item;
+        if (item->done)
+            item->done(item->ctx, ERR_OK, &results[i]);
+        item->done = NULL;
+    }
+    clock_sleep_ms(20);
+}
+#endif
+
+static void commit_run(struct tsdb *db, struct store_item *items, size_t count)
+{
+    struct commit c = {.entries = calloc(count, sizeof(struct entry)),
+                       .count = count,
+                       .first_seq = db->next_seq,
+                       .rows_before = db->live->rows.count};
+    struct tsdb_result *results = calloc(count, sizeof(*results));
+    struct err_msg msg = {""};
+    int64_t begin = clock_mono_ns(), now_ns = clock_wall_ns();
+    CHECK(c.entries && results);
+    size_t i = 0;
+    for (struct store_item *item = items; item; item = item->next, i++) {
+        c.entries[i].item = item;
+        c.entries[i].seq = db->next_seq++;
+        find_repeat(db, &c, i, now_ns);
+    }
+#ifdef TELLTALE_FAULT_ACK_EARLY
+    for (i = 0; i < count; i++)
+        results[i] = result_of(&c.entries[i]);
+    answer_early(&c, results);
+#endif
+    enum err e = commit_write(db, &c, &msg);
+    if (e == ERR_OK) {
+        for (i = 0; i < count; i++)
+            results[i] = result_of(&c.entries[i]);
+        commit_publish(db, &c, results);
+        answer(&c, ERR_OK, results);
+        atomic_fetch_add(&db->commits, 1);
+        atomic_fetch_add(&db->commit_ns, (uint64_t)(clock_mono_ns() - begin));
+    } else if (undo(db, &c), count > 1 && e != ERR_FULL && e != ERR_IO) {
+        /* one request may have spoilt it for all: each by itself */
+        for (struct store_item *item = items, *next; item; item = next) {
+            next = item->next;
+            item->next = NULL;
+            commit_run(db, item, 1);
+        }
+    } else {
+        stats_add(&commits_failed, 1);
+        log_error("store", "a commit of %zu requests failed: %s", count, msg.text);
+        answer(&c, e == ERR_FULL || e == ERR_TOO_LARGE ? e : ERR_UNAVAILABLE, NULL);
+    }
+    buf_done(&c.bytes);
+    free(c.entries);
+    free(results);
+}
+
+void *committer_main(void *arg)
+{
+    struct tsdb *db = arg;
+    for (;;) {
+        size_t count;
+        struct store_item *items = gather(db, &count);
+        if (items)
+            commit_run(db, items, count);
+        forget(db);
+        rotate_if_due(db);
+        pthread_mutex_lock(&db->lock);
+        bool done = db->stopping && !db->queue_head && !db->rotate_wanted;
+        pthread_mutex_unlock(&db->lock);
+        if (done)
+            return NULL;
+    }
+}
+
+/* --- replay -------------------------------------------------------------------------------------- */
+
+struct replay {
+    struct tsdb *db;
+    struct generation *g;
+    struct record_refs refs;
+};
+
+static enum err replay_record(struct replay *r, uint64_t seq, struct bytes record, uint64_t stored,
+                              uint64_t duplicate, struct err_msg *msg)
+{
+    struct tsdb_batch *b;
+    struct tsdb *db = r->db;
+    enum err e = record_decode(record, db->series, &r->refs, 0, &b, msg);
+    if (e != ERR_OK)
+        return e;
+    for (uint32_t i = 0; i < b->spans.count && e == ERR_OK; i++)
+        if (!dedup_rows_add(&r->g->rows, record_span_hash(&b->spans, i)))
+            e = ERR_NOMEM;
+    if (e == ERR_OK)
+        e = head_prepare(r->g->head, b);
+    if (e != ERR_OK) {
+        tsdb_batch_free(b);
+        return e;
+    }
+    if (has_key(b)) {
+        struct dedup_entry d = {.key = b->request_key,
+                                .time_ns = b->received_ns,
+                                .seq = seq,
+                                .stored = stored,
+                                .duplicate = duplicate,
+                                .rejected = tsdb_batch_rejected(b)};
+        d.reject_text = b->reject_msg.text[0] ? b->reject_msg.text : NULL;
+        dedup_add(db->requests, &d);
+    }
+    if (db->options.settler.replay)
+        db->options.settler.replay(db->options.settler.ctx, b, seq, r->g->id);
+    head_apply(r->g->head, &b, &seq, 1);
+    return ERR_OK;
+}
+
+static enum err replay_commit(void *ctx, uint64_t first_seq, struct bytes commit,
+                              struct err_msg *msg)
+{
+    struct replay *r = ctx;
+    struct reader in = reader_of(commit);
+    uint32_t magic = reader_u32(&in);
+    uint64_t n = reader_varint(&in), seq = first_seq;
+    enum err e = magic == COMMIT_MAGIC ? ERR_OK : ERR_CORRUPT;
+    for (uint64_t i = 0; i < n && e == ERR_OK; i++) {
+        uint64_t rejected[TSDB_REJECT_COUNT] = {0};
+        uint8_t flags = reader_u8(&in);
+        seq = reader_varint(&in);
+        uint32_t org = (uint32_t)reader_varint(&in);
+        uint8_t signal = reader_u8(&in);
+        uint64_t stored = reader_varint(&in), duplicate = reader_varint(&in);
+        uint8_t reasons = reader_u8(&in);
+        for (uint8_t k = 0; k < reasons && !in.failed; k++) {
+            uint64_t v = reader_varint(&in);
+            if (k < TSDB_REJECT_COUNT)
+                rejected[k] = v;
+        }
+        struct bytes record = reader_lenbytes(&in);
+        if (in.failed || signal >= TSDB_SIGNAL_COUNT)
+            return err_set(msg, ERR_CORRUPT, "commit %llu of the journal is damaged",
+                           (unsigned long long)first_seq);
+        if (!(flags & ENTRY_REPEAT))
+            e = replay_record(r, seq, record, stored, duplicate, msg);
+        account_add(r->db->accounts, org, (enum tsdb_signal)signal, stored, duplicate, rejected);
+    }
+    r->g->commits++;
+    r->db->next_seq = MAX(r->db->next_seq, seq + 1);
+    return e;
+}
+
+enum err committer_replay(struct tsdb *db, uint64_t id, struct generation **out,
+                          struct err_msg *msg)
+{
+    struct replay r = {.db = db, .g = generation_new(db, id)};
+    struct arena *a = arena_new(0);
+    struct bytes checkpoint;
+    enum err e = r.g && a ? journal_open(db->dir, id, &r.g->journal, msg) : ERR_NOMEM;
+    if (e == ERR_OK)
+        e = journal_checkpoint(r.g->journal, a, &checkpoint, msg);
+    if (e == ERR_OK)
+        e = checkpoint_load(db, checkpoint, msg);
+    if (e == ERR_OK)
+        e = journal_scan(r.g->journal, replay_commit, &r, msg);
+    record_refs_done(&r.refs);
+    arena_free(a);
+    if (e != ERR_OK) {
+        committer_free_generation(r.g);
+        return e;
+    }
+    journal_close(r.g->journal);
+    r.g->journal = NULL;
+    r.g->was_replayed = true;
+    *out = r.g;
+    return ERR_OK;
+}

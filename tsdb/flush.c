@@ -1,0 +1,167 @@
+/* Flush: a frozen generation becomes sealed blocks, part by part; then its journal goes.
+ *
+ *   blocks of (day, class) -> part_put ... -> part_seal -> next part ... -> flushed_generation in state -> swap of the set -> unlink journal
+ * A crash anywhere is harmless: replay gives the head again, parts that have the seal are skipped, blocks of a generation above
+ * flushed_generation are invisible.
+ */
+#include <stdio.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/stats.h"
+#include "tsdb/files.h"
+#include "tsdb/store.h"
+
+#define RETRY_MS 1000
+#define TOUCHED_MAX 4096u
+#define HOUSEKEEPING_NS (60 * INT64_C(1000000000))
+
+STATS_COUNTER(flushes, "telltale_store_flushes_total", "", "Generations sealed into parts.");
+STATS_COUNTER(flushes_failed, "telltale_store_flush_failures_total", "",
+              "Attempts to seal a generation that failed and are repeated.");
+
+struct flush {
+    struct tsdb *db;
+    struct generation *g;
+    struct part *open; /* being written */
+    struct part *touched[TOUCHED_MAX];
+    size_t touched_count;
+    struct err_msg *msg;
+};
+
+static enum err seal_open(struct flush *f)
+{
+    struct part *p = f->open;
+    f->open = NULL;
+    return p ? part_seal(p, f->g->id, f->msg) : ERR_OK;
+}
+
+static enum err put_block(void *ctx, const struct block_meta *m, struct bytes block)
+{
+    struct flush *f = ctx;
+    if (!f->open || part_day(f->open) != m->day ||
+        part_class_of(f->open) != (enum part_class)m->class) {
+        enum err e = seal_open(f);
+        if (e != ERR_OK)
+            return e;
+        f->open = pin_part(f->db, m->day, (enum part_class)m->class, false);
+        if (!f->open)
+            return ERR_NOMEM;
+        if (f->touched_count == TOUCHED_MAX)
+            return err_set(f->msg, ERR_LIMIT, "one generation touches more than %u parts",
+                           TOUCHED_MAX);
+        f->touched[f->touched_count++] = f->open;
+    }
+    return part_put(f->open, m, block, f->msg);
+}
+
+static bool want_part(void *ctx, uint32_t day, enum part_class class)
+{
+    struct flush *f = ctx;
+    struct err_msg msg;
+    bool sealed = false;
+    if (!f->g->was_replayed)
+        return true;
+    struct part *p = pin_part(f->db, day, class, false);
+    if (p && part_is_sealed(p, f->g->id, &sealed, &msg) == ERR_OK && sealed) {
+        if (f->touched_count < TOUCHED_MAX)
+            f->touched[f->touched_count++] = p; /* its blocks become visible with the others */
+        return false;
+    }
+    return true;
+}
+
+static enum err flush_generation(struct tsdb *db, struct generation *g, struct err_msg *msg)
+{
+    static struct flush f; /* one flush thread; the list of parts is too large for a stack */
+    struct block_sink sink = {&f, put_block};
+    f = (struct flush){.db = db, .g = g, .msg = msg};
+    enum err e = head_flush(g->head, want_part, &f, &sink, msg);
+    if (e == ERR_OK)
+        e = seal_open(&f);
+    if (e != ERR_OK) {
+        for (size_t i = 0; i < f.touched_count; i++)
+            part_abandon(f.touched[i]);
+        return e;
+    }
+    char path[FILES_PATH_MAX];
+    snprintf(path, sizeof(path), "%s/parts", db->dir);
+    e = files_sync_dir(path, msg);
+    if (e == ERR_OK)
+        e = state_put_u64(db, "flushed_generation", g->id, msg);
+    if (e == ERR_OK)
+        e = pin_replace(db, g->head, f.touched, f.touched_count, g->id);
+    return e;
+}
+
+/* The oldest frozen generation, which stays in its queue until it is flushed; NULL when it is time for other work. */
+static struct generation *wait_for_work(struct tsdb *db, bool after_failure)
+{
+    struct timespec ts;
+    pthread_mutex_lock(&db->lock);
+    if ((!db->frozen || after_failure) && !db->flusher_stopping) {
+        clock_gettime(CLOCK_MONOTONIC, &ts);
+        ts.tv_sec += 1;
+        pthread_cond_timedwait(&db->wake_flusher, &db->lock, &ts);
+    }
+    struct generation *g = db->frozen;
+    pthread_mutex_unlock(&db->lock);
+    return g;
+}
+
+static void finish(struct tsdb *db, struct generation *g)
+{
+    journal_close(g->journal);
+    g->journal = NULL;
+    journal_remove(db->dir, g->id);
+    stats_add(&flushes, 1);
+    pthread_mutex_lock(&db->lock);
+    CHECK(db->frozen == g);
+    db->frozen = g->next;
+    db->frozen_count--;
+    g->next = db->forgotten;
+    db->forgotten = g;
+    db->flushed_generation = g->id;
+    db->flush_error.text[0] = 0;
+    pthread_cond_broadcast(&db->flushed);
+    pthread_cond_signal(&db->wake_committer);
+    pthread_mutex_unlock(&db->lock);
+}
+
+void *flush_main(void *arg)
+{
+    struct tsdb *db = arg;
+    bool failed = false;
+    int64_t housekeeping_ns = clock_mono_ns() + HOUSEKEEPING_NS / 60;
+    for (;;) {
+        struct err_msg msg = {""};
+        struct generation *g = wait_for_work(db, failed);
+        failed = false;
+        if (g) {
+            enum err e = flush_generation(db, g, &msg);
+            if (e == ERR_OK) {
+                finish(db, g);
+            } else {
+                failed = true;
+                stats_add(&flushes_failed, 1);
+                log_error("store", "generation %llu cannot be sealed yet: %s: %s",
+                          (unsigned long long)g->id, err_text(e), msg.text);
+                pthread_mutex_lock(&db->lock);
+                db->flush_failures++;
+                db->flush_error = msg;
+                pthread_cond_broadcast(&db->flushed);
+                pthread_mutex_unlock(&db->lock);
+            }
+        }
+        if (clock_mono_ns() >= housekeeping_ns) {
+            retention_run(db);
+            housekeeping_ns = clock_mono_ns() + HOUSEKEEPING_NS;
+        }
+        pthread_mutex_lock(&db->lock);
+        bool done = db->flusher_stopping && (!db->frozen || failed);
+        pthread_mutex_unlock(&db->lock);
+        if (done)
+            return NULL;
+    }
+}

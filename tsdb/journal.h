@@ -1,0 +1,38 @@
+/* The journal of one generation: accepted commits in order, in one append-only LMDB environment; docs/format/journal.md draws it.
+ *
+ *     journal/<generation>/data.mdb    key u64 big-endian -> { crc32c u32, bytes };  key 0 = checkpoint, others = first seq of a commit
+ * Owner: caller.  Thread: one.
+ * Failure: journal_append: ERR_FULL, ERR_IO: the commit is not there (an unknown outcome is settled by opening again and looking).
+ *          journal_scan: ERR_CORRUPT names the commit.
+ * Invariants: 1. The checkpoint is the first transaction: a generation without one is no generation. 2. When journal_append gives ERR_OK the
+ *             commit is synced.
+ */
+#ifndef TSDB_JOURNAL_H
+#define TSDB_JOURNAL_H
+
+#include "base/arena.h"
+#include "base/err.h"
+
+struct journal;
+
+enum err journal_create(const char *data_dir, uint64_t generation, struct bytes checkpoint,
+                        struct journal **out, struct err_msg *msg) MUST_CHECK;
+enum err journal_open(const char *data_dir, uint64_t generation, struct journal **out,
+                      struct err_msg *msg) MUST_CHECK;
+void journal_close(struct journal *j); /* NULL is fine */
+void journal_remove(const char *data_dir, uint64_t generation);
+enum err journal_append(struct journal *j, uint64_t seq, struct bytes commit,
+                        struct err_msg *msg) MUST_CHECK;
+enum err journal_checkpoint(struct journal *j, struct arena *a, struct bytes *out,
+                            struct err_msg *msg) MUST_CHECK;
+/* Calls fn for each commit in order; it may return an error to stop. */
+enum err journal_scan(struct journal *j,
+                      enum err (*fn)(void *ctx, uint64_t seq, struct bytes commit,
+                                     struct err_msg *msg),
+                      void *ctx, struct err_msg *msg) MUST_CHECK;
+uint64_t journal_bytes(struct journal *j);
+/* Generations in the directory, ascending, in the arena; leftovers of unfinished creations are removed. */
+enum err journal_list(const char *data_dir, struct arena *a, uint64_t **out, size_t *out_count,
+                      struct err_msg *msg) MUST_CHECK;
+
+#endif

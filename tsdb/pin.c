@@ -1,0 +1,202 @@
+/* The published set of heads and part snapshots. Readers copy its references under a lock held for a few hundred instructions. */
+#include "tsdb/pin.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "tsdb/store.h"
+
+enum err pin_take(struct tsdb *db, struct pin *out, struct err_msg *msg)
+{
+    enum err e = ERR_OK;
+    struct pin p = {0};
+    pthread_mutex_lock(&db->set_lock);
+    p.heads = malloc((db->set.head_count + 1) * sizeof(struct head *));
+    p.parts = malloc((db->set.part_count + 1) * sizeof(struct part_snapshot *));
+    if (p.heads && p.parts) {
+        for (; p.head_count < db->set.head_count; p.head_count++) {
+            p.heads[p.head_count] = db->set.heads[p.head_count];
+            head_retain(p.heads[p.head_count]);
+        }
+        for (; p.part_count < db->set.part_count; p.part_count++) {
+            p.parts[p.part_count] = db->set.parts[p.part_count];
+            part_snapshot_retain(p.parts[p.part_count]);
+        }
+        p.visible_seq = atomic_load(&db->committed_seq);
+    } else {
+        e = err_set(msg, ERR_NOMEM, "no memory for a view");
+    }
+    pthread_mutex_unlock(&db->set_lock);
+    if (e == ERR_OK) {
+        *out = p;
+    } else {
+        free(p.heads);
+        free(p.parts);
+    }
+    return e;
+}
+
+void pin_release(struct tsdb *db, struct pin *p)
+{
+    for (size_t i = 0; i < p->head_count; i++)
+        head_release(p->heads[i]);
+    for (size_t i = 0; i < p->part_count; i++)
+        part_snapshot_release(p->parts[i]);
+    free(p->heads);
+    free(p->parts);
+    *p = (struct pin){0};
+}
+
+enum err pin_add_head(struct tsdb *db, struct head *h)
+{
+    enum err e = ERR_LIMIT;
+    pthread_mutex_lock(&db->set_lock);
+    if (db->set.head_count < sizeof(db->set.heads) / sizeof(db->set.heads[0])) {
+        head_retain(h);
+        db->set.heads[db->set.head_count++] = h;
+        e = ERR_OK;
+    }
+    pthread_mutex_unlock(&db->set_lock);
+    return e;
+}
+
+static void set_remove_head(struct store_set *s, struct head *h)
+{
+    for (size_t i = 0; i < s->head_count; i++)
+        if (s->heads[i] == h) {
+            memmove(&s->heads[i], &s->heads[i + 1],
+                    (s->head_count - i - 1) * sizeof(struct head *));
+            s->head_count--;
+            head_release(h);
+            return;
+        }
+}
+
+/* Position of (day, class) among the store's parts, or where it belongs. */
+static size_t part_position(const struct tsdb *db, uint32_t day, enum part_class class, bool *found)
+{
+    size_t i = 0;
+    while (i < db->part_count &&
+           (part_day(db->parts[i]) < day ||
+            (part_day(db->parts[i]) == day && part_class_of(db->parts[i]) < class)))
+        i++;
+    *found =
+        i < db->part_count && part_day(db->parts[i]) == day && part_class_of(db->parts[i]) == class;
+    return i;
+}
+
+struct part *pin_part(struct tsdb *db, uint32_t day, enum part_class class, bool exists)
+{
+    char dir[3200];
+    bool found;
+    pthread_mutex_lock(&db->set_lock);
+    size_t at = part_position(db, day, class, &found);
+    struct part *p = found ? db->parts[at] : NULL;
+    if (!found) {
+        struct part **parts = realloc(db->parts, (db->part_count + 1) * sizeof(struct part *));
+        time_t t = (time_t)day * 86400;
+        struct tm tm;
+        gmtime_r(&t, &tm);
+        snprintf(dir, sizeof(dir), "%s/parts/%04d%02d%02d", db->dir, tm.tm_year + 1900,
+                 tm.tm_mon + 1, tm.tm_mday);
+        if (parts)
+            db->parts = parts;
+        p = parts ? part_new(dir, day, class, exists) : NULL;
+        if (p) {
+            memmove(&parts[at + 1], &parts[at], (db->part_count - at) * sizeof(struct part *));
+            parts[at] = p;
+            db->part_count++;
+        }
+    }
+    pthread_mutex_unlock(&db->set_lock);
+    return p;
+}
+
+static size_t snapshot_position(const struct store_set *s, uint32_t day, enum part_class class,
+                                bool *found)
+{
+    size_t i = 0;
+    while (i < s->part_count &&
+           (part_snapshot_day(s->parts[i]) < day ||
+            (part_snapshot_day(s->parts[i]) == day && part_snapshot_class(s->parts[i]) < class)))
+        i++;
+    *found = i < s->part_count && part_snapshot_day(s->parts[i]) == day &&
+             part_snapshot_class(s->parts[i]) == class;
+    return i;
+}
+
+enum err pin_replace(struct tsdb *db, struct head *leaves, struct part **touched, size_t n,
+                     uint64_t generation_max)
+{
+    const struct part_snapshot **fresh = calloc(n + 1, sizeof(*fresh));
+    enum err e = fresh ? ERR_OK : ERR_NOMEM;
+    for (size_t i = 0; i < n && e == ERR_OK; i++) {
+        fresh[i] = part_snapshot_new(touched[i], generation_max);
+        if (!fresh[i])
+            e = ERR_NOMEM;
+    }
+    pthread_mutex_lock(&db->set_lock);
+    const struct part_snapshot **parts =
+        e == ERR_OK ? realloc(db->set.parts, (db->set.part_count + n + 1) * sizeof(*parts)) : NULL;
+    if (parts) {
+        db->set.parts = parts;
+        for (size_t i = 0; i < n; i++) {
+            bool found;
+            size_t at = snapshot_position(&db->set, part_day(touched[i]), part_class_of(touched[i]),
+                                          &found);
+            if (found) {
+                part_snapshot_release(parts[at]);
+            } else {
+                memmove(&parts[at + 1], &parts[at], (db->set.part_count - at) * sizeof(*parts));
+                db->set.part_count++;
+            }
+            parts[at] = fresh[i];
+            fresh[i] = NULL;
+        }
+        if (leaves)
+            set_remove_head(&db->set, leaves);
+    } else {
+        e = ERR_NOMEM;
+    }
+    pthread_mutex_unlock(&db->set_lock);
+    for (size_t i = 0; fresh && i < n; i++)
+        part_snapshot_release(fresh[i]);
+    free(fresh);
+    return e;
+}
+
+void pin_drop_part(struct tsdb *db, struct part *p)
+{
+    bool found;
+    pthread_mutex_lock(&db->set_lock);
+    size_t at = snapshot_position(&db->set, part_day(p), part_class_of(p), &found);
+    if (found) {
+        part_snapshot_release(db->set.parts[at]);
+        memmove(&db->set.parts[at], &db->set.parts[at + 1],
+                (db->set.part_count - at - 1) * sizeof(*db->set.parts));
+        db->set.part_count--;
+    }
+    at = part_position(db, part_day(p), part_class_of(p), &found);
+    if (found) {
+        memmove(&db->parts[at], &db->parts[at + 1], (db->part_count - at - 1) * sizeof(*db->parts));
+        db->part_count--;
+        part_release(p);
+    }
+    pthread_mutex_unlock(&db->set_lock);
+}
+
+void pin_clear(struct tsdb *db)
+{
+    for (size_t i = 0; i < db->set.head_count; i++)
+        head_release(db->set.heads[i]);
+    for (size_t i = 0; i < db->set.part_count; i++)
+        part_snapshot_release(db->set.parts[i]);
+    for (size_t i = 0; i < db->part_count; i++)
+        part_release(db->parts[i]);
+    free(db->set.parts);
+    free(db->parts);
+    db->set = (struct store_set){0};
+    db->parts = NULL;
+    db->part_count = 0;
+}

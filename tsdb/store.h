@@ -1,0 +1,140 @@
+/* What the files of the store share: generations, the published set of heads and parts, and the queues between their threads.
+ *
+ *   tsdb.c       open (recovery), close, status          committer.c   queue -> group commit -> journal -> head -> done
+ *   flush.c      frozen generation -> parts              pin.c         the published set, pins
+ *   retention.c  parts past their age                    tsdb_state.c  small durable tables
+ *
+ *   tsdb_append --queue--> committer --frozen--> flush --flushed--> committer (forgets) 
+ *
+ * Owner: tsdb.c.  Thread: fields say who. Lock order: lock before set_lock; nothing is called outward under either.
+ */
+#ifndef TSDB_STORE_H
+#define TSDB_STORE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "tsdb/account.h"
+#include "tsdb/dedup.h"
+#include "tsdb/head.h"
+#include "tsdb/journal.h"
+#include "tsdb/lmdb_env.h"
+#include "tsdb/part_store.h"
+#include "tsdb/record.h"
+#include "tsdb/tsdb.h"
+
+#define STORE_GENERATIONS_MAX 3u /* frozen ones that wait for flush; then 503 */
+#define STORE_COMMIT_BYTES (256u << 10) /* a commit closes at this size */
+#define STORE_COMMIT_BYTES_MAX (16u << 20) /* more waits for the next one */
+#define STORE_GATHER_NS 2000000 /* or this long after its oldest row */
+#define STORE_FORMAT 1u
+
+struct store_item { /* a request in the queue */
+    struct tsdb_batch *batch;
+    tsdb_append_done done;
+    void *ctx;
+    int64_t queued_ns; /* monotonic */
+    size_t bytes;
+    struct store_item *next;
+};
+
+struct generation {
+    uint64_t id;
+    struct journal *journal; /* NULL for one that was replayed and closed */
+    struct head *head;
+    struct dedup_rows rows; /* owned by committer */
+    uint64_t commits, samples; /* owned by committer */
+    int64_t opened_ns; /* monotonic */
+    bool was_replayed; /* some of its parts may be sealed already */
+    struct generation *next; /* in the queue that holds it; guarded by lock */
+    struct generation *older; /* in the committer's list */
+};
+
+/* An immutable list of heads and snapshots; pins copy its references. */
+struct store_set {
+    struct head *heads[STORE_GENERATIONS_MAX + 8];
+    size_t head_count;
+    const struct part_snapshot **parts; /* sorted by (day, class) */
+    size_t part_count;
+};
+
+struct tsdb {
+    /* immutable after init */
+    struct tsdb_options options;
+    char dir[3072];
+    int lock_fd;
+    struct tsdb_registry *series;
+    struct account *accounts;
+    struct lmdb_env *state;
+    pthread_t committer, flusher;
+    bool has_threads;
+
+    /* guarded by lock */
+    pthread_mutex_t lock;
+    pthread_cond_t wake_committer, wake_flusher, flushed;
+    struct store_item *queue_head, **queue_tail;
+    size_t queue_bytes;
+    unsigned expected; /* requests being received or decoded */
+    bool stopping, rotate_wanted, flusher_stopping;
+    struct generation *frozen; /* oldest first, waiting for flush */
+    unsigned frozen_count;
+    struct generation *forgotten; /* flushed, for the committer to drop */
+    uint64_t flushed_generation; /* everything up to it is in parts */
+    uint64_t flush_failures;
+    struct err_msg flush_error;
+
+    /* owned by committer (and start-up) */
+    struct generation *live;
+    struct generation
+        *older; /* frozen or replayed, not yet forgotten: their row hashes still count */
+    struct record_defs defs;
+    struct dedup *requests;
+    uint64_t next_seq;
+
+    /* guarded by set_lock */
+    pthread_mutex_t set_lock;
+    struct store_set set;
+    struct part **parts; /* owned by flush; same order as the set's snapshots */
+    size_t part_count;
+
+    /* atomic */
+    _Atomic uint64_t committed_seq, commits, commit_ns, sync_ns, live_generation;
+    _Atomic int64_t last_commit_ms, retention_floor_ms;
+    _Atomic bool is_full, is_broken;
+    _Atomic uint64_t journal_bytes;
+};
+
+/* committer.c */
+void *committer_main(void *db);
+/* A new live generation; the old one (if any) is frozen. Start-up and committer only. */
+enum err committer_new_generation(struct tsdb *db, uint64_t id, struct err_msg *msg) MUST_CHECK;
+/* Replays one generation's journal into a head; start-up only. */
+enum err committer_replay(struct tsdb *db, uint64_t id, struct generation **out,
+                          struct err_msg *msg) MUST_CHECK;
+void committer_free_generation(struct generation *g);
+void committer_freeze(struct tsdb *db, struct generation *g); /* hands it to flush */
+
+/* flush.c */
+void *flush_main(void *db);
+
+/* pin.c: the published set */
+enum err pin_add_head(struct tsdb *db, struct head *h) MUST_CHECK;
+/* One swap: the head leaves, new snapshots of the touched parts come. */
+enum err pin_replace(struct tsdb *db, struct head *leaves, struct part **touched,
+                     size_t touched_count, uint64_t generation_max) MUST_CHECK;
+/* The store's part for a day and class, made when absent. Flush only. */
+struct part *pin_part(struct tsdb *db, uint32_t day, enum part_class class, bool exists);
+void pin_drop_part(struct tsdb *db, struct part *p); /* retention: leaves the set */
+void pin_clear(struct tsdb *db);
+
+/* retention.c */
+void retention_run(struct tsdb *db);
+void retention_check_disk(struct tsdb *db); /* sets is_full */
+
+/* tsdb_state.c: numbers of the store itself */
+enum err state_get_u64(struct tsdb *db, const char *name,
+                       uint64_t *out) MUST_CHECK; /* ERR_NOT_FOUND */
+enum err state_put_u64(struct tsdb *db, const char *name, uint64_t value,
+                       struct err_msg *msg) MUST_CHECK;
+
+#endif

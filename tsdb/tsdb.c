@@ -1,0 +1,458 @@
+/* The store's life: open (lock, version, recovery), append, flush, status, close. */
+#include "tsdb/tsdb.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "tsdb/files.h"
+#include "tsdb/pin.h"
+#include "tsdb/store.h"
+
+#define STATE_MAP_BYTES LMDB_ENV_MAP(4ull << 30)
+#define DAY_MS INT64_C(86400000)
+
+/* --- open ---------------------------------------------------------------------------------------- */
+
+static void options_default(struct tsdb_options *o)
+{
+    uint64_t total = 0;
+    if (!o->memory_limit_bytes)
+        o->memory_limit_bytes = 512ull << 20;
+    if (!o->series_max_per_org)
+        o->series_max_per_org = 1000000;
+    if (!o->retention_ms)
+        o->retention_ms = 30 * DAY_MS;
+    if (!o->retention_content_ms)
+        o->retention_content_ms = 7 * DAY_MS;
+    if (!o->retention_cells_ms)
+        o->retention_cells_ms = 400 * DAY_MS;
+    if (!o->generation_max_bytes)
+        o->generation_max_bytes = 256ull << 20;
+    (void)files_free_bytes(o->dir, &total);
+    if (total)
+        o->generation_max_bytes = MIN(o->generation_max_bytes, MAX(total / 16, 1ull << 20));
+}
+
+static enum err take_lock(struct tsdb *db, struct err_msg *msg)
+{
+    char path[FILES_PATH_MAX];
+    snprintf(path, sizeof(path), "%s/LOCK", db->dir);
+    db->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+    if (db->lock_fd < 0)
+        return err_set(msg, ERR_IO, "cannot write to %s: %s", db->dir, strerror(errno));
+    if (flock(db->lock_fd, LOCK_EX | LOCK_NB) != 0)
+        return err_set(msg, ERR_CONFLICT,
+                       "%s is in use by another telltale; stop it, or give this one a directory of "
+                       "its own with --data",
+                       db->dir);
+    return ERR_OK;
+}
+
+static enum err check_version(struct tsdb *db, struct arena *a, struct err_msg *msg)
+{
+    char path[FILES_PATH_MAX], text[64];
+    struct bytes found;
+    unsigned format = 0, min_reader = 0;
+    snprintf(path, sizeof(path), "%s/VERSION", db->dir);
+    enum err e = files_read(path, 256, a, &found, msg);
+    if (e == ERR_NOT_FOUND) {
+        snprintf(text, sizeof(text), "format=%u min_reader=%u\n", STORE_FORMAT, STORE_FORMAT);
+        return files_write(path, bytes_str(text), msg);
+    }
+    if (e != ERR_OK)
+        return e;
+    snprintf(text, sizeof(text), BYTES_FMT, BYTES_ARG(found));
+    if (sscanf(text, "format=%u min_reader=%u", &format, &min_reader) != 2)
+        return err_set(msg, ERR_CORRUPT, "%s is not understood", path);
+    if (min_reader > STORE_FORMAT)
+        return err_set(msg, ERR_UNSUPPORTED_MEDIA,
+                       "%s was written by a newer telltale (format %u, this one reads %u)", db->dir,
+                       format, STORE_FORMAT);
+    return ERR_OK;
+}
+
+static enum err open_state(struct tsdb *db, struct err_msg *msg)
+{
+    char path[FILES_PATH_MAX], temporary[FILES_PATH_MAX];
+    struct lmdb_env *env = NULL;
+    snprintf(path, sizeof(path), "%s/state", db->dir);
+    snprintf(temporary, sizeof(temporary), "%s/.tmp-state", db->dir);
+    if (access(path, F_OK) != 0) { /* born under another name, as every environment */
+        files_remove_tree(temporary);
+        enum err e = files_make_dir(temporary, msg);
+        if (e == ERR_OK)
+            e = lmdb_env_open(temporary, STATE_MAP_BYTES, NULL, &env, msg);
+        lmdb_env_close(env);
+        if (e == ERR_OK)
+            e = files_rename(temporary, path, msg);
+        if (e != ERR_OK)
+            return e;
+    }
+    return lmdb_env_open(path, STATE_MAP_BYTES, NULL, &db->state, msg);
+}
+
+/* Directories parts/<YYYYMMDD>/<class> become parts that are opened when somebody looks. */
+static enum err list_parts(struct tsdb *db, struct arena *a, struct err_msg *msg)
+{
+    char path[FILES_PATH_MAX];
+    char **days;
+    size_t n;
+    snprintf(path, sizeof(path), "%s/parts", db->dir);
+    enum err e = files_list(path, false, a, &days, &n, msg);
+    for (size_t i = 0; i < n && e == ERR_OK; i++) {
+        struct tm tm = {0};
+        if (strlen(days[i]) != 8 ||
+            sscanf(days[i], "%4d%2d%2d", &tm.tm_year, &tm.tm_mon, &tm.tm_mday) != 3)
+            continue;
+        tm.tm_year -= 1900;
+        tm.tm_mon--;
+        uint32_t day = (uint32_t)(timegm(&tm) / 86400);
+        for (int c = 0; c < PART_CLASS_COUNT && e == ERR_OK; c++) {
+            snprintf(path, sizeof(path), "%s/parts/%s/%s", db->dir, days[i],
+                     part_class_name((enum part_class)c));
+            if (access(path, F_OK) != 0)
+                continue;
+            struct part *p = pin_part(db, day, (enum part_class)c, true);
+            e = p ? pin_replace(db, NULL, &p, 1, db->flushed_generation) : ERR_NOMEM;
+        }
+    }
+    return e;
+}
+
+static enum err recover(struct tsdb *db, struct arena *a, struct err_msg *msg)
+{
+    uint64_t *generations, newest = db->flushed_generation, floor_ms = 0;
+    size_t n;
+    enum err e = journal_list(db->dir, a, &generations, &n, msg);
+    if (e == ERR_OK && state_get_u64(db, "retention_floor_ms", &floor_ms) == ERR_OK)
+        atomic_store(&db->retention_floor_ms, (int64_t)floor_ms);
+    struct generation *empty = NULL;
+    for (size_t i = 0; i < n && e == ERR_OK; i++) {
+        struct generation *g;
+        if (generations[i] <= db->flushed_generation) {
+            journal_remove(db->dir, generations[i]); /* flushed; only the unlinking was missed */
+            continue;
+        }
+        newest = MAX(newest, generations[i]);
+        e = committer_replay(db, generations[i], &g, msg);
+        if (e != ERR_OK)
+            break;
+        if (g->commits == 0) {
+            g->next = empty; /* removed once the new generation holds its checkpoint */
+            empty = g;
+            continue;
+        }
+        e = pin_add_head(db, g->head);
+        if (e == ERR_OK)
+            committer_freeze(db, g);
+        else
+            committer_free_generation(g);
+    }
+    atomic_store(&db->committed_seq, db->next_seq ? db->next_seq - 1 : 0);
+    if (e == ERR_OK)
+        e = committer_new_generation(db, newest + 1, msg);
+    while (empty) {
+        struct generation *next = empty->next;
+        if (e == ERR_OK)
+            journal_remove(db->dir, empty->id);
+        committer_free_generation(empty);
+        empty = next;
+    }
+    return e;
+}
+
+static enum err start_threads(struct tsdb *db, struct err_msg *msg)
+{
+    if (pthread_create(&db->committer, NULL, committer_main, db) != 0)
+        return err_set(msg, ERR_NOMEM, "cannot start the committer thread");
+    pthread_setname_np(db->committer, "committer");
+    if (pthread_create(&db->flusher, NULL, flush_main, db) != 0) {
+        pthread_mutex_lock(&db->lock);
+        db->stopping = true;
+        pthread_cond_signal(&db->wake_committer);
+        pthread_mutex_unlock(&db->lock);
+        pthread_join(db->committer, NULL);
+        return err_set(msg, ERR_NOMEM, "cannot start the flush thread");
+    }
+    pthread_setname_np(db->flusher, "flush");
+    db->has_threads = true;
+    return ERR_OK;
+}
+
+static struct tsdb *store_new(const struct tsdb_options *o)
+{
+    pthread_condattr_t monotonic;
+    struct tsdb *db = calloc(1, sizeof(*db));
+    if (!db)
+        return NULL;
+    db->options = *o;
+    db->lock_fd = -1;
+    db->next_seq = 1;
+    db->queue_tail = &db->queue_head;
+    snprintf(db->dir, sizeof(db->dir), "%s", o->dir);
+    pthread_mutex_init(&db->lock, NULL);
+    pthread_mutex_init(&db->set_lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&db->wake_committer, &monotonic);
+    pthread_cond_init(&db->wake_flusher, &monotonic);
+    pthread_cond_init(&db->flushed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    return db;
+}
+
+static void store_free(struct tsdb *db)
+{
+    struct generation *g;
+    while ((g = db->older)) {
+        db->older = g->older;
+        if (db->options.settler.drop_generation)
+            db->options.settler.drop_generation(db->options.settler.ctx, g->id);
+        committer_free_generation(g);
+    }
+    if (db->live && db->options.settler.drop_generation)
+        db->options.settler.drop_generation(db->options.settler.ctx, db->live->id);
+    committer_free_generation(db->live);
+    record_defs_done(&db->defs);
+    pin_clear(db);
+    dedup_free(db->requests);
+    account_free(db->accounts);
+    tsdb_registry_free(db->series);
+    lmdb_env_close(db->state);
+    if (db->lock_fd >= 0)
+        close(db->lock_fd);
+    pthread_cond_destroy(&db->wake_committer);
+    pthread_cond_destroy(&db->wake_flusher);
+    pthread_cond_destroy(&db->flushed);
+    pthread_mutex_destroy(&db->lock);
+    pthread_mutex_destroy(&db->set_lock);
+    free(db);
+}
+
+static enum err open_all(struct tsdb *db, struct arena *a, struct err_msg *msg)
+{
+    char path[FILES_PATH_MAX];
+    enum err e = files_make_dir(db->dir, msg);
+    if (e == ERR_OK)
+        e = take_lock(db, msg);
+    if (e == ERR_OK)
+        e = check_version(db, a, msg);
+    options_default(&db->options);
+    for (const char *const *sub = (const char *const[]){"journal", "parts", NULL};
+         *sub && e == ERR_OK; sub++) {
+        snprintf(path, sizeof(path), "%s/%s", db->dir, *sub);
+        e = files_make_dir(path, msg);
+    }
+    if (e == ERR_OK)
+        e = open_state(db, msg);
+    if (e == ERR_OK) {
+        e = state_get_u64(db, "flushed_generation", &db->flushed_generation);
+        e = e == ERR_NOT_FOUND ? ERR_OK : e;
+    }
+    db->series = tsdb_registry_new(db->options.series_max_per_org);
+    db->accounts = account_new();
+    db->requests = dedup_new();
+    if (e == ERR_OK && (!db->series || !db->accounts || !db->requests))
+        e = ERR_NOMEM;
+    if (e == ERR_OK)
+        e = list_parts(db, a, msg);
+    if (e == ERR_OK)
+        e = recover(db, a, msg);
+    retention_check_disk(db);
+    return e == ERR_OK ? start_threads(db, msg) : e;
+}
+
+enum err tsdb_open(const struct tsdb_options *o, struct tsdb **out, struct err_msg *msg)
+{
+    if (strlen(o->dir) >= sizeof(((struct tsdb *)0)->dir))
+        return err_set(msg, ERR_INVALID, "the path of the data directory is too long");
+    struct tsdb *db = store_new(o);
+    struct arena *a = arena_new(0);
+    if (msg)
+        msg->text[0] = 0;
+    enum err e = db && a ? open_all(db, a, msg) : ERR_NOMEM;
+    arena_free(a);
+    if (e != ERR_OK) {
+        if (msg && !msg->text[0])
+            err_set(msg, e, "%s: %s", o->dir, err_text(e));
+        if (db)
+            store_free(db);
+        return e;
+    }
+    *out = db;
+    return ERR_OK;
+}
+
+void tsdb_close(struct tsdb *db, bool flush)
+{
+    struct err_msg msg;
+    if (!db)
+        return;
+    if (flush && tsdb_flush(db, false, &msg) != ERR_OK)
+        log_warn("store", "not sealed at the end (the journal keeps it): %s", msg.text);
+    pthread_mutex_lock(&db->lock);
+    db->stopping = true;
+    pthread_cond_signal(&db->wake_committer);
+    pthread_mutex_unlock(&db->lock);
+    pthread_join(db->committer, NULL);
+    pthread_mutex_lock(&db->lock);
+    db->flusher_stopping = true;
+    pthread_cond_signal(&db->wake_flusher);
+    pthread_mutex_unlock(&db->lock);
+    pthread_join(db->flusher, NULL);
+    store_free(db);
+}
+
+struct tsdb_registry *tsdb_series(struct tsdb *db)
+{
+    return db->series;
+}
+
+/* --- append -------------------------------------------------------------------------------------- */
+
+static uint64_t heads_bytes(struct tsdb *db)
+{
+    uint64_t n = 0;
+    pthread_mutex_lock(&db->set_lock);
+    for (size_t i = 0; i < db->set.head_count; i++)
+        n += head_bytes(db->set.heads[i]);
+    pthread_mutex_unlock(&db->set_lock);
+    return n;
+}
+
+enum err tsdb_append(struct tsdb *db, struct tsdb_batch **take_batch, tsdb_append_done done,
+                     void *ctx)
+{
+    struct tsdb_batch *b = *take_batch;
+    struct store_item *item = calloc(1, sizeof(*item));
+    enum err e = ERR_OK;
+    if (!item)
+        return ERR_NOMEM;
+    *item = (struct store_item){b, done, ctx, clock_mono_ns(), arena_used(b->arena), NULL};
+    bool heads_full = heads_bytes(db) > db->options.memory_limit_bytes;
+    pthread_mutex_lock(&db->lock);
+    if (atomic_load(&db->is_full))
+        e = ERR_FULL;
+    else if (db->stopping || heads_full || db->frozen_count >= STORE_GENERATIONS_MAX + 2 ||
+             db->queue_bytes + item->bytes > MAX(db->options.memory_limit_bytes / 2, 64u << 20))
+        e = ERR_UNAVAILABLE;
+    if (e == ERR_OK) {
+        *db->queue_tail = item;
+        db->queue_tail = &item->next;
+        db->queue_bytes += item->bytes;
+        *take_batch = NULL;
+        pthread_cond_signal(&db->wake_committer);
+    }
+    pthread_mutex_unlock(&db->lock);
+    if (e == ERR_FULL)
+        retention_check_disk(db); /* notices when there is room again */
+    if (e != ERR_OK)
+        free(item);
+    return e;
+}
+
+void tsdb_expect_begin(struct tsdb *db)
+{
+    pthread_mutex_lock(&db->lock);
+    db->expected++;
+    pthread_mutex_unlock(&db->lock);
+}
+
+void tsdb_expect_end(struct tsdb *db)
+{
+    pthread_mutex_lock(&db->lock);
+    CHECK(db->expected > 0);
+    if (--db->expected == 0)
+        pthread_cond_signal(&db->wake_committer);
+    pthread_mutex_unlock(&db->lock);
+}
+
+enum err tsdb_flush(struct tsdb *db, bool compact, struct err_msg *msg)
+{
+    enum err e = ERR_OK;
+    pthread_mutex_lock(&db->lock);
+    uint64_t failures = db->flush_failures;
+    db->rotate_wanted = true;
+    pthread_cond_signal(&db->wake_committer);
+    while (db->rotate_wanted && !db->stopping && db->flush_failures == failures)
+        pthread_cond_wait(&db->flushed, &db->lock);
+    while (db->frozen && db->flush_failures == failures)
+        pthread_cond_wait(&db->flushed, &db->lock);
+    if (db->flush_failures != failures)
+        e = err_set(msg, ERR_IO, "%s", db->flush_error.text);
+    pthread_mutex_unlock(&db->lock);
+    return e;
+}
+
+/* --- status -------------------------------------------------------------------------------------- */
+
+int64_t tsdb_retention_floor_ms(const struct tsdb *db)
+{
+    int64_t durable = atomic_load(&((struct tsdb *)(uintptr_t)db)->retention_floor_ms),
+            age = clock_wall_ms() - db->options.retention_ms;
+    return MAX(durable, age);
+}
+
+uint64_t tsdb_committed_seq(const struct tsdb *db)
+{
+    return atomic_load(&((struct tsdb *)(uintptr_t)db)->committed_seq);
+}
+
+size_t tsdb_accounts(struct tsdb *db, struct tsdb_account *out, size_t max)
+{
+    return account_copy(db->accounts, out, max);
+}
+
+void tsdb_status_get(struct tsdb *db, struct tsdb_status *out)
+{
+    *out = (struct tsdb_status){.generation = atomic_load(&db->live_generation),
+                                .head_series = tsdb_registry_count(db->series),
+                                .head_bytes = heads_bytes(db)};
+    pthread_mutex_lock(&db->lock);
+    out->generations_live = db->frozen_count + 1;
+    pthread_mutex_unlock(&db->lock);
+    pthread_mutex_lock(&db->set_lock);
+    out->parts_count = db->part_count;
+    for (size_t i = 0; i < db->part_count; i++)
+        out->parts_bytes += part_bytes(db->parts[i]);
+    pthread_mutex_unlock(&db->set_lock);
+    out->journal_bytes = atomic_load(&db->journal_bytes);
+    out->last_commit_ms = atomic_load(&db->last_commit_ms);
+    out->is_full = atomic_load(&db->is_full);
+    out->commits = atomic_load(&db->commits);
+    out->commit_ns_total = atomic_load(&db->commit_ns);
+    out->sync_ns_total = atomic_load(&db->sync_ns);
+}
+
+enum err tsdb_count(struct tsdb *db, uint32_t org, enum tsdb_signal signal, uint64_t *out)
+{
+    struct pin pin;
+    struct err_msg msg;
+    uint64_t n = 0;
+    enum err e = pin_take(db, &pin, &msg);
+    if (e != ERR_OK)
+        return e;
+    for (size_t i = 0; i < pin.head_count; i++)
+        n += head_rows(pin.heads[i], org, signal);
+    for (size_t i = 0; i < pin.part_count; i++) {
+        size_t count;
+        const struct block_meta *m = part_snapshot_blocks(pin.parts[i], &count);
+        for (size_t k = 0; k < count; k++) {
+            uint8_t kind = m[k].key.kind;
+            bool counts = signal == TSDB_SPANS  ? kind == BLOCK_SPANS
+                          : signal == TSDB_LOGS ? kind == BLOCK_LOGS
+                                                : kind == BLOCK_SAMPLES || kind == BLOCK_HISTS;
+            n += counts && m[k].key.org == org ? m[k].rows : 0;
+        }
+    }
+    pin_release(db, &pin);
+    *out = n;
+    return ERR_OK;
+}
