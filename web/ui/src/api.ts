@@ -1,0 +1,109 @@
+// The documents of docs/api.md, and how they are fetched.
+
+export interface Counts { good: number; bad: number; excluded: number; missing?: number }
+export interface Quantiles {
+  n: number; p50: number | null; p95: number | null; p99: number | null;
+  p50_at?: (number | null)[]; p95_at?: (number | null)[]; p99_at?: (number | null)[];
+}
+export interface Totals {
+  minutes: number; calls: Counts; requests: Counts; latency: Quantiles; ttft: Quantiles;
+  input_tokens: number; output_tokens: number; cache_read_tokens: number; reasoning_tokens: number;
+  cost_nanousd: number; cost_other_planes_nanousd: number; unpriced_calls: number;
+}
+export interface Traffic extends Totals {
+  step_ms: number; t_ms: number[]; good_at: number[]; bad_at: number[]; excluded_at: number[];
+}
+export interface Model {
+  model: string; is_rest: boolean; calls: Counts; input_tokens: number; output_tokens: number; cost_nanousd: number;
+  p50: number | null; p95: number | null; p99: number | null; ttft_p50: number | null; ttft_p95: number | null;
+  calls_at: number[]; bad_at: number[]; cost_at: number[]; tokens_at: number[];
+}
+export interface Rule {
+  name: string; severity: string; long_minutes: number; short_minutes: number; factor: number;
+  long_burn: number | null; short_burn: number | null; state: string; why_refused: string | null; active_since_ms: number;
+}
+export interface Slo {
+  id: string; name: string; service: string; description: string; is_default: boolean; indicator: string; what: string;
+  state: string; severity: string; target: number; threshold_seconds: number | null; period_minutes: number;
+  evaluated_ms: number; horizon_ms: number; period: Counts; sli: number | null; budget_left: number | null;
+  burn_1h: number | null; burn_24h: number | null; exhaustion_minutes: number | null; coverage: number | null;
+  quality: string; quality_text: string; sentence: string; excluded: { reason: string; count: number }[]; rules: Rule[];
+}
+export interface Alert {
+  fingerprint: string; slo: string; service: string; rule: string; severity: string; state: string;
+  active_since_ms: number; fired_ms: number; resolved_ms: number; long_burn: number | null; short_burn: number | null;
+  factor: number; budget_left: number | null; exhaustion_minutes: number | null; summary: string; sentence: string;
+  traces: string[];
+}
+export interface Fresh { service: string; newest_ms: number; received_ms: number; spans: number; genai_spans: number }
+export interface Account {
+  signal: string; received: number; stored: number; duplicate: number; quarantined: number;
+  rejected: Record<string, number>;
+}
+export interface TraceLine {
+  trace_id: string; service: string; name: string; has_root: boolean; start_ms: number; duration_ns: number; spans: number;
+  errors: number; calls: number; model: string; error: string; input_tokens: number | null; output_tokens: number | null;
+  cost_nanousd: number | null; ttft_ns: number | null;
+}
+export interface Share { dim: string; value: string; bad: number; all: number; bad_share: number; all_share: number }
+export interface Oncall {
+  now_ms: number; from_ms: number; to_ms: number; live: boolean; version: string; start_ms: number;
+  address: { grpc: string; http: string; web: string; needs_key: boolean };
+  state: 'ok' | 'no_genai' | 'empty'; spans: number; last_received_ms: number; missing: string | null;
+  sentence: string; headline: { burning: number; pending: number; no_data: number; total: number; since_ms: number };
+  slos: Slo[]; alerts: Alert[]; freshness: Fresh[]; accounts: Account[]; services: string[]; model_names: string[];
+  traffic: Traffic; models: Model[]; compare: (Totals & { with: string }) | null; responsible: Share[];
+  examples: { errors: TraceLine[]; slow: TraceLine[] };
+}
+export interface Budget {
+  slo: string; step_minutes: number; threshold: number | null; long_minutes: number; short_minutes: number; t_ms: number[];
+  budget_left: (number | null)[]; burn_long: (number | null)[]; burn_short: (number | null)[]; bad: number[]; eligible: number[];
+}
+export interface GenAi {
+  class: string; outcome: string; fault: string; stream: boolean; estimated: boolean; unpriced: boolean;
+  [key: string]: string | number | boolean | undefined;
+}
+export interface Span {
+  span_id: string; parent_id: string; service: string; name: string; kind: string; status: number; status_message: string;
+  offset_ns: number; duration_ns: number; depth: number; critical: boolean; orphan: boolean; scope: string; genai?: GenAi;
+  attributes: [string, string][]; resource: [string, string][];
+  events: { time_ns: string; name: string; attributes: [string, string][] }[];
+}
+export interface Trace { summary: TraceLine; spans: Span[] }
+
+const base = '/api/telltale/v1/';
+
+// What went wrong, for a person: status 0 means that no server answered.
+export class ApiError extends Error {
+  constructor(public status: number, message: string) { super(message); }
+}
+
+export async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
+  let answer: Response;
+  try {
+    answer = await fetch(base + path, { signal, headers: { Accept: 'application/json' } });
+  } catch (e) {
+    if (signal?.aborted) throw e;
+    throw new ApiError(0, 'Telltale does not answer.');
+  }
+  if (!answer.ok) throw new ApiError(answer.status, await reason(answer));
+  return answer.json() as Promise<T>;
+}
+
+async function reason(answer: Response): Promise<string> {
+  try {
+    const body = await answer.json();
+    return String(body.error ?? body.message ?? answer.statusText);
+  } catch {
+    return answer.statusText || `HTTP ${answer.status}`;
+  }
+}
+
+export async function signIn(key: string): Promise<void> {
+  const answer = await fetch(base + 'session', {
+    method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ key }),
+  });
+  if (!answer.ok) throw new ApiError(answer.status, await reason(answer));
+}
+
+export const signOut = () => fetch(base + 'session', { method: 'DELETE' });
