@@ -1,5 +1,6 @@
 #include "base/zip.h"
 
+#include <pthread.h>
 #include <snappy-c.h>
 #include <stdlib.h>
 #include <zlib.h>
@@ -79,6 +80,32 @@ static enum err inflate_zlib(enum zip_kind kind, struct bytes in, size_t out_max
     return e;
 }
 
+/* The contexts of a thread end with it. */
+static pthread_once_t zstd_once = PTHREAD_ONCE_INIT;
+static pthread_key_t zstd_inflate_key, zstd_deflate_key;
+
+static void zstd_inflate_end(void *ctx)
+{
+    ZSTD_freeDCtx(ctx);
+}
+
+static void zstd_deflate_end(void *ctx)
+{
+    ZSTD_freeCCtx(ctx);
+}
+
+static void zstd_keys(void)
+{
+    CHECK(pthread_key_create(&zstd_inflate_key, zstd_inflate_end) == 0);
+    CHECK(pthread_key_create(&zstd_deflate_key, zstd_deflate_end) == 0);
+}
+
+static void zstd_ends_with_thread(pthread_key_t *key, void *ctx)
+{
+    pthread_once(&zstd_once, zstd_keys);
+    pthread_setspecific(*key, ctx); /* out of memory: the context is not freed, nothing else */
+}
+
 static enum err inflate_zstd(struct bytes in, size_t out_max, struct buf *out, struct err_msg *msg)
 {
     static _Thread_local ZSTD_DCtx
@@ -88,6 +115,7 @@ static enum err inflate_zstd(struct bytes in, size_t out_max, struct buf *out, s
         ctx = ZSTD_createDCtx();
         if (!ctx)
             return ERR_NOMEM;
+        zstd_ends_with_thread(&zstd_inflate_key, ctx);
         ZSTD_DCtx_setParameter(ctx, ZSTD_d_windowLogMax, ZSTD_WINDOW_LOG_MAX);
     }
     ZSTD_DCtx_reset(ctx, ZSTD_reset_session_only);
@@ -183,8 +211,11 @@ static enum err deflate_zstd(int level, struct bytes in, struct buf *out)
 {
     static _Thread_local ZSTD_CCtx *ctx;
     size_t bound = ZSTD_compressBound(in.size);
-    if (!ctx)
+    if (!ctx) {
         ctx = ZSTD_createCCtx();
+        if (ctx)
+            zstd_ends_with_thread(&zstd_deflate_key, ctx);
+    }
     if (!ctx || !buf_reserve(out, bound))
         return ERR_NOMEM;
     size_t n = ZSTD_compressCCtx(ctx, out->data + out->size, bound, in.data, in.size, level);
