@@ -2,7 +2,8 @@
  *
  * Owner: reference counted: the store holds one, every pin one.
  * Thread: head_prepare/head_apply on the committer; reads under head_read_lock by any; head_flush on the flush role (frozen head).
- * Failure: head_prepare may fail (ERR_NOMEM); head_apply never does.
+ * Failure: head_prepare may fail (ERR_NOMEM); head_apply never does: without memory for its indexes the process ends, and the journal
+ *          replays what was committed.
  * Limits: the store closes the generation before heads outgrow memory; head_bytes tells.
  * Invariants: 1. A commit's batches are applied under one write lock: readers see all or nothing of it. 2. Batches keep commit order.
  *             3. Dropped spans (batch->span_dropped) and their cells are not in the head.
@@ -26,7 +27,9 @@ enum err head_prepare(struct head *h, const struct tsdb_batch *b) MUST_CHECK;
 /* Takes the batches of one commit, in order, with their seqs, under one write lock. */
 void head_apply(struct head *h, struct tsdb_batch **take_batches, const uint64_t *seqs, size_t n);
 uint64_t head_bytes(const struct head *h);
+/* Rows of one org; samples count histograms too. */
 uint64_t head_rows(const struct head *h, uint32_t org, enum tsdb_signal signal);
+uint32_t head_series_count(const struct head *h);
 uint64_t head_visible_seq(const struct head *h);
 /* Seals everything into blocks. Deterministic for the same content. The head is frozen: no apply comes any more. A block never mixes
  * orgs, days or classes; samples go by their time's day, spans by their end's, cells by their minute's, logs by their time's.

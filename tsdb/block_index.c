@@ -1,0 +1,295 @@
+#include "tsdb/block_index.h"
+
+#include "base/check.h"
+
+/* --- series -------------------------------------------------------------------------------------- */
+
+uint32_t block_index_write(const struct tsdb_labels *labels, uint32_t from, uint32_t n,
+                           struct buf *out)
+{
+    struct buf rows = {0}, body = {0};
+    struct bytes last = BYTES_NONE;
+    uint32_t i = from;
+    for (; i < n && i - from < BLOCK_INDEX_SERIES_MAX && rows.size < BLOCK_INDEX_TARGET; i++) {
+        struct bytes enc = labels[i].enc;
+        size_t shared = 0, max = MIN(last.size, enc.size);
+        while (shared < max && last.data[shared] == enc.data[shared])
+            shared++;
+        buf_varint(&rows, shared);
+        buf_lenbytes(&rows, bytes_slice(enc, shared, enc.size));
+        last = enc;
+    }
+    buf_varint(&body, from);
+    buf_varint(&body, i - from);
+    buf_bytes_append(&body, buf_bytes(&rows));
+    block_pack(buf_bytes(&body), true, out);
+    out->failed |= rows.failed || body.failed;
+    buf_done(&rows);
+    buf_done(&body);
+    return i - from;
+}
+
+enum err block_index_read(struct bytes block, uint32_t org, struct arena *a, uint32_t *out_first_id,
+                          struct block_index_series **out, uint32_t *out_count)
+{
+    struct bytes body, last = BYTES_NONE;
+    enum err e = block_unpack(block, a, &body);
+    if (e != ERR_OK)
+        return e;
+    struct reader r = reader_of(body);
+    uint64_t first = reader_varint(&r), n = reader_varint(&r);
+    if (r.failed || first > UINT32_MAX || n > BLOCK_INDEX_SERIES_MAX || n * 2 > reader_left(&r))
+        return ERR_CORRUPT;
+    struct block_index_series *s = ARENA_ARRAY(a, struct block_index_series, n + 1);
+    if (!s)
+        return ERR_LIMIT;
+    for (uint64_t i = 0; i < n; i++) {
+        uint64_t shared = reader_varint(&r);
+        struct bytes rest = reader_lenbytes(&r);
+        if (r.failed || shared > last.size)
+            return ERR_CORRUPT;
+        uint8_t *p = arena_alloc_raw(a, shared + rest.size + 1, 1);
+        if (!p)
+            return ERR_LIMIT;
+        if (shared)
+            memcpy(p, last.data, shared);
+        if (rest.size)
+            memcpy(p + shared, rest.data, rest.size);
+        last = bytes_of(p, shared + rest.size);
+        if (tsdb_labels_check(last) != ERR_OK)
+            return ERR_CORRUPT;
+        s[i].labels.enc = last;
+        s[i].identity = tsdb_labels_identity(org, s[i].labels);
+    }
+    if (reader_left(&r))
+        return ERR_CORRUPT;
+    *out_first_id = (uint32_t)first;
+    *out = s;
+    *out_count = (uint32_t)n;
+    return ERR_OK;
+}
+
+/* --- traces -------------------------------------------------------------------------------------- */
+
+#define BLOOM_PROBES 3u
+
+static uint32_t bloom_bit(uint64_t prefix, uint32_t probe)
+{
+    uint64_t h = prefix * 0x9e3779b97f4a7c15u;
+    h ^= h >> 29;
+    return (uint32_t)((h >> (probe * 15)) % (BLOCK_BLOOM_BYTES * 8));
+}
+
+void block_traces_write(const struct block_trace *t, uint32_t n, struct buf *out,
+                        struct buf *summary)
+{
+    struct buf body = {0};
+    uint8_t bloom[BLOCK_BLOOM_BYTES] = {0}, be[8];
+    CHECK(n > 0 && n <= BLOCK_TRACES_MAX);
+    buf_varint(&body, n);
+    for (uint32_t i = 0; i < n; i++) {
+        bytes_put_u64be(be, t[i].prefix);
+        buf_append(&body, be, 8);
+        for (uint32_t p = 0; p < BLOOM_PROBES; p++) {
+            uint32_t bit = bloom_bit(t[i].prefix, p);
+            bloom[bit / 8] |= (uint8_t)(1u << bit % 8);
+        }
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        buf_varint(&body, t[i].n);
+        buf_varint(&body, t[i].row);
+    }
+    block_pack(buf_bytes(&body), false, out);
+    out->failed |= body.failed;
+    buf_done(&body);
+    buf_u64(summary, t[0].prefix);
+    buf_u64(summary, t[n - 1].prefix);
+    buf_append(summary, bloom, sizeof(bloom));
+}
+
+bool block_traces_may_have(struct bytes summary, uint64_t prefix)
+{
+    struct reader r = reader_of(summary);
+    uint64_t first = reader_u64(&r), last = reader_u64(&r);
+    struct bytes bloom = reader_bytes(&r, BLOCK_BLOOM_BYTES);
+    if (r.failed)
+        return true; /* no filter: look */
+    if (prefix < first || prefix > last)
+        return false;
+    for (uint32_t p = 0; p < BLOOM_PROBES; p++) {
+        uint32_t bit = bloom_bit(prefix, p);
+        if (!(bloom.data[bit / 8] & 1u << bit % 8))
+            return false;
+    }
+    return true;
+}
+
+enum err block_traces_find(struct bytes block, uint64_t prefix, struct arena *a,
+                           struct block_trace **out, uint32_t *out_count)
+{
+    struct bytes body;
+    enum err e = block_unpack(block, a, &body);
+    if (e != ERR_OK)
+        return e;
+    struct reader r = reader_of(body);
+    uint64_t n = reader_varint(&r);
+    if (r.failed || n == 0 || n > BLOCK_TRACES_MAX || n * 10 > reader_left(&r))
+        return ERR_CORRUPT;
+    struct bytes prefixes = reader_bytes(&r, n * 8);
+    uint32_t found = 0;
+    struct block_trace *t = NULL;
+    for (uint64_t i = 0; i < n; i++) {
+        uint64_t p = bytes_u64be(prefixes.data + i * 8);
+        uint64_t block_n = reader_varint(&r), row = reader_varint(&r);
+        if (r.failed || block_n > UINT32_MAX || row > UINT32_MAX)
+            return ERR_CORRUPT;
+        if (p != prefix)
+            continue;
+        if (!t && !(t = ARENA_ARRAY(a, struct block_trace, n - i)))
+            return ERR_LIMIT;
+        t[found++] = (struct block_trace){p, (uint32_t)block_n, (uint32_t)row};
+    }
+    if (reader_left(&r))
+        return ERR_CORRUPT;
+    *out = t;
+    *out_count = found;
+    return ERR_OK;
+}
+
+/* --- zones --------------------------------------------------------------------------------------- */
+
+void block_zone_write(const struct block_zone *z, struct buf *out)
+{
+    size_t size = 0;
+    for (uint32_t i = 0; i < z->service_count; i++)
+        size += z->services[i].size + 3;
+    bool known = z->services_known && size <= BLOCK_ZONE_SERVICES_BYTES;
+    buf_zigzag(out, z->start_min);
+    buf_zigzag(out, z->start_max);
+    buf_zigzag(out, z->duration_min);
+    buf_zigzag(out, z->duration_max);
+    buf_u8(out, known);
+    buf_varint(out, known ? z->service_count : 0);
+    for (uint32_t i = 0; known && i < z->service_count; i++)
+        buf_lenbytes(out, z->services[i]);
+}
+
+enum err block_zone_read(struct bytes summary, struct arena *a, struct block_zone *out)
+{
+    struct reader r = reader_of(summary);
+    struct block_zone z = {reader_zigzag(&r), reader_zigzag(&r), 0, 0, false, 0, NULL};
+    z.duration_min = reader_zigzag(&r);
+    z.duration_max = reader_zigzag(&r);
+    z.services_known = reader_u8(&r) == 1;
+    uint64_t n = reader_varint(&r);
+    if (r.failed || n > reader_left(&r))
+        return ERR_CORRUPT;
+    z.services = ARENA_ARRAY(a, struct bytes, n + 1);
+    if (!z.services)
+        return ERR_LIMIT;
+    for (; z.service_count < n; z.service_count++)
+        z.services[z.service_count] = reader_lenbytes(&r);
+    if (r.failed || reader_left(&r))
+        return ERR_CORRUPT;
+    *out = z;
+    return ERR_OK;
+}
+
+bool block_zone_has_service(const struct block_zone *z, struct bytes service)
+{
+    if (!z->services_known)
+        return true;
+    for (uint32_t i = 0; i < z->service_count; i++)
+        if (bytes_equal(z->services[i], service))
+            return true;
+    return false;
+}
+
+/* --- exemplars and metadata ---------------------------------------------------------------------- */
+
+void block_exemplars_write(const struct block_exemplar *e, uint32_t n, struct buf *out)
+{
+    struct buf body = {0};
+    buf_varint(&body, n);
+    for (uint32_t i = 0; i < n; i++) {
+        buf_lenbytes(&body, e[i].series.enc);
+        buf_zigzag(&body, e[i].t_ms);
+        buf_f64(&body, e[i].value);
+        buf_lenbytes(&body, e[i].labels.enc);
+    }
+    block_pack(buf_bytes(&body), true, out);
+    out->failed |= body.failed;
+    buf_done(&body);
+}
+
+enum err block_exemplars_read(struct bytes block, struct arena *a, struct block_exemplar **out,
+                              uint32_t *out_count)
+{
+    struct bytes body;
+    enum err e = block_unpack(block, a, &body);
+    if (e != ERR_OK)
+        return e;
+    struct reader r = reader_of(body);
+    uint64_t n = reader_varint(&r);
+    if (r.failed || n * 11 > reader_left(&r))
+        return ERR_CORRUPT;
+    struct block_exemplar *x = ARENA_ARRAY(a, struct block_exemplar, n + 1);
+    if (!x)
+        return ERR_LIMIT;
+    for (uint64_t i = 0; i < n; i++) {
+        x[i].series.enc = reader_lenbytes(&r);
+        x[i].t_ms = reader_zigzag(&r);
+        x[i].value = reader_f64(&r);
+        x[i].labels.enc = reader_lenbytes(&r);
+        if (r.failed || tsdb_labels_check(x[i].series.enc) != ERR_OK ||
+            tsdb_labels_check(x[i].labels.enc) != ERR_OK)
+            return ERR_CORRUPT;
+    }
+    if (reader_left(&r))
+        return ERR_CORRUPT;
+    *out = x;
+    *out_count = (uint32_t)n;
+    return ERR_OK;
+}
+
+void block_metadata_write(const struct tsdb_metadata_row *m, uint32_t n, struct buf *out)
+{
+    struct buf body = {0};
+    buf_varint(&body, n);
+    for (uint32_t i = 0; i < n; i++) {
+        buf_lenbytes(&body, m[i].family);
+        buf_lenbytes(&body, m[i].type);
+        buf_lenbytes(&body, m[i].help);
+        buf_lenbytes(&body, m[i].unit);
+    }
+    block_pack(buf_bytes(&body), true, out);
+    out->failed |= body.failed;
+    buf_done(&body);
+}
+
+enum err block_metadata_read(struct bytes block, struct arena *a, struct tsdb_metadata_row **out,
+                             uint32_t *out_count)
+{
+    struct bytes body;
+    enum err e = block_unpack(block, a, &body);
+    if (e != ERR_OK)
+        return e;
+    struct reader r = reader_of(body);
+    uint64_t n = reader_varint(&r);
+    if (r.failed || n > reader_left(&r))
+        return ERR_CORRUPT;
+    struct tsdb_metadata_row *m = ARENA_ARRAY(a, struct tsdb_metadata_row, n + 1);
+    if (!m)
+        return ERR_LIMIT;
+    for (uint64_t i = 0; i < n; i++) {
+        m[i].family = reader_lenbytes(&r);
+        m[i].type = reader_lenbytes(&r);
+        m[i].help = reader_lenbytes(&r);
+        m[i].unit = reader_lenbytes(&r);
+    }
+    if (r.failed || reader_left(&r))
+        return ERR_CORRUPT;
+    *out = m;
+    *out_count = (uint32_t)n;
+    return ERR_OK;
+}

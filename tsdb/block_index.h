@@ -1,0 +1,64 @@
+/* Small blocks: the series of a generation (index), where traces lie, zone maps of row blocks, exemplars, metadata.
+ *
+ *     index     := packed{ varint first id, varint n, { varint bytes shared with the one before, varint length, rest of the labels }* }
+ *     traces    := packed{ varint n, u64 big-endian prefix * n (sorted), { varint block n, varint row }* };  summary := u64 first, u64 last,
+ *                  bloom filter of the prefixes (BLOCK_BLOOM_BYTES)
+ *     zone      := zigzag start min, max, duration min, max; u8 services known; varint n, services     (summary of span and log blocks)
+ *     exemplars := packed{ varint n, { labels of the series, zigzag t, f64 value, labels }* };  metadata := packed{ varint n, 4 strings each }
+ * Owner: caller.  Thread: any.
+ * Failure: readers: ERR_CORRUPT for any other bytes, ERR_LIMIT past the arena.
+ */
+#ifndef TSDB_BLOCK_INDEX_H
+#define TSDB_BLOCK_INDEX_H
+
+#include "tsdb/block_series.h"
+
+#define BLOCK_INDEX_SERIES_MAX 16384u
+#define BLOCK_INDEX_TARGET (1u << 20)
+#define BLOCK_TRACES_MAX 8192u
+#define BLOCK_BLOOM_BYTES 4096u
+#define BLOCK_ZONE_SERVICES_BYTES 4096u
+
+struct block_index_series {
+    struct tsdb_labels labels;
+    struct hash128 identity;
+};
+/* Encodes series from..; returns how many fitted. */
+uint32_t block_index_write(const struct tsdb_labels *labels, uint32_t from, uint32_t n,
+                           struct buf *out);
+enum err block_index_read(struct bytes block, uint32_t org, struct arena *a, uint32_t *out_first_id,
+                          struct block_index_series **out, uint32_t *out_count) MUST_CHECK;
+
+struct block_trace {
+    uint64_t prefix; /* the first 8 bytes of the trace id, big-endian */
+    uint32_t n, row;
+};
+void block_traces_write(const struct block_trace *t, uint32_t n, struct buf *out,
+                        struct buf *summary);
+bool block_traces_may_have(struct bytes summary, uint64_t prefix);
+enum err block_traces_find(struct bytes block, uint64_t prefix, struct arena *a,
+                           struct block_trace **out, uint32_t *out_count) MUST_CHECK;
+
+struct block_zone {
+    int64_t start_min, start_max, duration_min, duration_max;
+    bool services_known;
+    uint32_t service_count;
+    struct bytes *services;
+};
+void block_zone_write(const struct block_zone *z, struct buf *out);
+enum err block_zone_read(struct bytes summary, struct arena *a, struct block_zone *out) MUST_CHECK;
+bool block_zone_has_service(const struct block_zone *z, struct bytes service);
+
+struct block_exemplar {
+    struct tsdb_labels series, labels;
+    int64_t t_ms;
+    double value;
+};
+void block_exemplars_write(const struct block_exemplar *e, uint32_t n, struct buf *out);
+enum err block_exemplars_read(struct bytes block, struct arena *a, struct block_exemplar **out,
+                              uint32_t *out_count) MUST_CHECK;
+void block_metadata_write(const struct tsdb_metadata_row *m, uint32_t n, struct buf *out);
+enum err block_metadata_read(struct bytes block, struct arena *a, struct tsdb_metadata_row **out,
+                             uint32_t *out_count) MUST_CHECK;
+
+#endif

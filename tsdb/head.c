@@ -1,0 +1,401 @@
+#include "tsdb/head_core.h"
+
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+
+#define MERGE_MIN 64u
+
+struct head *head_new(uint64_t generation, struct tsdb_registry *series)
+{
+    struct head *h = calloc(1, sizeof(*h));
+    if (!h)
+        return NULL;
+    h->generation = generation;
+    h->registry = series;
+    atomic_store_explicit(&h->refs, 1, memory_order_relaxed);
+    pthread_rwlock_init(&h->lock, NULL);
+    h->bytes = sizeof(*h) / 8; /* the page table is touched bit by bit */
+    return h;
+}
+
+void head_retain(struct head *h)
+{
+    atomic_fetch_add_explicit(&h->refs, 1, memory_order_relaxed);
+}
+
+void head_release(struct head *h)
+{
+    if (!h || atomic_fetch_sub_explicit(&h->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    for (uint32_t i = 0; i < h->batch_count; i++)
+        tsdb_batch_free(head_batch_at(h, i)->batch);
+    for (uint32_t i = 0; i < HEAD_PAGES_MAX && h->pages[i]; i++)
+        free(h->pages[i]);
+    for (uint32_t i = 0; i < h->series_count; i++) {
+        struct head_series *s = &h->series[i];
+        free(s->t_ms), free(s->value), free(s->start_ms), free(s->ord);
+        free(s->hists), free(s->cells), free(s->hist_cells);
+    }
+    free(h->slots), free(h->series), free(h->services), free(h->orgs);
+    pthread_rwlock_destroy(&h->lock);
+    free(h);
+}
+
+void head_read_lock(const struct head *h)
+{
+    pthread_rwlock_rdlock((pthread_rwlock_t *)(uintptr_t)&h->lock);
+}
+
+void head_read_unlock(const struct head *h)
+{
+    pthread_rwlock_unlock((pthread_rwlock_t *)(uintptr_t)&h->lock);
+}
+
+uint64_t head_generation(const struct head *h)
+{
+    return h->generation;
+}
+
+uint64_t head_bytes(const struct head *h)
+{
+    head_read_lock(h);
+    uint64_t n = h->bytes;
+    head_read_unlock(h);
+    return n;
+}
+
+uint32_t head_series_count(const struct head *h)
+{
+    head_read_lock(h);
+    uint32_t n = h->series_count;
+    head_read_unlock(h);
+    return n;
+}
+
+uint64_t head_rows(const struct head *h, uint32_t org, enum tsdb_signal signal)
+{
+    uint64_t n = 0;
+    head_read_lock(h);
+    for (uint32_t i = 0; i < h->org_count; i++)
+        if (h->orgs[i].org == org)
+            n = h->orgs[i].rows[signal];
+    head_read_unlock(h);
+    return n;
+}
+
+uint64_t head_visible_seq(const struct head *h)
+{
+    head_read_lock(h);
+    uint64_t seq = h->batch_count ? head_batch_at(h, h->batch_count - 1)->seq : 0;
+    head_read_unlock(h);
+    return seq;
+}
+
+uint32_t head_limit(const struct head *h, uint64_t visible_seq)
+{
+    uint32_t lo = 0, hi = h->batch_count;
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+        if (head_batch_at(h, mid)->seq <= visible_seq)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+/* --- writing ------------------------------------------------------------------------------------- */
+
+enum err head_prepare(struct head *h, const struct tsdb_batch *b)
+{
+    uint32_t need = tsdb_registry_count(h->registry) + 1;
+    enum err e = ERR_OK;
+    (void)b;
+    pthread_rwlock_wrlock(&h->lock);
+    if (h->batch_count / HEAD_PAGE + 1 >= HEAD_PAGES_MAX)
+        e = ERR_NOMEM;
+    if (e == ERR_OK && need > h->slot_count) {
+        uint32_t cap = MAX(need + need / 2, 1024u);
+        uint32_t *slots = realloc(h->slots, cap * sizeof(*slots));
+        if (slots) {
+            memset(slots + h->slot_count, 0, (cap - h->slot_count) * sizeof(*slots));
+            h->bytes += (cap - h->slot_count) * sizeof(*slots);
+            h->slots = slots;
+            h->slot_count = cap;
+        } else {
+            e = ERR_NOMEM;
+        }
+    }
+    pthread_rwlock_unlock(&h->lock);
+    return e;
+}
+
+/* The commit is durable: there is no way back. Out of memory here ends the process, and the journal replays. */
+static void grow(struct head *h, void *array, size_t item, uint32_t old_cap, uint32_t cap)
+{
+    void *p;
+    memcpy(&p, array, sizeof(p));
+    p = realloc(p, item * cap);
+    CHECK(p);
+    memcpy(array, &p, sizeof(p));
+    h->bytes += item * (cap - old_cap);
+}
+
+static struct head_series *series_of(struct head *h, struct tsdb_ref ref)
+{
+    if (ref.v >= h->slot_count) { /* prepared before the registry grew */
+        uint32_t cap = ref.v + ref.v / 2 + 1024, old = h->slot_count;
+        grow(h, &h->slots, sizeof(*h->slots), old, cap);
+        memset(h->slots + old, 0, (cap - old) * sizeof(*h->slots));
+        h->slot_count = cap;
+    }
+    if (h->slots[ref.v])
+        return &h->series[h->slots[ref.v] - 1];
+    if (h->series_count == h->series_cap) {
+        uint32_t cap = h->series_cap ? h->series_cap * 2 : 256;
+        grow(h, &h->series, sizeof(*h->series), h->series_cap, cap);
+        h->series_cap = cap;
+    }
+    struct head_series *s = &h->series[h->series_count++];
+    *s = (struct head_series){.info = tsdb_registry_info(h->registry, ref),
+                              .t_min = INT64_MAX,
+                              .t_max = INT64_MIN,
+                              .minute_min = UINT32_MAX,
+                              .ord_first = h->batch_count};
+    h->slots[ref.v] = h->series_count;
+    return s;
+}
+
+static void note_time(struct head_series *s, int64_t t_ms)
+{
+    s->t_min = MIN(s->t_min, t_ms);
+    s->t_max = MAX(s->t_max, t_ms);
+}
+
+static void add_sample(struct head *h, struct head_series *s, int64_t t_ms, double value,
+                       int64_t start_ms)
+{
+    if (s->count == s->cap) {
+        uint32_t cap = s->cap ? s->cap * 2 : 8;
+        grow(h, &s->t_ms, sizeof(*s->t_ms), s->cap, cap);
+        grow(h, &s->value, sizeof(*s->value), s->cap, cap);
+        grow(h, &s->ord, sizeof(*s->ord), s->cap, cap);
+        if (s->start_ms)
+            grow(h, &s->start_ms, sizeof(*s->start_ms), s->cap, cap);
+        s->cap = cap;
+    }
+    if (start_ms && !s->start_ms) {
+        s->start_ms = calloc(s->cap, sizeof(*s->start_ms));
+        CHECK(s->start_ms);
+        h->bytes += s->cap * sizeof(*s->start_ms);
+    }
+    s->t_ms[s->count] = t_ms;
+    s->value[s->count] = value;
+    s->ord[s->count] = h->batch_count;
+    if (s->start_ms)
+        s->start_ms[s->count] = start_ms;
+    s->count++;
+    note_time(s, t_ms);
+}
+
+static void add_hist(struct head *h, struct head_series *s, int64_t t_ms, int64_t start_ms,
+                     const struct tsdb_hist *hist)
+{
+    if (s->hist_count == s->hist_cap) {
+        uint32_t cap = s->hist_cap ? s->hist_cap * 2 : 8;
+        grow(h, &s->hists, sizeof(*s->hists), s->hist_cap, cap);
+        s->hist_cap = cap;
+    }
+    s->hists[s->hist_count++] = (struct head_hist){t_ms, start_ms, hist, h->batch_count};
+    note_time(s, t_ms);
+}
+
+static int by_minute(const void *x, const void *y)
+{
+    const struct head_cell *a = x, *b = y;
+    return (a->minute > b->minute) - (a->minute < b->minute);
+}
+
+/* Adds up the integer cells of commits that no live view can tell apart. */
+static void merge_cells(const struct head *h, struct head_series *s)
+{
+    int64_t old = clock_mono_ns() - HEAD_MERGE_AGE_NS;
+    uint32_t n = s->cell_merged, out = 0;
+    while (n < s->cell_count && head_batch_at(h, s->cells[n].ord)->mono_ns < old &&
+           s->cells[n].ord < h->batch_count)
+        n++;
+    if (n == s->cell_merged)
+        return;
+    qsort(s->cells, n, sizeof(*s->cells), by_minute);
+    for (uint32_t i = 0; i < n; i++) {
+        if (out && s->cells[out - 1].minute == s->cells[i].minute) {
+            s->cells[out - 1].add =
+                (int64_t)((uint64_t)s->cells[out - 1].add + (uint64_t)s->cells[i].add);
+        } else {
+            s->cells[out] = s->cells[i];
+            s->cells[out++].ord = 0; /* seen by every view that still lives */
+        }
+    }
+    memmove(s->cells + out, s->cells + n, (s->cell_count - n) * sizeof(*s->cells));
+    s->cell_count -= n - out;
+    s->cell_merged = out;
+}
+
+static void add_cell(struct head *h, struct head_series *s, uint32_t minute, int64_t add,
+                     const struct tsdb_hist *hist)
+{
+    struct head_cell c = {.minute = minute, .ord = h->batch_count};
+    s->minute_min = MIN(s->minute_min, minute);
+    s->minute_max = MAX(s->minute_max, minute);
+    if (hist) {
+        c.hist = hist;
+        if (s->hist_cell_count == s->hist_cell_cap) {
+            uint32_t cap = s->hist_cell_cap ? s->hist_cell_cap * 2 : 8;
+            grow(h, &s->hist_cells, sizeof(c), s->hist_cell_cap, cap);
+            s->hist_cell_cap = cap;
+        }
+        s->hist_cells[s->hist_cell_count++] = c;
+        return;
+    }
+    c.add = add;
+    if (s->cell_count > s->cell_merged) { /* the same commit, the same minute: the usual case */
+        struct head_cell *last = &s->cells[s->cell_count - 1];
+        if (last->minute == minute && last->ord == c.ord) {
+            last->add = (int64_t)((uint64_t)last->add + (uint64_t)add);
+            return;
+        }
+    }
+    if (s->cell_count == s->cell_cap) {
+        if (s->cell_cap >= MERGE_MIN)
+            merge_cells(h, s);
+        if (s->cell_count >=
+            s->cell_cap / 4 * 3) { /* little gained: the next merge must not come at once */
+            uint32_t cap = s->cell_cap ? s->cell_cap * 2 : 8;
+            grow(h, &s->cells, sizeof(c), s->cell_cap, cap);
+            s->cell_cap = cap;
+        }
+    }
+    s->cells[s->cell_count++] = c;
+}
+
+static struct head_org *org_of(struct head *h, uint32_t org)
+{
+    for (uint32_t i = 0; i < h->org_count; i++)
+        if (h->orgs[i].org == org)
+            return &h->orgs[i];
+    grow(h, &h->orgs, sizeof(*h->orgs), h->org_count, h->org_count + 1);
+    h->orgs[h->org_count] = (struct head_org){.org = org};
+    return &h->orgs[h->org_count++];
+}
+
+static struct head_service *service_of(struct head *h, uint32_t org, struct bytes service)
+{
+    for (uint32_t i = h->service_count; i-- > 0;)
+        if (h->services[i].org == org && bytes_equal(h->services[i].service, service))
+            return &h->services[i];
+    if (h->service_count == h->service_cap) {
+        uint32_t cap = h->service_cap ? h->service_cap * 2 : 16;
+        grow(h, &h->services, sizeof(*h->services), h->service_cap, cap);
+        h->service_cap = cap;
+    }
+    h->services[h->service_count] = (struct head_service){.org = org, .service = service};
+    return &h->services[h->service_count++];
+}
+
+static void index_spans(struct head *h, const struct tsdb_batch *b, struct head_batch *hb)
+{
+    const struct tsdb_spans *s = &b->spans;
+    struct head_service *last = NULL;
+    struct head_org *org = org_of(h, b->org);
+    for (uint32_t i = 0; i < s->count; i++) {
+        if (!head_span_kept(b, i))
+            continue;
+        struct bytes name = s->service ? s->service[i] : BYTES_NONE;
+        hb->start_min = MIN(hb->start_min, s->start_ns[i]);
+        hb->start_max = MAX(hb->start_max, s->start_ns[i]);
+        hb->end_min = MIN(hb->end_min, s->end_ns[i]);
+        hb->end_max = MAX(hb->end_max, s->end_ns[i]);
+        if (!last || !bytes_equal(last->service, name))
+            last = service_of(h, b->org, name);
+        last->newest_end_ns = MAX(last->newest_end_ns, s->end_ns[i]);
+        last->received_ns = MAX(last->received_ns, b->received_ns);
+        last->spans++;
+        last->genai_spans += TSDB_SPAN_GET(s, row_class, i, 0) != 0;
+        org->rows[TSDB_SPANS]++;
+    }
+}
+
+static void index_cells(struct head *h, const struct tsdb_batch *b, struct head_batch *hb)
+{
+    const struct tsdb_cells *c = &b->cells;
+    for (uint32_t i = 0; i < c->count; i++) {
+        if (c->row[i] != TSDB_NO_ROW && c->row[i] < b->spans.count && !head_span_kept(b, c->row[i]))
+            continue;
+        add_cell(h, series_of(h, c->series[i]), c->minute[i], c->add[i], c->hist[i]);
+        hb->minute_min = MIN(hb->minute_min, c->minute[i]);
+        hb->minute_max = MAX(hb->minute_max, c->minute[i]);
+        hb->has_cells = true;
+    }
+}
+
+static bool has_hist_cells(const struct tsdb_cells *c)
+{
+    for (uint32_t i = 0; i < c->count; i++)
+        if (c->hist[i])
+            return true;
+    return false;
+}
+
+static void apply_one(struct head *h, struct tsdb_batch *b, uint64_t seq)
+{
+    uint32_t ord = h->batch_count;
+    struct head_batch **page = &h->pages[ord / HEAD_PAGE];
+    if (!*page) {
+        *page = calloc(HEAD_PAGE, sizeof(**page));
+        CHECK(*page);
+        h->bytes += HEAD_PAGE * sizeof(**page);
+    }
+    struct head_batch *hb = &(*page)[ord % HEAD_PAGE];
+    *hb = (struct head_batch){.seq = seq,
+                              .mono_ns = clock_mono_ns(),
+                              .received_ns = b->received_ns,
+                              .start_min = INT64_MAX,
+                              .start_max = INT64_MIN,
+                              .end_min = INT64_MAX,
+                              .end_max = INT64_MIN,
+                              .minute_min = UINT32_MAX,
+                              .org = b->org};
+    const struct tsdb_samples *s = &b->samples;
+    for (uint32_t i = 0; i < s->count; i++)
+        add_sample(h, series_of(h, s->series[i]), s->t_ms[i], s->value[i], s->start_ms[i]);
+    const struct tsdb_hists *hs = &b->hists;
+    for (uint32_t i = 0; i < hs->count; i++)
+        add_hist(h, series_of(h, hs->series[i]), hs->t_ms[i], hs->start_ms[i], &hs->value[i]);
+    index_cells(h, b, hb);
+    if (b->spans.count)
+        index_spans(h, b, hb);
+    struct head_org *org = org_of(h, b->org);
+    org->rows[TSDB_SAMPLES] += s->count + hs->count;
+    org->rows[TSDB_LOGS] += b->logs.count;
+    if (b->spans.count || b->logs.count || hs->count || b->exemplars.count || b->metadata.count ||
+        has_hist_cells(&b->cells)) {
+        hb->batch = b;
+        h->bytes += arena_used(b->arena);
+    } else {
+        tsdb_batch_free(b); /* all of it is in the series now */
+    }
+    h->batch_count++;
+}
+
+void head_apply(struct head *h, struct tsdb_batch **take_batches, const uint64_t *seqs, size_t n)
+{
+    pthread_rwlock_wrlock(&h->lock);
+    for (size_t i = 0; i < n; i++) {
+        CHECK(h->batch_count / HEAD_PAGE < HEAD_PAGES_MAX);
+        apply_one(h, take_batches[i], seqs[i]);
+        take_batches[i] = NULL;
+    }
+    pthread_rwlock_unlock(&h->lock);
+}

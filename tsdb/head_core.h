@@ -1,0 +1,127 @@
+/* Inside of a head, shared by head*.c (writes, flush) and view*.c (reads).
+ *
+ * Batches are numbered 0.. in commit order (ord). What a view sees of a head is the batches below its limit; every row in the indexes
+ * carries its ord, so that later commits stay invisible to it.
+ * Owner: struct head.  Thread: fields of head_series and the series arrays under head_read_lock; batches below a limit taken under the
+ *        lock may be read without it (their pages never move).
+ * Failure: none.
+ * Invariant: integer cells of commits older than HEAD_MERGE_AGE_NS (longer than any view lives) are merged by minute.
+ */
+#ifndef TSDB_HEAD_CORE_H
+#define TSDB_HEAD_CORE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "tsdb/head.h"
+
+#define HEAD_PAGE 256u
+#define HEAD_PAGES_MAX 65536u
+#define HEAD_MERGE_AGE_NS INT64_C(70000000000)
+
+/* Several functions work over samples, histogram samples and synthetic samples alike. */
+struct head_point {
+    int64_t t_ms, start_ms;
+    double value;
+    const struct tsdb_hist *hist; /* NULL: a float */
+};
+
+struct head_hist {
+    int64_t t_ms, start_ms;
+    const struct tsdb_hist *hist;
+    uint32_t ord;
+};
+
+struct head_cell {
+    uint32_t minute, ord;
+    union {
+        int64_t add;
+        const struct tsdb_hist *hist;
+    };
+};
+
+struct head_series {
+    const struct tsdb_series_info *info;
+    int64_t *t_ms;
+    double *value;
+    int64_t *start_ms; /* NULL while all are 0 */
+    uint32_t *ord;
+    uint32_t count, cap;
+    struct head_hist *hists;
+    uint32_t hist_count, hist_cap;
+    struct head_cell *cells, *hist_cells;
+    uint32_t cell_count, cell_cap, cell_merged; /* the first cell_merged are sorted and distinct */
+    uint32_t hist_cell_count, hist_cell_cap;
+    int64_t t_min, t_max; /* of samples and histograms */
+    uint32_t minute_min, minute_max; /* of cells */
+    uint32_t ord_first; /* the first batch that had anything of it */
+};
+
+struct head_batch {
+    struct tsdb_batch *batch; /* NULL: only float samples, moved into the series */
+    uint64_t seq;
+    int64_t mono_ns, received_ns;
+    int64_t start_min, start_max, end_min, end_max; /* of its spans */
+    uint32_t minute_min, minute_max; /* of its cells; min > max when none */
+    uint32_t org;
+    bool has_cells;
+};
+
+struct head_service {
+    uint32_t org;
+    struct bytes service; /* in a batch's arena */
+    int64_t newest_end_ns, received_ns;
+    uint64_t spans, genai_spans;
+};
+
+struct head_org {
+    uint32_t org;
+    uint64_t rows[TSDB_SIGNAL_COUNT];
+};
+
+struct head {
+    /* immutable after init */
+    uint64_t generation;
+    struct tsdb_registry *registry;
+    _Atomic uint32_t refs;
+    pthread_rwlock_t lock;
+    /* guarded by lock */
+    struct head_batch *pages[HEAD_PAGES_MAX];
+    uint32_t batch_count;
+    uint32_t *slots; /* ref -> index + 1 into series */
+    uint32_t slot_count;
+    struct head_series *series;
+    uint32_t series_count, series_cap;
+    struct head_service *services;
+    uint32_t service_count, service_cap;
+    struct head_org *orgs;
+    uint32_t org_count;
+    uint64_t bytes;
+};
+
+void head_read_lock(const struct head *h);
+void head_read_unlock(const struct head *h);
+/* How many batches have seq <= visible_seq. Under the lock. */
+uint32_t head_limit(const struct head *h, uint64_t visible_seq);
+static inline const struct head_batch *head_batch_at(const struct head *h, uint32_t ord)
+{
+    return &h->pages[ord / HEAD_PAGE][ord % HEAD_PAGE];
+}
+/* The spans that b keeps: false for the repeats. */
+static inline bool head_span_kept(const struct tsdb_batch *b, uint32_t row)
+{
+    return !b->span_dropped || !b->span_dropped[row];
+}
+/* The UTC day of a time, clamped to what a part can be named. */
+static inline uint32_t head_day_of_ms(int64_t ms)
+{
+    return ms < 0 ? 0 : ms / 86400000 > UINT32_MAX ? UINT32_MAX : (uint32_t)(ms / 86400000);
+}
+/* Appends the visible samples of s in [min, max] in commit order; *n grows. false = no memory. */
+bool head_points(const struct head_series *s, uint32_t limit, int64_t min_ms, int64_t max_ms,
+                 struct arena *a, struct head_point **points, uint32_t *n, uint32_t *cap);
+/* Sorts by time; one point per time: the later in the array wins, but a value beats a stale marker. Returns the new count, 0 with
+ * *failed when memory is short. */
+uint32_t head_points_resolve(struct head_point *p, uint32_t n, struct arena *a, bool *failed);
+
+#endif

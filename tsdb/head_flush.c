@@ -1,0 +1,178 @@
+#include "tsdb/head_flush.h"
+
+#include <stdlib.h>
+
+#include "base/check.h"
+
+enum err head_flush_put(struct head_flush *f, struct block_meta *meta, uint32_t org,
+                        enum block_kind kind, enum part_class class, uint32_t n,
+                        const struct buf *block, const struct buf *summary)
+{
+    if (!buf_ok(block) || !buf_ok(summary))
+        return err_set(f->msg, ERR_NOMEM, "no memory to seal a block");
+    meta->key = (struct block_key){org, (uint8_t)kind, f->h->generation, n};
+    meta->day = f->day;
+    meta->class = (uint8_t) class;
+    meta->size = (uint32_t)block->size;
+    meta->summary = buf_bytes(summary);
+    return f->sink->put(f->sink->ctx, meta, buf_bytes(block));
+}
+
+static int by_day(const void *x, const void *y)
+{
+    const struct head_row *a = x, *b = y;
+    if (a->day != b->day)
+        return a->day < b->day ? -1 : 1;
+    if (a->org != b->org)
+        return a->org < b->org ? -1 : 1;
+    if (a->t_ns != b->t_ns)
+        return a->t_ns < b->t_ns ? -1 : 1;
+    if (a->ord != b->ord)
+        return a->ord < b->ord ? -1 : 1;
+    return (a->row > b->row) - (a->row < b->row);
+}
+
+static enum err collect_rows(struct head_flush *f)
+{
+    size_t spans = 0, logs = 0;
+    for (uint32_t i = 0; i < f->h->batch_count; i++) {
+        const struct tsdb_batch *b = head_batch_at(f->h, i)->batch;
+        spans += b ? b->spans.count : 0;
+        logs += b ? b->logs.count : 0;
+    }
+    f->spans = malloc((spans + 1) * sizeof(*f->spans));
+    f->logs = malloc((logs + 1) * sizeof(*f->logs));
+    if (!f->spans || !f->logs)
+        return ERR_NOMEM;
+    for (uint32_t i = 0; i < f->h->batch_count; i++) {
+        const struct tsdb_batch *b = head_batch_at(f->h, i)->batch;
+        for (uint32_t k = 0; b && k < b->spans.count; k++)
+            if (head_span_kept(b, k))
+                f->spans[f->span_count++] = (struct head_row){
+                    head_day_of_ms(b->spans.end_ns[k] / 1000000), b->org, i, k, b->spans.end_ns[k]};
+        for (uint32_t k = 0; b && k < b->logs.count; k++)
+            f->logs[f->log_count++] = (struct head_row){
+                head_day_of_ms(b->logs.time_ns[k] / 1000000), b->org, i, k, b->logs.time_ns[k]};
+    }
+    qsort(f->spans, f->span_count, sizeof(*f->spans), by_day);
+    qsort(f->logs, f->log_count, sizeof(*f->logs), by_day);
+    return ERR_OK;
+}
+
+static int by_labels(const void *x, const void *y, void *ctx)
+{
+    const struct head *h = ctx;
+    const struct tsdb_series_info *a = h->series[*(const uint32_t *)x].info,
+                                  *b = h->series[*(const uint32_t *)y].info;
+    if (a->org != b->org)
+        return a->org < b->org ? -1 : 1;
+    int c = tsdb_labels_compare(a->labels, b->labels);
+    return c ? c : (int)a->kind - (int)b->kind;
+}
+
+static enum err order_series(struct head_flush *f)
+{
+    const struct head *h = f->h;
+    f->order = malloc((h->series_count + 1) * sizeof(*f->order));
+    if (!f->order)
+        return ERR_NOMEM;
+    for (uint32_t i = 0; i < h->series_count; i++)
+        f->order[i] = i;
+    qsort_r(f->order, h->series_count, sizeof(*f->order), by_labels, (void *)(uintptr_t)h);
+    return ERR_OK;
+}
+
+/* --- which days ---------------------------------------------------------------------------------- */
+
+struct days {
+    uint32_t *day;
+    size_t count, cap;
+    bool failed;
+};
+
+static void add_day(struct days *d, uint32_t day)
+{
+    for (size_t i = d->count; i-- > 0;)
+        if (d->day[i] == day)
+            return;
+    if (d->count == d->cap) {
+        size_t cap = d->cap ? d->cap * 2 : 16;
+        uint32_t *fresh = realloc(d->day, cap * sizeof(*fresh));
+        if (!fresh) {
+            d->failed = true;
+            return;
+        }
+        d->day = fresh;
+        d->cap = cap;
+    }
+    d->day[d->count++] = day;
+}
+
+static int by_number(const void *x, const void *y)
+{
+    uint32_t a = *(const uint32_t *)x, b = *(const uint32_t *)y;
+    return (a > b) - (a < b);
+}
+
+static enum err collect_days(const struct head_flush *f, struct days *d)
+{
+    const struct head *h = f->h;
+    for (size_t i = 0; i < f->span_count; i++)
+        if (i == 0 || f->spans[i].day != f->spans[i - 1].day)
+            add_day(d, f->spans[i].day);
+    for (size_t i = 0; i < f->log_count; i++)
+        if (i == 0 || f->logs[i].day != f->logs[i - 1].day)
+            add_day(d, f->logs[i].day);
+    for (uint32_t k = 0; k < h->series_count; k++) {
+        const struct head_series *s = &h->series[k];
+        uint32_t last = UINT32_MAX;
+        for (uint32_t i = 0; i < s->count; i++)
+            if (head_day_of_ms(s->t_ms[i]) != last)
+                add_day(d, last = head_day_of_ms(s->t_ms[i]));
+        for (uint32_t i = 0; i < s->hist_count; i++)
+            add_day(d, head_day_of_ms(s->hists[i].t_ms));
+        for (uint32_t i = 0; i < s->cell_count; i++)
+            add_day(d, s->cells[i].minute / 1440);
+        for (uint32_t i = 0; i < s->hist_cell_count; i++)
+            add_day(d, s->hist_cells[i].minute / 1440);
+    }
+    for (uint32_t i = 0; i < h->batch_count; i++) {
+        const struct tsdb_batch *b = head_batch_at(h, i)->batch;
+        for (uint32_t k = 0; b && k < b->exemplars.count; k++)
+            add_day(d, head_day_of_ms(b->exemplars.t_ms[k]));
+        if (b && b->metadata.count)
+            add_day(d, head_day_of_ms(b->received_ns / 1000000));
+    }
+    if (d->count)
+        qsort(d->day, d->count, sizeof(*d->day), by_number);
+    return d->failed ? ERR_NOMEM : ERR_OK;
+}
+
+enum err head_flush(struct head *h, bool (*want)(void *ctx, uint32_t day, enum part_class class),
+                    void *want_ctx, const struct block_sink *sink, struct err_msg *msg)
+{
+    struct head_flush f = {.h = h, .sink = sink, .msg = msg, .scratch = arena_new(0)};
+    struct days days = {0};
+    head_read_lock(h);
+    enum err e = f.scratch ? collect_rows(&f) : ERR_NOMEM;
+    if (e == ERR_OK)
+        e = order_series(&f);
+    if (e == ERR_OK)
+        e = collect_days(&f, &days);
+    for (size_t i = 0; i < days.count && e == ERR_OK; i++) {
+        f.day = days.day[i];
+        for (int c = 0; c < PART_CLASS_COUNT && e == ERR_OK; c++) {
+            if (want && !want(want_ctx, f.day, (enum part_class)c))
+                continue;
+            e = c == PART_TEXT || c == PART_ROWS ? head_flush_rows(&f, (enum part_class)c)
+                                                 : head_flush_series(&f, (enum part_class)c);
+        }
+    }
+    head_read_unlock(h);
+    if (e == ERR_NOMEM)
+        (void)err_set(msg, e, "no memory to seal generation %llu",
+                      (unsigned long long)h->generation);
+    arena_free(f.scratch);
+    free(f.spans), free(f.logs), free(f.order), free(days.day);
+    return e;
+}

@@ -1,0 +1,186 @@
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "tsdb/columns.h"
+#include "tsdb/head_flush.h"
+
+#define ROWS_MAX 4096u
+#define TEXT_TARGET (1u << 20)
+
+/* What differs between spans and logs. */
+struct kind {
+    const struct tsdb_schema *schema;
+    uint64_t text_mask;
+    enum block_kind rows, text;
+    bool is_spans;
+};
+static const struct kind kinds[] = {
+    {&tsdb_batch_span_schema, HEAD_TEXT_MASK_SPANS, BLOCK_SPANS, BLOCK_SPAN_TEXT, true},
+    {&tsdb_batch_log_schema, HEAD_TEXT_MASK_LOGS, BLOCK_LOGS, BLOCK_LOG_TEXT, false}};
+
+static const void *table_of(const struct head_flush *f, const struct kind *k,
+                            const struct head_row *r)
+{
+    const struct tsdb_batch *b = head_batch_at(f->h, r->ord)->batch;
+    return k->is_spans ? (const void *)&b->spans : (const void *)&b->logs;
+}
+
+static size_t text_size(const struct kind *k, const void *table, uint32_t row)
+{
+    size_t size = 0;
+    for (uint32_t i = 0; i < k->schema->column_count; i++) {
+        const struct bytes *col;
+        memcpy(&col, (const uint8_t *)table + k->schema->columns[i].offset, sizeof(col));
+        if ((k->text_mask >> i & 1) && col)
+            size += col[row].size;
+    }
+    return size;
+}
+
+/* The rows of the next block: both classes cut at the same places. */
+static size_t cut(const struct head_flush *f, const struct kind *k, const struct head_row *r,
+                  size_t from, size_t to)
+{
+    size_t text = 0, i = from;
+    for (; i < to && i - from < ROWS_MAX; i++) {
+        size_t size = text_size(k, table_of(f, k, &r[i]), r[i].row);
+        if (i > from && text + size > TEXT_TARGET)
+            break;
+        text += size;
+    }
+    return i;
+}
+
+static void note_service(struct block_zone *z, struct bytes service)
+{
+    for (uint32_t i = z->service_count; i-- > 0;)
+        if (bytes_equal(z->services[i], service))
+            return;
+    if (z->service_count == 256)
+        z->services_known = false;
+    else
+        z->services[z->service_count++] = service;
+}
+
+static void zone_of(const struct kind *k, const struct tsdb_spans *spans,
+                    const struct tsdb_logs *logs, uint32_t n, struct block_zone *z)
+{
+    z->start_min = z->duration_min = INT64_MAX;
+    z->start_max = z->duration_max = INT64_MIN;
+    z->services_known = true;
+    for (uint32_t i = 0; i < n; i++) {
+        int64_t start = k->is_spans ? spans->start_ns[i] : logs->time_ns[i];
+        int64_t duration =
+            k->is_spans ? (int64_t)((uint64_t)spans->end_ns[i] - (uint64_t)start) : 0;
+        z->start_min = MIN(z->start_min, start);
+        z->start_max = MAX(z->start_max, start);
+        z->duration_min = MIN(z->duration_min, duration);
+        z->duration_max = MAX(z->duration_max, duration);
+        note_service(z, k->is_spans ? spans->service[i] : logs->service[i]);
+    }
+}
+
+static enum err put_rows(struct head_flush *f, const struct kind *k, const struct head_row *r,
+                         uint32_t n, uint32_t block_n, enum part_class class)
+{
+    union {
+        struct tsdb_spans spans;
+        struct tsdb_logs logs;
+    } t;
+    struct buf body = {0}, block = {0}, summary = {0};
+    struct block_zone z = {0};
+    struct block_meta meta = {
+        .rows = n, .time_min = r[0].t_ns / 1000000, .time_max = r[n - 1].t_ns / 1000000};
+    memset(&t, 0, sizeof(t));
+    arena_reset(f->scratch);
+    z.services = ARENA_ARRAY(f->scratch, struct bytes, 256);
+    if (!z.services || !columns_make(k->schema, f->scratch, &t, n))
+        return ERR_NOMEM;
+    for (uint32_t i = 0; i < n; i++)
+        columns_copy_row(k->schema, table_of(f, k, &r[i]), r[i].row, &t, i);
+    if (class == PART_ROWS) {
+        zone_of(k, &t.spans, &t.logs, n, &z);
+        block_zone_write(&z, &summary);
+    }
+    columns_encode(k->schema, &t, NULL, n, class == PART_TEXT ? k->text_mask : ~k->text_mask,
+                   &body);
+    block_pack(buf_bytes(&body), false, &block);
+    block.failed |= body.failed;
+    enum err e = head_flush_put(f, &meta, r[0].org, class == PART_TEXT ? k->text : k->rows, class,
+                                block_n, &block, &summary);
+    buf_done(&body);
+    buf_done(&block);
+    buf_done(&summary);
+    return e;
+}
+
+static int by_prefix(const void *x, const void *y)
+{
+    const struct block_trace *a = x, *b = y;
+    if (a->prefix != b->prefix)
+        return a->prefix < b->prefix ? -1 : 1;
+    if (a->n != b->n)
+        return a->n < b->n ? -1 : 1;
+    return (a->row > b->row) - (a->row < b->row);
+}
+
+static enum err put_traces(struct head_flush *f, uint32_t org, struct block_trace *t, size_t n)
+{
+    enum err e = ERR_OK;
+    qsort(t, n, sizeof(*t), by_prefix);
+    for (size_t from = 0, block_n = 0; from < n && e == ERR_OK;
+         from += BLOCK_TRACES_MAX, block_n++) {
+        struct buf block = {0}, summary = {0};
+        uint32_t count = (uint32_t)MIN(n - from, (size_t)BLOCK_TRACES_MAX);
+        struct block_meta meta = {.rows = 0,
+                                  .time_min = (int64_t)f->day * 86400000,
+                                  .time_max = (int64_t)f->day * 86400000 + 86399999};
+        block_traces_write(t + from, count, &block, &summary);
+        e = head_flush_put(f, &meta, org, BLOCK_TRACES, PART_ROWS, (uint32_t)block_n, &block,
+                           &summary);
+        buf_done(&block);
+        buf_done(&summary);
+    }
+    return e;
+}
+
+static enum err flush_org(struct head_flush *f, const struct kind *k, const struct head_row *r,
+                          size_t n, enum part_class class)
+{
+    struct block_trace *traces = NULL;
+    enum err e = ERR_OK;
+    if (k->is_spans && class == PART_ROWS && !(traces = malloc(n * sizeof(*traces))))
+        return ERR_NOMEM;
+    uint32_t block_n = 0;
+    for (size_t from = 0, to; from < n && e == ERR_OK; from = to, block_n++) {
+        to = cut(f, k, r, from, n);
+        for (size_t i = from; traces && i < to; i++) {
+            const struct tsdb_spans *s = table_of(f, k, &r[i]);
+            traces[i] = (struct block_trace){bytes_u64be(s->trace_id[r[i].row].b), block_n,
+                                             (uint32_t)(i - from)};
+        }
+        e = put_rows(f, k, r + from, (uint32_t)(to - from), block_n, class);
+    }
+    if (traces && e == ERR_OK)
+        e = put_traces(f, r[0].org, traces, n);
+    free(traces);
+    return e;
+}
+
+enum err head_flush_rows(struct head_flush *f, enum part_class class)
+{
+    enum err e = ERR_OK;
+    for (size_t which = 0; which < ARRAY_LEN(kinds); which++) {
+        const struct head_row *r = kinds[which].is_spans ? f->spans : f->logs;
+        size_t n = kinds[which].is_spans ? f->span_count : f->log_count, from = 0;
+        while (from < n && e == ERR_OK) {
+            size_t to = from;
+            while (to < n && r[to].day == r[from].day && r[to].org == r[from].org)
+                to++;
+            if (r[from].day == f->day)
+                e = flush_org(f, &kinds[which], r + from, to - from, class);
+            from = to;
+        }
+    }
+    return e;
+}
