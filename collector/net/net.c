@@ -190,6 +190,15 @@ static int listen_on(const struct addrinfo *ai, unsigned *out_port, bool *out_lo
     return fd;
 }
 
+/* "localhost" may be both; clients that are told 127.0.0.1 must get through. */
+static const struct addrinfo *prefer_ipv4(const struct addrinfo *found)
+{
+    for (const struct addrinfo *ai = found; ai; ai = ai->ai_next)
+        if (ai->ai_family == AF_INET)
+            return ai;
+    return found;
+}
+
 enum err net_listen(struct net *net, enum net_door door, const char *address, unsigned *out_port,
                     struct err_msg *msg)
 {
@@ -211,7 +220,7 @@ enum err net_listen(struct net *net, enum net_door door, const char *address, un
     rc = getaddrinfo(host[0] ? host : NULL, port, &hints, &found);
     if (rc != 0)
         return err_set(msg, ERR_INVALID, "cannot resolve '%s': %s", host, gai_strerror(rc));
-    l->fd = listen_on(found, &l->port, &l->bound_loopback);
+    l->fd = listen_on(prefer_ipv4(found), &l->port, &l->bound_loopback);
     freeaddrinfo(found);
     if (l->fd < 0)
         return err_set(msg, errno == EADDRINUSE ? ERR_CONFLICT : ERR_UNAVAILABLE,

@@ -119,6 +119,7 @@ struct bytes net_request_param(const struct net_request *req,
 struct bytes net_request_query(const struct net_request *req); /* raw text after '?' */
 struct bytes net_request_header(const struct net_request *req,
                                 const char *name); /* any case; first one; size 0 when absent */
+/* "host" is :authority in HTTP/2. */
 bool net_request_has_header(const struct net_request *req, const char *name);
 /* Decoded parameters of the query string, then (POST with application/x-www-form-urlencoded) of the body. name is exact.
  * Returns false when there is no n-th value of that name. Values live in the request. */

@@ -26,6 +26,25 @@ void net_refuse_status(struct net_request *req, enum net_refused why, int http_s
     net_refuse(req, why, e, sentence, 0);
 }
 
+/* Windows, not the average: who sends much at first could else hold its memory for hours. */
+bool net_admit_too_slow(struct net_request *req, int64_t now_ms)
+{
+    const struct net_opts *o = &req->net->opts;
+    int64_t since = now_ms - req->body_since_ms;
+
+    if (req->conn->pause & NET_PAUSE_MEMORY) { /* it is we who do not read */
+        req->body_since_ms = now_ms;
+        return false;
+    }
+    if (since < o->body_timeout_ms)
+        return false;
+    if ((req->body.size - req->body_seen) * 1000 < o->body_rate_min * (size_t)since)
+        return true;
+    req->body_since_ms = now_ms;
+    req->body_seen = req->body.size;
+    return false;
+}
+
 /* --- the target ------------------------------------------------------------------------------- */
 
 static int hex_value(uint8_t c)
@@ -159,12 +178,10 @@ static bool is_localhost(const char *host)
  * names must be configured. */
 static bool host_is_ours(const struct net_request *req)
 {
-    struct bytes h = net_request_header(req, req->is_h2 ? ":authority" : "host");
+    struct bytes h = net_request_header(req, "host");
     char host[256];
     size_t end;
 
-    if (req->is_h2 && h.size == 0)
-        h = net_request_header(req, "host");
     if (h.size == 0 || h.size >= sizeof(host))
         return h.size == 0 && !req->is_h2; /* HTTP/1.0 has no Host, and no browser speaks it */
     if (h.data[0] == '[') {

@@ -94,6 +94,7 @@ void net_conn_accept(struct net_loop *loop, int fd, struct net_listener *listene
         return;
     }
     conn_learn_peer(conn);
+    uv_tcp_keepalive(&conn->tcp, 1, 60); /* a peer that vanished while a stream is open */
     conn->reading = uv_read_start((uv_stream_t *)&conn->tcp, on_alloc, on_read) == 0;
     net_conn_rearm(conn);
 }

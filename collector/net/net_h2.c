@@ -138,7 +138,8 @@ static void set_pseudo(struct net_request *req, struct bytes name, struct bytes 
         t->value = at;
         t->value_size = (uint32_t)value.size;
     } else {
-        net_request_add_header(req, name, value);
+        if (bytes_equal_str(name, ":authority"))
+            net_request_add_header(req, BYTES_LIT("host"), value);
         return;
     }
     buf_bytes_append(&req->head, value);
@@ -681,11 +682,7 @@ static void check_stream(struct net_conn *conn, struct net_h2_stream *s, int64_t
     const struct net_opts *o = &conn->loop->net->opts;
     struct net_request *req = s->req;
 
-    if (awaits_body(req) && (conn->pause & NET_PAUSE_MEMORY))
-        req->body_since_ms = now;
-    if (awaits_body(req) && now - req->body_since_ms >= o->body_timeout_ms &&
-        (uint64_t)req->body.size * 1000 <
-            (uint64_t)o->body_rate_min * (uint64_t)(now - req->body_since_ms)) {
+    if (awaits_body(req) && net_admit_too_slow(req, now)) {
         net_refuse_status(req, NET_REFUSED_BODY_TIMEOUT, 408, ERR_TIMEOUT,
                           "The body came too slowly.");
     } else if (is_stalled_send(s) && now - s->progress_ms >= o->write_timeout_ms) {

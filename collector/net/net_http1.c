@@ -518,14 +518,15 @@ size_t net_http1_feed(struct net_conn *conn, const uint8_t *data, size_t size)
     switch ((enum net_http1_state)conn->h1.state) {
     case NET_HTTP1_HEAD: return feed_head(conn, data, size);
     case NET_HTTP1_BODY:
-        if (conn->current->body.size == 0 && net_admit_memory_short(conn->loop->net)) {
+        if (conn->current->body.size == 0 && !(conn->current->route->flags & NET_ROUTE_LOW) &&
+            net_admit_memory_short(conn->loop->net)) {
             net_conn_pause(conn, NET_PAUSE_MEMORY);
             conn->current->body_since_ms = net_loop_now_ms(conn->loop);
             return 0;
         }
         return conn->h1.chunked ? feed_chunked(conn, data, size) : feed_length(conn, data, size);
-    case NET_HTTP1_WAIT: return 0;
-    case NET_HTTP1_STREAM:
+    case NET_HTTP1_WAIT:
+    case NET_HTTP1_STREAM: return 0; /* kept: the next request of a pipeline */
     case NET_HTTP1_REFUSED: return feed_refused(conn, size);
     }
     CHECK_UNREACHABLE();
@@ -710,23 +711,6 @@ void net_http1_stream_end(struct net_conn *conn, struct net_request *req)
 
 /* --- time ------------------------------------------------------------------------------------- */
 
-static void body_too_slow(struct net_conn *conn, int64_t now)
-{
-    const struct net_opts *o = &conn->loop->net->opts;
-    struct net_request *req = conn->current;
-    int64_t since = now - req->body_since_ms;
-
-    if (conn->pause & NET_PAUSE_MEMORY) { /* it is we who do not read */
-        req->body_since_ms = now;
-        return;
-    }
-    if (since < o->body_timeout_ms ||
-        (uint64_t)req->body.size * 1000 >= (uint64_t)o->body_rate_min * (uint64_t)since)
-        return;
-    conn->h1.state = NET_HTTP1_REFUSED;
-    net_refuse_status(req, NET_REFUSED_BODY_TIMEOUT, 408, ERR_TIMEOUT, "The body came too slowly.");
-}
-
 void net_http1_timeout(struct net_conn *conn, int64_t now)
 {
     const struct net_opts *o = &conn->loop->net->opts;
@@ -738,7 +722,11 @@ void net_http1_timeout(struct net_conn *conn, int64_t now)
             net_stats_refused(NET_REFUSED_HEADER_TIMEOUT);
         net_conn_close(conn);
     } else if (conn->h1.state == NET_HTTP1_BODY && conn->current) {
-        body_too_slow(conn, now);
+        if (net_admit_too_slow(conn->current, now)) {
+            conn->h1.state = NET_HTTP1_REFUSED;
+            net_refuse_status(conn->current, NET_REFUSED_BODY_TIMEOUT, 408, ERR_TIMEOUT,
+                              "The body came too slowly.");
+        }
     } else if (conn->h1.state == NET_HTTP1_HEAD && conn->head_since_ms) {
         if (now - conn->head_since_ms >= o->header_timeout_ms)
             net_http1_bad(conn, 408, NET_REFUSED_HEADER_TIMEOUT, "The headers came too slowly.");

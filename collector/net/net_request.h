@@ -37,7 +37,8 @@ struct net_request {
     struct net_h2_stream *stream;
     struct net_request *loop_prev, *loop_next, *conn_prev, *conn_next;
     size_t charged;
-    int64_t body_since_ms, paused_ms;
+    int64_t body_since_ms; /* begin of the window in which body_rate_min must be reached */
+    size_t body_seen; /* its bytes at that moment */
     bool body_expected, body_complete, dispatched, refused;
     uint8_t grpc_prefix[5], grpc_prefix_size, grpc_phase;
     uint32_t grpc_left;
@@ -94,6 +95,8 @@ void net_refuse(struct net_request *req, enum net_refused why, enum err e, const
 void net_refuse_status(struct net_request *req, enum net_refused why, int http_status, enum err e,
                        const char *sentence);
 bool net_admit_memory_short(const struct net *net); /* new bodies should wait */
+/* Whether less than body_rate_min came in the window that ends now; begins a new window if not. */
+bool net_admit_too_slow(struct net_request *req, int64_t now_ms);
 
 /* net_grpc.c */
 enum err net_grpc_append(struct net_request *req, const uint8_t *data, size_t size,

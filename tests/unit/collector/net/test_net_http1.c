@@ -569,6 +569,27 @@ static void a_stream_carries_events_until_its_end(void **state)
     buf_done(&b);
 }
 
+static void what_was_pipelined_behind_a_stream_is_served_after_it(void **state)
+{
+    struct helper_net *h = *state;
+    int fd = helper_net_connect(h->port[NET_WEB]);
+    struct net_stream *s;
+    struct buf b;
+
+    buf_init(&b, 0);
+    atomic_store(&h->stream, NULL);
+    helper_net_send(fd, "GET /events HTTP/1.1\r\n" HOST "\r\nGET /hello HTTP/1.1\r\n" HOST "\r\n");
+    assert_true(helper_net_wait(has_stream, h, 3000));
+    s = atomic_exchange(&h->stream, NULL);
+    clock_sleep_ms(20);
+    net_stream_end(s);
+    assert_false(helper_net_read_all(fd, &b, 200));
+    assert_contains(b, "\r\n0\r\n\r\nHTTP/1.1 200 OK");
+    assert_contains(b, "\r\n\r\nhello");
+    close(fd);
+    buf_done(&b);
+}
+
 static void a_slow_reader_of_a_stream_is_cut_off(void **state)
 {
     struct helper_net *h = *state;
@@ -639,6 +660,7 @@ int main(void)
         cmocka_unit_test(another_thread_may_reply),
         cmocka_unit_test(a_client_that_leaves_sets_the_cancel_flag),
         cmocka_unit_test(a_stream_carries_events_until_its_end),
+        cmocka_unit_test(what_was_pipelined_behind_a_stream_is_served_after_it),
         cmocka_unit_test(a_slow_reader_of_a_stream_is_cut_off),
         cmocka_unit_test(the_web_door_knows_its_names),
     };

@@ -161,6 +161,25 @@ static void readers_that_do_not_read_are_cut_off(void **state)
     helper_net_stop(h);
 }
 
+static void a_fast_begin_buys_no_time_for_a_slow_end(void **state)
+{
+    struct helper_net *h = start_impatient();
+    static uint8_t half[500000];
+    int64_t begin = clock_mono_ns();
+    int fd = helper_net_connect(h->port[NET_WEB]);
+    struct buf b;
+
+    buf_init(&b, 0);
+    helper_net_send(fd, "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 1000000\r\n\r\n");
+    helper_net_send_bytes(fd, bytes_of(half, sizeof(half)));
+    assert_true(helper_net_read_all(fd, &b, 4000));
+    assert_contains(b, "HTTP/1.1 408 ");
+    assert_true(clock_mono_ns() - begin < 2500 * INT64_C(1000000));
+    close(fd);
+    buf_done(&b);
+    helper_net_stop(h);
+}
+
 /* --- memory ----------------------------------------------------------------------------------- */
 
 static void send_filler(int fd, size_t n)
@@ -485,6 +504,7 @@ int main(void)
         cmocka_unit_test(headers_that_trickle_are_cut_off),
         cmocka_unit_test(http2_headers_without_an_end_are_cut_off),
         cmocka_unit_test(bodies_that_trickle_are_cut_off),
+        cmocka_unit_test(a_fast_begin_buys_no_time_for_a_slow_end),
         cmocka_unit_test(idle_connections_are_closed),
         cmocka_unit_test(readers_that_do_not_read_are_cut_off),
         cmocka_unit_test(new_bodies_wait_while_memory_is_short),
