@@ -98,6 +98,32 @@ bool alert_expired(const struct alert *a, int64_t now_ms)
     return a->state == DETECTORS_RESOLVED && now_ms - a->resolved_ms > ALERT_KEEP_RESOLVED_MS;
 }
 
+/* --- who knows ----------------------------------------------------------------------------------- */
+
+uint32_t alert_receiver_hash(const char *name)
+{
+    return (uint32_t)hash64(bytes_str(name), 0);
+}
+
+bool alert_was_told(const struct alert *a, uint32_t receiver_hash)
+{
+    for (uint32_t i = 0; i < a->told_count; i++)
+        if (a->told[i] == receiver_hash)
+            return true;
+    return false;
+}
+
+void alert_tell(struct alert *a, uint32_t receiver_hash)
+{
+    if (alert_was_told(a, receiver_hash))
+        return;
+    if (a->told_count == DETECTORS_RECEIVERS_MAX) { /* receivers were renamed: forget the oldest */
+        memmove(a->told, a->told + 1, (DETECTORS_RECEIVERS_MAX - 1) * sizeof(a->told[0]));
+        a->told_count--;
+    }
+    a->told[a->told_count++] = receiver_hash;
+}
+
 /* --- bytes --------------------------------------------------------------------------------------- */
 
 void alert_encode(const struct alert *a, struct buf *out)
@@ -128,6 +154,9 @@ void alert_encode(const struct alert *a, struct buf *out)
     buf_varint(out, a->trace_count);
     for (uint32_t i = 0; i < a->trace_count; i++)
         buf_lenbytes(out, bytes_str(a->traces[i]));
+    buf_varint(out, a->told_count);
+    for (uint32_t i = 0; i < a->told_count; i++)
+        buf_u32(out, a->told[i]);
 }
 
 static void read_text(struct reader *r, char *out, size_t size)
@@ -185,6 +214,11 @@ enum err alert_decode(struct bytes b, struct alert *out)
         return ERR_CORRUPT;
     for (uint32_t i = 0; i < a->trace_count; i++)
         read_text(&r, a->traces[i], sizeof(a->traces[i]));
+    a->told_count = read_u32(&r);
+    if (a->told_count > DETECTORS_RECEIVERS_MAX)
+        return ERR_CORRUPT;
+    for (uint32_t i = 0; i < a->told_count; i++)
+        a->told[i] = reader_u32(&r);
     bool known_state =
         state == DETECTORS_PENDING || state == DETECTORS_FIRING || state == DETECTORS_RESOLVED;
     return r.failed || !known_state || severity > QUERY_SLO_TICKET ? ERR_CORRUPT : ERR_OK;

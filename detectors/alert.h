@@ -38,6 +38,8 @@ struct alert {
     char summary[ALERT_TEXT_MAX], sentence[ALERT_TEXT_MAX];
     char traces[ALERT_TRACES_MAX][33];
     uint32_t trace_count;
+    uint32_t told[DETECTORS_RECEIVERS_MAX]; /* hashes of the receivers that were told it fires */
+    uint32_t told_count;
     uint32_t repeats
         [DETECTORS_RECEIVERS_MAX]; /* sent so far, by receiver; not kept: computed from fired_ms */
 };
@@ -47,7 +49,8 @@ enum alert_event {
     ALERT_DROPPED, /* was pending only */
     ALERT_FIRED,
     ALERT_STEPPED,
-    ALERT_RESOLVED
+    ALERT_RESOLVED,
+    ALERT_RELEASED /* fires still, and what kept it from a receiver is over */
 };
 
 /* What one evaluation says about a rule. */
@@ -66,6 +69,10 @@ void alert_fingerprint(const char *slo_id, const char *rule, const struct query_
 enum alert_event alert_open(struct alert *a, const struct alert_input *in, uint32_t start_minute);
 enum alert_event alert_step(struct alert *a, const struct alert_input *in);
 bool alert_expired(const struct alert *a, int64_t now_ms);
+
+uint32_t alert_receiver_hash(const char *name);
+bool alert_was_told(const struct alert *a, uint32_t receiver_hash);
+void alert_tell(struct alert *a, uint32_t receiver_hash);
 
 void alert_encode(const struct alert *a, struct buf *out);
 enum err alert_decode(struct bytes b, struct alert *out) MUST_CHECK;

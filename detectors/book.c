@@ -113,22 +113,81 @@ struct transition *book_change(struct transitions *t)
 
 /* --- into the transaction ------------------------------------------------------------------------ */
 
-static bool wants(const struct detectors_receiver *r, const struct transition *t)
+static bool wants(const struct detectors_receiver *r, const struct alert *a,
+                  const struct query_slo *s)
 {
-    if (r->heartbeat || (t->event == ALERT_RESOLVED && r->send_resolved_off))
+    if (r->heartbeat)
         return false;
-    if ((r->pages || r->tickets) && !(t->alert.severity == QUERY_SLO_PAGE ? r->pages : r->tickets))
+    if ((r->pages || r->tickets) && !(a->severity == QUERY_SLO_PAGE ? r->pages : r->tickets))
         return false;
-    const struct query_slo *s = t->objective ? t->objective->slo : NULL;
     for (uint32_t i = 0; s && i < s->target_count; i++)
         if (bytes_equal_str(s->targets[i], r->name))
             return true;
     return !s || s->target_count == 0;
 }
 
+static bool is_burn_rule(const struct alert *a)
+{
+    return strcmp(a->rule, "no-data") != 0 && strcmp(a->rule, "excluded-share") != 0;
+}
+
+/* x fires, the receiver knows, and it is at least as bad about the same objective. */
+static bool covers(const struct alert *x, const struct alert *a, uint32_t receiver_hash)
+{
+    return x->state == DETECTORS_FIRING && is_burn_rule(x) && strcmp(x->slo_id, a->slo_id) == 0 &&
+           strcmp(x->fingerprint, a->fingerprint) != 0 &&
+           (x->severity == QUERY_SLO_PAGE || a->severity == QUERY_SLO_TICKET) &&
+           alert_was_told(x, receiver_hash);
+}
+
+bool book_may_tell(const struct detectors *d, const struct transitions *ts, const struct alert *a,
+                   const struct objective *o, uint32_t receiver)
+{
+    const struct detectors_receiver *r = &d->o.receivers[receiver];
+    if (!wants(r, a, o ? o->slo : NULL))
+        return false;
+    if (!is_burn_rule(a))
+        return true;
+    uint32_t hash = alert_receiver_hash(r->name);
+    for (uint32_t i = 0; i < ts->count; i++)
+        if (covers(&ts->list[i].alert, a, hash))
+            return false;
+    for (uint32_t i = 0; i < d->book.count; i++) {
+        bool is_changing = false;
+        for (uint32_t k = 0; k < ts->count && !is_changing; k++)
+            is_changing = ts->list[k].at == (int32_t)i;
+        if (!is_changing && covers(d->book.list[i], a, hash))
+            return false;
+    }
+    return true;
+}
+
+/* Which receivers hear of which change; marks in the alert who was told. */
+static void decide(struct detectors *d, struct transitions *ts)
+{
+    for (uint32_t i = 0; i < ts->count; i++) {
+        struct transition *t = &ts->list[i];
+        for (uint32_t r = 0; r < d->o.receiver_count; r++) {
+            uint32_t hash = alert_receiver_hash(d->o.receivers[r].name);
+            bool told = alert_was_told(&t->alert, hash), send = false;
+            if (t->event == ALERT_RESOLVED)
+                send = told && !d->o.receivers[r].send_resolved_off;
+            else if (t->event == ALERT_NOTHING)
+                send = told && t->repeat > 0 && t->receiver == r;
+            else if (t->event == ALERT_FIRED || t->event == ALERT_STEPPED ||
+                     (t->event == ALERT_RELEASED && t->receiver == r))
+                send = book_may_tell(d, ts, &t->alert, t->objective, r);
+            if (send)
+                alert_tell(&t->alert, hash);
+            t->send |= (uint32_t)send << r;
+        }
+    }
+}
+
 static void event_name(const struct transition *t, char out[24])
 {
     switch (t->event) {
+    case ALERT_RELEASED:
     case ALERT_FIRED: snprintf(out, 24, "firing"); break;
     case ALERT_STEPPED: snprintf(out, 24, "step-%u", t->alert.steps); break;
     case ALERT_RESOLVED: snprintf(out, 24, "resolved"); break;
@@ -189,11 +248,8 @@ static enum err stage_all(struct detectors *d, void *txn, const struct transitio
     enum err e = ERR_OK;
     for (uint32_t i = 0; i < ts->count && e == ERR_OK; i++) {
         const struct transition *t = &ts->list[i];
-        bool is_repeat = t->event == ALERT_NOTHING && t->repeat > 0;
-        bool is_sent = is_repeat || t->event == ALERT_FIRED || t->event == ALERT_STEPPED ||
-                       t->event == ALERT_RESOLVED;
-        for (size_t r = 0; is_sent && r < d->o.receiver_count && e == ERR_OK; r++)
-            if ((!is_repeat || r == t->receiver) && wants(&d->o.receivers[r], t))
+        for (uint32_t r = 0; r < d->o.receiver_count && e == ERR_OK; r++)
+            if (t->send >> r & 1)
                 e = stage_one(d, txn, t, &d->o.receivers[r], now_ms);
     }
     return e;
@@ -228,6 +284,9 @@ static void apply(struct detectors *d, const struct transitions *ts)
                           t->alert.fingerprint);
         } else if (t->event == ALERT_NOTHING && t->repeat > 0) {
             d->book.list[t->at]->repeats[t->receiver] = t->repeat;
+        } else if (t->event == ALERT_RELEASED) {
+            for (uint32_t k = 0; k < t->alert.told_count; k++)
+                alert_tell(d->book.list[t->at], t->alert.told[k]);
         } else {
             *d->book.list[t->at] = t->alert;
         }
@@ -269,6 +328,7 @@ enum err book_commit(struct detectors *d, struct transitions *t, int64_t now_ms,
         return ERR_NOMEM;
     if (t->count == 0)
         return ERR_OK;
+    decide(d, t);
     enum err e;
     if (d->o.mutate & DETECTORS_MUTATE_SPLIT_TXN) {
         e = run_txn(d, t, now_ms, horizon, true, false);

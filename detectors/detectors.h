@@ -42,6 +42,12 @@ enum err detectors_receivers_load(const char *path, struct arena *a,
                                   struct detectors_receiver **out, size_t *out_count,
                                   struct buf *errors) MUST_CHECK;
 
+struct yaml_node;
+/* The same from a part of a larger file: `list` is the value of receivers:, `file` is used in messages. */
+enum err detectors_receivers_read(const struct yaml_node *list, const char *file, struct arena *a,
+                                  struct detectors_receiver **out, size_t *out_count,
+                                  struct buf *errors) MUST_CHECK;
+
 struct query_slo_source; /* query_slo_source.h */
 struct detectors_store; /* detectors_store.h; tests put faults here */
 

@@ -349,6 +349,21 @@ static bool is_changing(const struct transitions *t, int32_t at)
     return false;
 }
 
+/* A receiver was spared this alert because it knew of a worse one, which is over now. */
+static void release(struct round *r, uint32_t at, const struct objective *o, uint32_t receiver)
+{
+    const struct alert *a = r->d->book.list[at];
+    if (!book_may_tell(r->d, &r->changes, a, o, receiver))
+        return;
+    struct transition *t = book_change(&r->changes);
+    if (t)
+        *t = (struct transition){.alert = *a,
+                                 .at = (int32_t)at,
+                                 .event = ALERT_RELEASED,
+                                 .receiver = receiver,
+                                 .objective = o};
+}
+
 /* Repetitions of what keeps firing, and resolved alerts whose day is over. */
 static void run_book(struct round *r)
 {
@@ -379,6 +394,10 @@ static void run_book(struct round *r)
             continue;
         }
         for (uint32_t k = 0; a->state == DETECTORS_FIRING && k < d->o.receiver_count; k++) {
+            if (!alert_was_told(a, alert_receiver_hash(d->o.receivers[k].name))) {
+                release(r, i, o, k);
+                continue;
+            }
             int64_t every =
                 d->o.receivers[k].repeat_ms ? d->o.receivers[k].repeat_ms : 4 * INT64_C(3600000);
             uint32_t due =

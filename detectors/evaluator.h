@@ -89,7 +89,8 @@ struct transition {
     struct alert alert; /* the new state */
     int32_t at; /* index in the book, -1 = new */
     enum alert_event event;
-    uint32_t repeat, receiver; /* of a repetition (event ALERT_NOTHING) */
+    uint32_t repeat, receiver; /* of a repetition (event ALERT_NOTHING), or of ALERT_RELEASED */
+    uint32_t send; /* bit r: receiver r gets a notification; set by book_commit */
     const struct objective *objective; /* NULL: the objective is no longer loaded */
 };
 struct transitions {
@@ -103,6 +104,10 @@ const char *evaluator_rule_name(const struct objective *o, uint32_t rule);
 /* book.c: reads and writes alerts. book_commit: state, cursor and notifications in one transaction, then in memory. */
 enum err book_load(struct detectors *d, struct buf *errors) MUST_CHECK;
 int32_t book_find_active(const struct detectors *d, struct bytes slo_id, const char *rule);
+/* Does the receiver want this alert, and is it not already told of something as bad about the same objective? One burning objective trips
+ * several rules: a person is told once, and of the others when the first is over. */
+bool book_may_tell(const struct detectors *d, const struct transitions *ts, const struct alert *a,
+                   const struct objective *o, uint32_t receiver);
 struct transition *book_change(struct transitions *t);
 enum err book_commit(struct detectors *d, struct transitions *t, int64_t now_ms,
                      uint32_t horizon) MUST_CHECK;

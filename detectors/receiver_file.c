@@ -168,29 +168,13 @@ static bool read_all(const char *path, struct buf *out)
     return ok;
 }
 
-enum err detectors_receivers_load(const char *path, struct arena *a,
+enum err detectors_receivers_read(const struct yaml_node *list, const char *file, struct arena *a,
                                   struct detectors_receiver **out, size_t *out_count,
                                   struct buf *errors)
 {
-    struct reading r = {.path = path, .errors = errors, .arena = a};
-    struct err_msg msg;
-    struct yaml_node *doc = NULL;
-    struct buf text;
-    buf_init(&text, FILE_BYTES_MAX);
-    if (!read_all(path, &text)) {
-        buf_printf(errors, "%s: cannot be read: %s\n", path, strerror(errno));
-        buf_done(&text);
-        return ERR_INVALID;
-    }
-    enum err e = yaml_in_parse(buf_bytes(&text), a, &doc, &msg);
-    buf_done(&text);
-    if (e != ERR_OK) {
-        buf_printf(errors, "%s: %s\n", path, msg.text);
-        return ERR_INVALID;
-    }
-    const struct yaml_node *list = yaml_get(doc, "receivers");
+    struct reading r = {.path = file, .errors = errors, .arena = a};
     if (!list || list->type != YAML_LIST) {
-        mistake(&r, doc, "receivers", "must be a list of receivers");
+        mistake(&r, list, "receivers", "must be a list of receivers");
         return ERR_INVALID;
     }
     size_t n = 0;
@@ -209,4 +193,26 @@ enum err detectors_receivers_load(const char *path, struct arena *a,
     *out = all;
     *out_count = n;
     return ERR_OK;
+}
+
+enum err detectors_receivers_load(const char *path, struct arena *a,
+                                  struct detectors_receiver **out, size_t *out_count,
+                                  struct buf *errors)
+{
+    struct err_msg msg;
+    struct yaml_node *doc = NULL;
+    struct buf text;
+    buf_init(&text, FILE_BYTES_MAX);
+    if (!read_all(path, &text)) {
+        buf_printf(errors, "%s: cannot be read: %s\n", path, strerror(errno));
+        buf_done(&text);
+        return ERR_INVALID;
+    }
+    enum err e = yaml_in_parse(buf_bytes(&text), a, &doc, &msg);
+    buf_done(&text);
+    if (e != ERR_OK) {
+        buf_printf(errors, "%s: %s\n", path, msg.text);
+        return ERR_INVALID;
+    }
+    return detectors_receivers_read(yaml_get(doc, "receivers"), path, a, out, out_count, errors);
 }

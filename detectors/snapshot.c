@@ -78,8 +78,6 @@ static bool fill_rules(const struct detectors *d, const struct objective *o, str
     if (!row->rules)
         return false;
     for (uint32_t i = 0; i < s->rule_count; i++) {
-        if (s->rules[i].refused)
-            continue;
         const struct rule_view *v = &o->view.rules[i];
         const struct alert *alert = active_alert(d, s->id, s->rules[i].name);
         row->rules[row->rule_count++] = (struct detectors_rule_row){

@@ -537,12 +537,10 @@ enum err query_slo_load(struct query_slo_set *set, const char *const *paths, siz
 
 /* --- what a newcomer gets ------------------------------------------------------------------------ */
 
-#define DEFAULT_SLO(name, title, sli, more, target)                                         \
+#define DEFAULT_SLO(name, title, indicator, more, target)                                   \
     "apiVersion: openslo/v1\nkind: SLO\nmetadata:\n  name: " name "\n  displayName: " title \
     "\nspec:\n  service: all\n  indicator:\n    metadata: {name: " name                     \
-    "}\n    spec:\n      ratioMetric:\n        counter: true\n        rawType: success\n"   \
-    "        raw:\n          metricSource:\n            type: telltale\n            spec: " \
-    "{sli: " sli ", service: \"*\"" more                                                    \
+    "}\n    spec:\n      llm: {indicator: " indicator ", service: \"*\"" more               \
     "}\n  timeWindow:\n    - duration: 28d\n      isRolling: true\n  budgetingMethod: "     \
     "Occurrences\n  objectives:\n    - target: " target "\n---\n"
 

@@ -124,17 +124,18 @@ static void read_builtin(struct slo_documents *d, const struct slo_document *doc
                          const struct yaml_node *spec, const struct yaml_node *objective,
                          struct query_slo *s)
 {
-    static const char *const keys[] = {"sli",      "threshold", "limitUsd", "level", "service",
-                                       "env",      "region",    "provider", "model", "operation",
-                                       "endpoint", "variant",   NULL};
+    static const char *const keys[] = {"sli",       "indicator", "threshold", "limitUsd", "level",
+                                       "service",   "env",       "region",    "provider", "model",
+                                       "operation", "endpoint",  "variant",   NULL};
     slo_document_keys(d, doc->file, spec, "metricSource.spec", keys);
-    struct bytes name = yaml_get_str(spec, "sli"), level = yaml_get_str(spec, "level");
+    const char *key = yaml_get(spec, "sli") ? "sli" : "indicator";
+    struct bytes name = yaml_get_str(spec, key), level = yaml_get_str(spec, "level");
     int i = 0;
     while (i < QUERY_SLO_RATIO &&
            !bytes_equal_str(name, query_slo_indicator_name((enum query_slo_indicator)i)))
         i++;
     if (i == QUERY_SLO_RATIO) {
-        slo_document_error(d, doc->file, yaml_get(spec, "sli"), "sli",
+        slo_document_error(d, doc->file, yaml_get(spec, key) ? yaml_get(spec, key) : spec, key,
                            "\"" BYTES_FMT
                            "\" is not known; valid are availability-request, availability-call, "
                            "latency-under, ttft-under, tpot-under, truncation, "
@@ -224,7 +225,8 @@ void slo_indicator_read(struct slo_documents *d, const struct slo_document *doc,
                         struct query_slo *s)
 {
     static const char *const inline_keys[] = {"metadata", "spec", NULL};
-    static const char *const keys[] = {"description", "ratioMetric", "thresholdMetric", NULL};
+    static const char *const keys[] = {"description", "llm", "ratioMetric", "thresholdMetric",
+                                       NULL};
     const struct yaml_node *inlined = yaml_get(slo_spec, "indicator");
     const struct yaml_node *ref = yaml_get(slo_spec, "indicatorRef");
     const struct yaml_node *spec = NULL;
@@ -254,10 +256,14 @@ void slo_indicator_read(struct slo_documents *d, const struct slo_document *doc,
     }
     slo_document_keys(d, doc->file, spec, "indicator", keys);
     const struct yaml_node *ratio = yaml_get(spec, "ratioMetric"),
-                           *threshold = yaml_get(spec, "thresholdMetric");
-    if (!ratio == !threshold) {
+                           *threshold = yaml_get(spec, "thresholdMetric"),
+                           *llm = yaml_get(spec, "llm");
+    if (!!ratio + !!threshold + !!llm != 1) {
         slo_document_error(d, doc->file, spec, "indicator",
-                           "needs one of ratioMetric and thresholdMetric");
+                           "needs one of llm (a built-in indicator), ratioMetric and "
+                           "thresholdMetric");
+    } else if (llm) {
+        read_builtin(d, doc, llm, objective, s);
     } else if (ratio) {
         read_ratio(d, doc, ratio, objective, s);
     } else {
