@@ -303,7 +303,9 @@ static void read_fingerprint(const struct found *f, struct arena *a, struct gena
     char *text = arena_alloc_raw(a, 19, 1);
     if (!text)
         return;
-    memcpy(text, "fp-", 3);
+    text[0] = 'f';
+    text[1] = 'p';
+    text[2] = '-';
     for (int i = 0; i < 16; i++)
         text[3 + i] = "0123456789abcdef"[(h >> (60 - 4 * i)) & 15];
     r->prompt_version = bytes_of(text, 19);

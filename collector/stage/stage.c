@@ -191,6 +191,15 @@ enum err stage_apply(struct stage *s, struct tsdb_batch *b, struct err_msg *msg)
 
 /* --- thresholds ---------------------------------------------------------------------------------------- */
 
+static bool thresholds_differ(const struct derive_threshold *a, const struct derive_threshold *b,
+                              uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (a[i].family != b[i].family || a[i].le != b[i].le)
+            return true;
+    return false;
+}
+
 static bool family_of(struct bytes name, enum derive_latency *out)
 {
     for (int i = 0; i < DERIVE_LATENCY_COUNT; i++)
@@ -226,7 +235,7 @@ enum err stage_set_thresholds(struct stage *s, const struct stage_threshold *t, 
         set[count++] = one;
     }
     pthread_mutex_lock(&s->lock);
-    if (count != s->threshold_count || memcmp(set, s->thresholds, sizeof set) != 0) {
+    if (count != s->threshold_count || thresholds_differ(set, s->thresholds, count)) {
         memcpy(s->thresholds, set, sizeof set);
         s->threshold_count = count;
         s->thresholds_version++;
