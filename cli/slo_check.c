@@ -24,7 +24,10 @@ static const char *duration_text(double minutes, char out[32])
 
 static void window_text(uint32_t minutes, char out[48])
 {
-    clock_format_duration((int64_t)minutes * 60000, out);
+    if (minutes % 1440 == 0)
+        snprintf(out, 48, "%ud", minutes / 1440); /* 28d, not 4w */
+    else
+        clock_format_duration((int64_t)minutes * 60000, out);
 }
 
 /* The delay of the evaluation and at most one round come on top of the outage itself. */
@@ -73,8 +76,8 @@ static void print_budget(const struct query_slo *s)
            "traffic\n",
            share * 100, period, duration_text(share * s->period_minutes, outage));
     for (size_t i = 0; i < ARRAY_LEN(per_day); i++)
-        printf("    at %10.0f events a day: %.4g bad events\n", per_day[i],
-               share * per_day[i] * days);
+        printf("    at %10.0f events a day: %.*f bad events\n", per_day[i],
+               share * per_day[i] * days < 100 ? 1 : 0, share * per_day[i] * days);
     double one = 1 / (share * per_day[0] * days);
     if (one > 0.1)
         printf("  warning: at %.0f requests a day one failure spends %.0f %% of a %.4g %% budget; "
@@ -104,6 +107,14 @@ static void print_indicator(const struct query_slo *s)
         printf("%s" BYTES_FMT "=" BYTES_FMT, i ? ", " : "", BYTES_ARG(s->filters[i].name),
                BYTES_ARG(s->filters[i].value));
     printf("%s\n", s->filter_count ? "" : "all services");
+    bool is_request = s->indicator == QUERY_SLO_AVAILABILITY_REQUEST ||
+                      (s->indicator == QUERY_SLO_LATENCY && !s->level_call);
+    for (uint32_t i = 0; i < s->filter_count && is_request; i++)
+        if (bytes_equal_str(s->filters[i].name, "model") ||
+            bytes_equal_str(s->filters[i].name, "provider"))
+            printf("  warning: a request's own span rarely names its " BYTES_FMT
+                   "; with this filter the objective may see no event (calls have it)\n",
+                   BYTES_ARG(s->filters[i].name));
 }
 
 static void print_slo(const struct query_slo *s)
