@@ -26,7 +26,7 @@ static enum err full(void)
 
 /* Senders repeat their series in every request. A small table, one a thread, remembers which ref a hash of the raw label bytes led to;
  * the registry's labels are compared with the raw ones, so a wrong guess costs time and nothing else. */
-#define GUESS_BITS 15u
+#define GUESS_BITS 16u
 struct guess {
     uint64_t hash;
     uint32_t ref;
@@ -58,21 +58,51 @@ static struct bytes label_region(struct bytes series)
     return series.data ? bytes_of(series.data, (size_t)(end - series.data)) : BYTES_NONE;
 }
 
-static bool labels_are(struct bytes series, const struct tsdb_series_info *info)
+/* One label as every encoder writes it, name then value, all lengths below 128, against the canonical form at `known`, which differs in
+ * the framing only:      sent   0a L 0a N name 12 V value          known   N name V value
+ * Gives the canonical bytes it equals, 0 if it is anything else. */
+static inline size_t label_is(struct bytes sent, const uint8_t *known, size_t known_size)
+{
+    const uint8_t *p = sent.data;
+    if (sent.size < 4 || p[0] != 0x0a || p[1] >= 0x80 || known_size < 2 || known[0] != p[1])
+        return 0;
+    size_t n = p[1];
+    if (sent.size < n + 4 || known_size < n + 2 || p[n + 2] != 0x12 || p[n + 3] >= 0x80 ||
+        known[n + 1] != p[n + 3])
+        return 0;
+    size_t v = p[n + 3];
+    if (sent.size != n + v + 4 || known_size < n + v + 2 || memcmp(p + 2, known + 1, n) != 0 ||
+        memcmp(p + n + 4, known + n + 2, v) != 0)
+        return 0;
+    return n + v + 2;
+}
+
+static bool labels_are(struct bytes region, const struct tsdb_series_info *info)
+{
+    struct otlp_wire w = otlp_wire_of(region);
+    struct otlp_wire_field f;
+    const uint8_t *known = info->labels.enc.data;
+    size_t left = info->labels.enc.size;
+    while (otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD) {
+        size_t n = label_is(f.bytes, known, left);
+        if (!n)
+            return false;
+        known += n;
+        left -= n;
+    }
+    return left == 0;
+}
+
+/* Are all labels of the message in its region? Else it has some behind its samples and nothing may be guessed. */
+static bool region_is_all(struct bytes series, struct bytes region)
 {
     struct otlp_wire w = otlp_wire_of(series);
     struct otlp_wire_field f;
-    struct tsdb_labels_iter it = tsdb_labels_begin(info->labels);
-    struct tsdb_label known;
-    while (otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD) {
-        if (f.number != 1)
-            continue;
-        struct tsdb_label sent = read_label(f.bytes);
-        if (!tsdb_labels_next(&it, &known) || !bytes_equal(sent.name, known.name) ||
-            !bytes_equal(sent.value, known.value))
+    w.at += region.size;
+    while (otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD)
+        if (f.number == 1)
             return false;
-    }
-    return !tsdb_labels_next(&it, &known);
+    return true;
 }
 
 static const char *fix_labels(struct tsdb_label *labels, unsigned *n)
@@ -103,13 +133,14 @@ static const char *fix_labels(struct tsdb_label *labels, unsigned *n)
 static enum err resolve(struct decoder *d, struct bytes series, struct tsdb_ref *out,
                         enum tsdb_reject *out_why, struct err_msg *out_msg)
 {
-    uint64_t hash = hash64(label_region(series), d->o->org);
+    struct bytes region = label_region(series);
+    uint64_t hash = hash64(region, d->o->org);
     struct guess *g = &guesses[hash >> (64 - GUESS_BITS)];
     if (g->ref && g->hash == hash && g->ref <= tsdb_registry_count(d->o->series)) {
         const struct tsdb_series_info *info =
             tsdb_registry_info(d->o->series, (struct tsdb_ref){g->ref});
         if (info->org == d->o->org && info->kind == TSDB_SERIES_SAMPLES &&
-            labels_are(series, info)) {
+            labels_are(region, info) && region_is_all(series, region)) {
             out->v = g->ref;
             return ERR_OK;
         }

@@ -28,14 +28,11 @@ static inline struct otlp_wire otlp_wire_of(struct bytes b)
     return (struct otlp_wire){b.data, b.data ? b.data + b.size : b.data};
 }
 
-static inline bool otlp_wire_varint(struct otlp_wire *w, uint64_t *out)
+/* More than one byte. Apart and cold, so that the common case stays small where it is inlined. */
+__attribute__((noinline, unused)) static bool otlp_wire_varint_long(struct otlp_wire *w,
+                                                                    uint64_t *out)
 {
     const uint8_t *p = w->at;
-    if (p < w->end && *p < 0x80) {
-        *out = *p;
-        w->at = p + 1;
-        return true;
-    }
     uint64_t v = 0;
     for (unsigned shift = 0; shift < 64; shift += 7) {
         if (p == w->end)
@@ -53,7 +50,25 @@ static inline bool otlp_wire_varint(struct otlp_wire *w, uint64_t *out)
     return false;
 }
 
-static inline enum otlp_wire_step otlp_wire_next(struct otlp_wire *w, struct otlp_wire_field *f)
+__attribute__((always_inline)) static inline bool otlp_wire_varint(struct otlp_wire *w,
+                                                                   uint64_t *out)
+{
+    const uint8_t *p = w->at;
+    if (p < w->end && *p < 0x80) {
+        *out = *p;
+        w->at = p + 1;
+        return true;
+    }
+    if (w->end - p >= 2 && p[1] < 0x80) {
+        *out = (uint64_t)(p[0] & 0x7f) | (uint64_t)p[1] << 7;
+        w->at = p + 2;
+        return true;
+    }
+    return otlp_wire_varint_long(w, out);
+}
+
+__attribute__((always_inline)) static inline enum otlp_wire_step otlp_wire_next(
+    struct otlp_wire *w, struct otlp_wire_field *f)
 {
     if (w->at == w->end)
         return OTLP_WIRE_END;
@@ -62,28 +77,27 @@ static inline enum otlp_wire_step otlp_wire_next(struct otlp_wire *w, struct otl
         return OTLP_WIRE_BAD;
     f->number = (uint32_t)(tag >> 3);
     f->type = (uint32_t)(tag & 7);
-    switch (f->type) {
-    case OTLP_WIRE_VARINT: return otlp_wire_varint(w, &f->value) ? OTLP_WIRE_FIELD : OTLP_WIRE_BAD;
-    case OTLP_WIRE_FIXED64:
-        if (w->end - w->at < 8)
-            return OTLP_WIRE_BAD;
-        f->value = bytes_u64le(w->at);
-        w->at += 8;
-        return OTLP_WIRE_FIELD;
-    case OTLP_WIRE_LEN:
+    if (f->type == OTLP_WIRE_LEN) { /* by far the most frequent */
         if (!otlp_wire_varint(w, &size) || size > (size_t)(w->end - w->at))
             return OTLP_WIRE_BAD;
         f->bytes = (struct bytes){w->at, (size_t)size};
         w->at += size;
         return OTLP_WIRE_FIELD;
-    case OTLP_WIRE_FIXED32:
-        if (w->end - w->at < 4)
-            return OTLP_WIRE_BAD;
-        f->value = bytes_u32le(w->at);
-        w->at += 4;
-        return OTLP_WIRE_FIELD;
-    default: return OTLP_WIRE_BAD; /* groups, and what was never assigned */
     }
+    if (f->type == OTLP_WIRE_VARINT)
+        return otlp_wire_varint(w, &f->value) ? OTLP_WIRE_FIELD : OTLP_WIRE_BAD;
+    if (f->type == OTLP_WIRE_FIXED64) {
+        if (w->end - w->at < 8)
+            return OTLP_WIRE_BAD;
+        f->value = bytes_u64le(w->at);
+        w->at += 8;
+        return OTLP_WIRE_FIELD;
+    }
+    if (f->type != OTLP_WIRE_FIXED32 || w->end - w->at < 4)
+        return OTLP_WIRE_BAD; /* groups, what was never assigned, truncated */
+    f->value = bytes_u32le(w->at);
+    w->at += 4;
+    return OTLP_WIRE_FIELD;
 }
 
 static inline double otlp_wire_f64(uint64_t bits)
