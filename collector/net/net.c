@@ -159,7 +159,7 @@ static bool split_address(const char *address, char host[256], char port[16])
     return atoi(port) <= 65535;
 }
 
-static int listen_on(const struct addrinfo *ai, unsigned *out_port, bool *out_loopback)
+static int listen_on(const struct addrinfo *ai, unsigned *out_port)
 {
     int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;
     struct sockaddr_storage bound;
@@ -178,15 +178,8 @@ static int listen_on(const struct addrinfo *ai, unsigned *out_port, bool *out_lo
         errno = saved;
         return -1;
     }
-    if (bound.ss_family == AF_INET6) {
-        struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&bound;
-        *out_port = ntohs(in6->sin6_port);
-        *out_loopback = IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
-    } else {
-        struct sockaddr_in *in = (struct sockaddr_in *)&bound;
-        *out_port = ntohs(in->sin_port);
-        *out_loopback = (ntohl(in->sin_addr.s_addr) >> 24) == 127;
-    }
+    *out_port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
+                                                  : ((struct sockaddr_in *)&bound)->sin_port);
     return fd;
 }
 
@@ -220,7 +213,7 @@ enum err net_listen(struct net *net, enum net_door door, const char *address, un
     rc = getaddrinfo(host[0] ? host : NULL, port, &hints, &found);
     if (rc != 0)
         return err_set(msg, ERR_INVALID, "cannot resolve '%s': %s", host, gai_strerror(rc));
-    l->fd = listen_on(prefer_ipv4(found), &l->port, &l->bound_loopback);
+    l->fd = listen_on(prefer_ipv4(found), &l->port);
     freeaddrinfo(found);
     if (l->fd < 0)
         return err_set(msg, errno == EADDRINUSE ? ERR_CONFLICT : ERR_UNAVAILABLE,

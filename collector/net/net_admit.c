@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+static const char OUT_OF_MEMORY[] = "Out of memory.";
+
 bool net_admit_memory_short(const struct net *net)
 {
     size_t max = net->opts.body_bytes_max;
@@ -111,7 +113,7 @@ static const char *split_target(struct net_request *req, struct bytes *out_raw_p
     /* room for the path and every parameter, each with its NUL */
     req->path_text = malloc(2 * (out_raw_path->size + 1) + NET_PARAMS_MAX);
     if (!req->path_text)
-        return "Out of memory.";
+        return OUT_OF_MEMORY;
     if (!decode_path(*out_raw_path, req->path_text, &n))
         return "The path holds a broken percent-escape or a control character.";
     req->path = bytes_of(req->path_text, n);
@@ -340,7 +342,10 @@ bool net_admit(struct net_request *req)
     req->is_head = bytes_equal_str(req->method, "HEAD");
     read_content_headers(req);
     if (wrong) {
-        net_refuse(req, NET_REFUSED_SYNTAX, ERR_INVALID, wrong, 0);
+        if (wrong == OUT_OF_MEMORY)
+            net_refuse(req, NET_REFUSED_NO_MEMORY, ERR_NOMEM, wrong, 1);
+        else
+            net_refuse(req, NET_REFUSED_SYNTAX, ERR_INVALID, wrong, 0);
         return false;
     }
     if (req->door == NET_WEB && !host_is_ours(req)) {

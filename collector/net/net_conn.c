@@ -86,7 +86,6 @@ void net_conn_accept(struct net_loop *loop, int fd, struct net_listener *listene
     conn_link(conn, loop, listener->door);
     net_stats_add(NET_COUNTED_OPEN, 1);
     conn->tcp.data = conn;
-    conn->bound_loopback = listener->bound_loopback;
     conn->door_tls = net_has_tls(loop->net, listener->door);
     if (uv_tcp_open(&conn->tcp, fd) != 0) {
         close(fd);
@@ -106,7 +105,7 @@ struct net_conn *net_conn_new_detached(struct net_loop *loop, enum net_door door
         return NULL;
     conn_link(conn, loop, door);
     conn->sink = sink;
-    conn->is_loopback = conn->bound_loopback = conn->reading = true;
+    conn->is_loopback = conn->reading = true;
     return conn;
 }
 

@@ -46,7 +46,7 @@ struct net_conn {
 
     enum net_door door;
     uint8_t proto, pause;
-    bool door_tls, is_loopback, bound_loopback, sniffed_raw;
+    bool door_tls, is_loopback, sniffed_raw;
     bool closed, reading, eof, lingering, close_after_write, shutdown_sent, processing;
     uint8_t addr[16];
     uint16_t port;

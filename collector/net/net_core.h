@@ -28,7 +28,6 @@ struct net_listener {
     enum net_door door;
     int fd;
     unsigned port;
-    bool bound_loopback;
     struct net *net;
     uv_poll_t poll; /* on loop 0 */
     uv_timer_t resume; /* accepting again after a shortage of descriptors */

@@ -194,20 +194,19 @@ static void headers_complete(struct net_h2 *h2, struct net_h2_stream *s, bool en
     struct bytes length;
     uint64_t v;
 
-    if (!req->head_failed)
-        join_cookies(req);
-    length = net_request_header(req, "content-length");
-    if (length.size && length.size < 19 && bytes_to_u64(length, &v))
-        req->content_length = (int64_t)v;
     req->body_expected = !end_stream;
     req->body_since_ms = net_loop_now_ms(h2->conn->loop);
-    if (req->head_failed) {
+    if (req->head_failed || !buf_ok(&req->head)) {
+        req->slot_count = 0; /* offsets may lead nowhere */
         net_refuse_status(req, NET_REFUSED_HEAD_TOO_LARGE, 431, ERR_TOO_LARGE,
                           "The headers are larger than 32 KiB or too many.");
         return;
     }
-    if (!net_admit(req))
-        return;
+    join_cookies(req);
+    length = net_request_header(req, "content-length");
+    if (length.size && length.size < 19 && bytes_to_u64(length, &v))
+        req->content_length = (int64_t)v;
+    (void)net_admit(req); /* a refusal is on its way then, and the request marked */
 }
 
 static void body_complete(struct net_h2_stream *s)

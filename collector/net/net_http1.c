@@ -275,8 +275,12 @@ static void head_complete(struct net_conn *conn)
     struct net_request *req = conn->current;
     const char *wrong;
 
-    finish_slots(req);
     conn->head_since_ms = 0;
+    if (!buf_ok(&req->head)) { /* offsets into it would lead nowhere */
+        net_http1_bad(conn, 503, NET_REFUSED_NO_MEMORY, "Out of memory.");
+        return;
+    }
+    finish_slots(req);
     wrong = check_framing(conn, req);
     if (wrong) {
         net_http1_bad(conn, 400, NET_REFUSED_SMUGGLING, wrong);

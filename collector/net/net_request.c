@@ -25,7 +25,6 @@ struct net_request *net_request_new(struct net_conn *conn)
     req->door = conn->door;
     req->is_tls = conn->tls != NULL;
     req->is_loopback = conn->is_loopback;
-    req->bound_loopback = conn->bound_loopback;
     req->content_length = -1;
     req->access.org = 1;
     buf_init(&req->head, 2 * NET_HEAD_MAX);

@@ -48,7 +48,7 @@ struct net_request {
 
     /* immutable after the headers */
     enum net_door door;
-    bool is_tls, is_loopback, bound_loopback, is_grpc, is_h2, head_failed;
+    bool is_tls, is_loopback, is_grpc, is_h2, head_failed;
     struct buf head; /* method, target, header names (lower case) and values, each NUL-terminated */
     struct net_slot *slots;
     uint32_t slot_count, slot_cap;

@@ -3,7 +3,7 @@
 #include "base/clock.h"
 #include "collector/net/helper_h2.h"
 #include "collector/net/helper_net.h"
-#include "collector/net/net_limits.h"
+#include "collector/net/net_conn.h"
 #include "collector/net/net_stats.h"
 #include <openssl/pem.h>
 #include <openssl/x509.h>
@@ -15,7 +15,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#define ECHO "/test.Service/Echo"
+#define ECHO_PATH "/test.Service/Echo"
 #define GRPC "application/grpc"
 #define assert_contains(text, part)                                            \
     do {                                                                       \
@@ -56,7 +56,7 @@ static void a_unary_call_gets_its_message_and_status_in_trailers(void **state)
 
     buf_init(&frame, 0);
     helper_h2_grpc_frame(&frame, false, BYTES_LIT("hello"));
-    r = call(c, ECHO, buf_bytes(&frame));
+    r = call(c, ECHO_PATH, buf_bytes(&frame));
     assert_int_equal(r->status, 200);
     assert_contains(r->headers, "content-type: application/grpc\n");
     assert_contains(r->trailers, "grpc-status: 0\n");
@@ -72,7 +72,7 @@ static void a_unary_call_gets_its_message_and_status_in_trailers(void **state)
 
     buf_clear(&frame);
     helper_h2_grpc_frame(&frame, false, BYTES_NONE);
-    r = call(c, ECHO, buf_bytes(&frame)); /* an empty message is a message */
+    r = call(c, ECHO_PATH, buf_bytes(&frame)); /* an empty message is a message */
     assert_contains(r->trailers, "grpc-status: 0\n");
     helper_h2_close(c);
     buf_done(&frame);
@@ -83,7 +83,7 @@ static void compressed_messages_reach_the_handler_as_they_are(void **state)
     static const char *const gzip[] = {"grpc-encoding", "GZIP", NULL};
     struct helper_net *h = *state;
     struct helper_h2 *c = helper_h2_open(h->port[NET_OTLP_GRPC]);
-    struct helper_h2_request q = {.path = ECHO, .content_type = "application/grpc+proto"};
+    struct helper_h2_request q = {.path = ECHO_PATH, .content_type = "application/grpc+proto"};
     struct helper_h2_reply *r;
     struct buf frame;
 
@@ -124,7 +124,7 @@ static void bad_grpc_framing_gets_a_status(void **state)
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         unsigned handled = h->handled;
-        struct helper_h2_reply *r = call(c, ECHO, bytes_of(cases[i].bytes, cases[i].size));
+        struct helper_h2_reply *r = call(c, ECHO_PATH, bytes_of(cases[i].bytes, cases[i].size));
         if (!strstr((char *)r->headers.data, cases[i].status)) {
             print_error("case %zu: %s\n", i, (char *)r->headers.data);
             fail();
@@ -146,7 +146,7 @@ static void a_large_message_of_many_frames_is_put_together(void **state)
     memset(data, 'm', size);
     buf_init(&frame, 0);
     helper_h2_grpc_frame(&frame, false, bytes_of(data, size));
-    r = call(c, ECHO, buf_bytes(&frame));
+    r = call(c, ECHO_PATH, buf_bytes(&frame));
     assert_contains(r->trailers, "grpc-status: 0\n");
     assert_int_equal(r->body.size, size + 6);
     assert_memory_equal(r->body.data + 6, data, size);
@@ -172,7 +172,7 @@ static void grpc_at_the_wrong_door_is_told_where_to_go(void **state)
     struct helper_net *h = *state;
     struct helper_h2 *c = helper_h2_open(h->port[NET_OTLP_HTTP]);
     struct helper_h2_request q = {.method = "GET", .path = "/hello"};
-    struct helper_h2_reply *r = call(c, ECHO, BYTES_LIT("\0\0\0\0\0"));
+    struct helper_h2_reply *r = call(c, ECHO_PATH, BYTES_LIT("\0\0\0\0\0"));
     char want[64];
 
     snprintf(want, sizeof(want), "OTLP over gRPC goes to port %u.", h->port[NET_OTLP_GRPC]);
@@ -181,7 +181,7 @@ static void grpc_at_the_wrong_door_is_told_where_to_go(void **state)
     helper_h2_close(c);
 
     c = helper_h2_open(h->port[NET_WEB]);
-    r = call(c, ECHO, BYTES_LIT("\0\0\0\0\0"));
+    r = call(c, ECHO_PATH, BYTES_LIT("\0\0\0\0\0"));
     assert_contains(r->headers, want);
     helper_h2_close(c);
 
@@ -360,7 +360,7 @@ static void rapid_resets_end_in_goaway(void **state)
     struct helper_net *h = *state;
     int64_t before = net_stats_refused_count(NET_REFUSED_H2_FLOOD);
     struct helper_h2 *c = helper_h2_open(h->port[NET_OTLP_GRPC]);
-    struct helper_h2_request q = {.path = ECHO, .content_type = GRPC, .no_end = true};
+    struct helper_h2_request q = {.path = ECHO_PATH, .content_type = GRPC, .no_end = true};
 
     helper_h2_run(c, NULL, 50);
     for (int i = 0; i < 250; i++) {
@@ -462,6 +462,123 @@ static void broken_http2_closes_the_connection(void **state)
         buf_done(&out);
         buf_done(&in);
     }
+}
+
+/* A request's header block, literals without indexing. */
+static void header_block(struct buf *out, const char *method, const char *path)
+{
+    const char *nv[] = {":method", method, ":scheme",    "http",
+                        ":path",   path,   ":authority", "localhost"};
+    for (size_t i = 0; i < ARRAY_LEN(nv); i += 2) {
+        buf_u8(out, 0);
+        buf_u8(out, (uint8_t)strlen(nv[i]));
+        buf_str(out, nv[i]);
+        buf_u8(out, (uint8_t)strlen(nv[i + 1]));
+        buf_str(out, nv[i + 1]);
+    }
+}
+
+/* Sends, and expects the end of the connection within 3 s. */
+static void expect_end(unsigned port, struct buf *out, const char *what)
+{
+    int fd = helper_net_connect(port);
+    struct buf in;
+
+    buf_init(&in, 0);
+    helper_net_send_bytes(fd, buf_bytes(out));
+    if (!helper_net_read_all(fd, &in, 3000)) {
+        print_error("%s: the connection stays open\n", what);
+        fail();
+    }
+    close(fd);
+    buf_done(&in);
+}
+
+static void resets_that_the_client_provokes_count_as_its_own(void **state)
+{
+    struct helper_net *h = *state;
+    int64_t before = net_stats_refused_count(NET_REFUSED_H2_FLOOD);
+    struct buf out, block;
+
+    buf_init(&out, 0);
+    buf_init(&block, 0);
+    header_block(&block, "GET", "/hello");
+    preface(&out);
+    for (uint32_t id = 1; id < 1000;
+         id += 2) { /* the window overflows: the server must reset the stream */
+        frame(&out, (uint32_t)block.size, NGHTTP2_HEADERS, 5, id, (char *)block.data);
+        frame(&out, 4, NGHTTP2_WINDOW_UPDATE, 0, id, "\x7f\xff\xff\xff");
+    }
+    expect_end(h->port[NET_OTLP_HTTP], &out, "provoked resets");
+    assert_true(net_stats_refused_count(NET_REFUSED_H2_FLOOD) > before);
+    buf_done(&out);
+    buf_done(&block);
+}
+
+static void endless_continuations_end_the_connection(void **state)
+{
+    struct helper_net *h = *state;
+    struct buf out, block;
+
+    buf_init(&out, 0);
+    buf_init(&block, 0);
+    header_block(&block, "GET", "/hello");
+    preface(&out);
+    frame(&out, (uint32_t)block.size, NGHTTP2_HEADERS, 1, 1, (char *)block.data);
+    for (int i = 0; i < 5000; i++)
+        frame(&out, 0, NGHTTP2_CONTINUATION, 0, 1, "");
+    expect_end(h->port[NET_OTLP_HTTP], &out, "continuations");
+    buf_done(&out);
+    buf_done(&block);
+}
+
+static void empty_data_floods_end_the_connection(void **state)
+{
+    struct helper_net *h = *state;
+    struct buf out, block;
+
+    buf_init(&out, 0);
+    buf_init(&block, 0);
+    header_block(&block, "POST", "/echo");
+    preface(&out);
+    frame(&out, (uint32_t)block.size, NGHTTP2_HEADERS, 4, 1, (char *)block.data);
+    for (int i = 0; i < 2000; i++)
+        frame(&out, 0, NGHTTP2_DATA, 0, 1, "");
+    expect_end(h->port[NET_OTLP_HTTP], &out, "empty data");
+    buf_done(&out);
+    buf_done(&block);
+}
+
+static void a_header_bomb_is_refused(void **state)
+{
+    struct helper_net *h = *state;
+    unsigned handled = h->handled;
+    struct buf out, block, in;
+    int fd = helper_net_connect(h->port[NET_OTLP_HTTP]);
+
+    buf_init(&out, 0);
+    buf_init(&in, 0);
+    buf_init(&block, 0);
+    header_block(&block, "GET", "/hello");
+    buf_append(&block, "\x40\x03x-a\x7f\xa1\x1e",
+               8); /* into the table: a value of 127 + 3873 bytes */
+    for (int i = 0; i < 4000; i++)
+        buf_u8(&block, 'v');
+    for (int i = 0; i < 5000; i++)
+        buf_u8(&block, 0xbe); /* 5,000 times the newest entry: 20 MB */
+    preface(&out);
+    frame(&out, (uint32_t)block.size, NGHTTP2_HEADERS, 5, 1, (char *)block.data);
+    helper_net_send_bytes(fd, buf_bytes(&out));
+    helper_net_read_all(fd, &in, 300);
+    assert_int_equal(h->handled, handled);
+    assert_true(in.size < 4096);
+    assert_int_equal(
+        helper_net_status(h->port[NET_WEB], "GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n", NULL),
+        200);
+    close(fd);
+    buf_done(&out);
+    buf_done(&in);
+    buf_done(&block);
 }
 
 /* --- TLS -------------------------------------------------------------------------------------- */
@@ -567,7 +684,7 @@ static void tls_carries_http1_and_grpc(void **state)
     ssl = tls_connect(ctx, fd, "\x02h2", 3);
     assert_non_null(ssl);
     c = helper_h2_open_fd(fd, ssl);
-    r = call(c, ECHO, BYTES_LIT("\0\0\0\0\2hi"));
+    r = call(c, ECHO_PATH, BYTES_LIT("\0\0\0\0\2hi"));
     assert_contains(r->trailers, "grpc-status: 0\n");
     assert_memory_equal(r->body.data + 5, "|hi", 3);
     helper_h2_close(c);
@@ -655,6 +772,25 @@ static void a_new_certificate_is_taken_and_a_broken_one_is_not(void **state)
     remove_files(&f);
 }
 
+static void changed_files_are_noticed_by_the_watch(void **state)
+{
+    struct tls_files f;
+    struct net_tls_ctx *ctx = NULL;
+    struct err_msg msg = {""};
+    int64_t before = net_stats_count(NET_COUNTED_TLS_RELOADS);
+
+    make_files(&f);
+    assert_int_equal(net_tls_ctx_new(f.cert, f.key, &ctx, &msg), ERR_OK);
+    net_tls_ctx_watch(ctx);
+    assert_int_equal(net_stats_count(NET_COUNTED_TLS_RELOADS), before);
+    write_certificate(f.cert, f.key, "second");
+    net_tls_ctx_watch(ctx);
+    net_tls_ctx_watch(ctx);
+    assert_int_equal(net_stats_count(NET_COUNTED_TLS_RELOADS), before + 1);
+    net_tls_ctx_free(ctx);
+    remove_files(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -673,10 +809,15 @@ int main(void)
         cmocka_unit_test(rapid_resets_end_in_goaway),
         cmocka_unit_test(control_floods_end_the_connection),
         cmocka_unit_test(broken_http2_closes_the_connection),
+        cmocka_unit_test(resets_that_the_client_provokes_count_as_its_own),
+        cmocka_unit_test(endless_continuations_end_the_connection),
+        cmocka_unit_test(empty_data_floods_end_the_connection),
+        cmocka_unit_test(a_header_bomb_is_refused),
         cmocka_unit_test(tls_carries_http1_and_grpc),
         cmocka_unit_test(old_tls_is_refused),
         cmocka_unit_test(plaintext_to_a_tls_port_gets_a_sentence),
         cmocka_unit_test(a_new_certificate_is_taken_and_a_broken_one_is_not),
+        cmocka_unit_test(changed_files_are_noticed_by_the_watch),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }
