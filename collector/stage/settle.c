@@ -55,9 +55,7 @@ struct settle {
     uint32_t change_count;
     int64_t now_ns;
     int64_t swept_second[64]; /* by org */
-    uint8_t *kill; /* cells of the current batch to be removed */
-    size_t kill_cap;
-    uint32_t kill_count, cells_given;
+    uint32_t cells_given; /* of the batch in hand, before corrections */
 };
 
 /* The batch in hand. */
@@ -97,7 +95,6 @@ void settle_free(struct settle *s)
     arena_free(s->scratch);
     free(s->pool);
     free(s->changes);
-    free(s->kill);
     free(s);
 }
 
@@ -191,24 +188,6 @@ static bool is_request_cell(const struct settle *s, struct tsdb_ref ref)
            bytes_has_prefix(family, BYTES_LIT("llm_user_"));
 }
 
-static void kill_cell(struct work *w, uint32_t i)
-{
-    struct settle *s = w->s;
-    if (s->kill_cap < w->b->cells.count) {
-        uint8_t *grown = realloc(s->kill, w->b->cells.count);
-        if (!grown) {
-            w->ok = false;
-            return;
-        }
-        s->kill = grown;
-        s->kill_cap = w->b->cells.count;
-    }
-    if (!s->kill_count)
-        memset(s->kill, 0, s->kill_cap);
-    s->kill_count += !s->kill[i];
-    s->kill[i] = 1;
-}
-
 static void negate_cell(struct work *w, const struct tsdb_cells *c, uint32_t i)
 {
     const struct tsdb_hist *h = c->hist ? c->hist[i] : NULL;
@@ -232,7 +211,8 @@ static void negate_cell(struct work *w, const struct tsdb_cells *c, uint32_t i)
     w->ok = w->ok && tsdb_batch_add_hist_cell(w->mut, c->series[i], c->minute[i], n, TSDB_NO_ROW);
 }
 
-/* The cells of a span row go: removed where the batch is still ours, else taken back. call_only leaves what it counts as a request. */
+/* The cells of a span row go, by cells of the opposite sign: a batch's own cells stay as they came, so that its commit can be undone.
+ * call_only leaves what it counts as a request. */
 static void take_back(struct work *w, const struct tsdb_batch *b, uint32_t row, bool call_only)
 {
     const struct tsdb_cells *c = &b->cells;
@@ -250,28 +230,8 @@ static void take_back(struct work *w, const struct tsdb_batch *b, uint32_t row, 
     for (uint32_t i = lo; i < end && c->row[i] == row && w->ok; i++) {
         if (call_only && is_request_cell(w->s, c->series[i]))
             continue;
-        if (b == w->b)
-            kill_cell(w, i);
-        else
-            negate_cell(w, c, i);
+        negate_cell(w, c, i);
     }
-}
-
-static void remove_killed(struct work *w)
-{
-    struct tsdb_cells *c = &w->mut->cells;
-    uint32_t to = 0;
-    for (uint32_t i = 0; i < c->count; i++) {
-        if (i < w->s->cells_given && w->s->kill[i])
-            continue;
-        c->series[to] = c->series[i];
-        c->minute[to] = c->minute[i];
-        c->add[to] = c->add[i];
-        if (c->hist)
-            c->hist[to] = c->hist[i];
-        c->row[to++] = c->row[i];
-    }
-    c->count = to;
 }
 
 /* --- memory of changes ---------------------------------------------------------------------------------- */
@@ -769,7 +729,6 @@ enum err settle_batch(struct settle *s, const struct tsdb_batch *b, struct tsdb_
         return ERR_NOMEM;
     if (b->received_ns > s->now_ns)
         s->now_ns = b->received_ns;
-    s->kill_count = 0;
     s->cells_given = b->cells.count;
     for (uint32_t i = 0; i < b->spans.count && w.ok; i++)
         if (class_of(&b->spans, i) && !(b->span_dropped && b->span_dropped[i]))
@@ -784,8 +743,6 @@ enum err settle_batch(struct settle *s, const struct tsdb_batch *b, struct tsdb_
         genai_memo_batch(s->derive->memo);
     }
     sweep(&w);
-    if (w.ok && mut && s->kill_count)
-        remove_killed(&w);
     return w.ok ? ERR_OK : ERR_LIMIT;
 }
 

@@ -1,8 +1,7 @@
 /* What one row alone cannot decide: twins by response id, a span sent again, a log and a span of one call, usage on agent rows.
  *
  * Remembers the GenAI rows of the live generations by span, trace and response id; the rows themselves stay in their batches. A row that
- * turns out not to book loses its cells: within its own batch they are removed, afterwards they are taken back by cells of the opposite
- * sign in the same minutes.
+ * turns out not to book loses its cells: they are taken back by cells of the opposite sign in the same minutes, added to the batch in hand.
  *
  *     span row ──► repeat of a span?  ── older/poorer ──► its cells go          ── newer/richer ──► the old one's cells go
  *        │no

@@ -2,6 +2,8 @@
 #include "cli/demo_gen.h"
 #include "base/hash.h"
 #include "cli/demo.h"
+#include "collector/otlp/otlp.h"
+#include "helper_fixture.h"
 #include "otlp.pb-c.h"
 
 #include <math.h>
@@ -18,8 +20,8 @@ struct made {
     size_t bytes;
 };
 
-static struct made make(uint64_t seed, double rate, const char *effect, bool incident, int64_t seconds,
-                        int64_t step)
+static struct made make(uint64_t seed, double rate, const char *effect, bool incident,
+                        int64_t seconds, int64_t step)
 {
     struct demo_gen_options o = {.seed = seed, .rate = rate};
     struct made out;
@@ -51,7 +53,8 @@ static struct made make(uint64_t seed, double rate, const char *effect, bool inc
                 assert_int_equal(s->spans[n]->trace_id.len, 16);
                 assert_int_equal(s->spans[n]->span_id.len, 8);
                 assert_true(s->spans[n]->end_time_unix_nano >= s->spans[n]->start_time_unix_nano);
-                assert_true(s->spans[n]->end_time_unix_nano <= (uint64_t)(T0 + seconds) * 1000000000u);
+                assert_true(s->spans[n]->end_time_unix_nano <=
+                            (uint64_t)(T0 + seconds) * 1000000000u);
                 assert_true(s->spans[n]->n_attributes > 0);
             }
         }
@@ -92,6 +95,65 @@ static void the_steps_it_is_asked_in_change_nothing(void **state)
 {
     struct made a = make(7, 20, NULL, true, 20, 20), b = make(7, 20, NULL, true, 20, 1);
     assert_true(hash128_equal(a.traces, b.traces) && hash128_equal(a.metrics, b.metrics));
+}
+
+/* The whole way: OTLP bytes, decoder, normaliser, settler. What the fleet says it did is what is counted, although gateways, model
+ * servers, wrappers and agents report the same calls again. */
+static void what_the_fleet_did_is_what_is_counted(void **state)
+{
+    struct demo_gen_options o = {.seed = 11, .rate = 40};
+    struct fixture_run r;
+    struct arena *a = arena_new(0);
+    struct json_node *none;
+    struct err_msg msg = {""};
+    struct demo_gen *g = demo_gen_new(&o);
+    assert_int_equal(json_in_tree(BYTES_LIT("{}"), 8, a, &none, &msg), ERR_OK);
+    fixture_run_begin(&r, none, NULL);
+    for (int64_t s = 0; s < 30; s++) {
+        struct buf b;
+        size_t size;
+        struct tsdb_batch *batch;
+        buf_init(&b, 0);
+        assert_int_equal(demo_gen_requests(g, T0 + s, T0 + s + 1), ERR_OK);
+        demo_gen_traces(g, &b);
+        struct otlp_decode_options d = {.org = TSDB_ORG_DEFAULT,
+                                        .signal = TSDB_SPANS,
+                                        .encoding = OTLP_PROTOBUF,
+                                        .now_ns = (T0 + s + 1) * 1000000000};
+        uint8_t *body = buf_take(&b, &size);
+        if (otlp_decode(&d, body, size, &batch, &msg) != ERR_OK)
+            fail_msg("%s", msg.text);
+        assert_int_equal(tsdb_batch_rejected(batch), 0);
+        fixture_run_batch(&r, batch);
+    }
+    const struct demo_gen_totals *t = demo_gen_totals_of(g);
+    static const char *const sums[] = {
+        "llm_requests_total",
+        "llm_requests_total{outcome=\"ok\"}",
+        "llm_user_requests_total",
+        "llm_user_requests_total{outcome=\"provider_error\"}",
+        "llm_tokens_total{type=\"input\"}",
+        "llm_tokens_total{type=\"output\"}",
+        "llm_unpriced_requests_total",
+    };
+    const uint64_t want[] = {t->calls,
+                             t->calls - t->failed_calls,
+                             t->requests,
+                             t->failed_requests,
+                             t->input_tokens,
+                             t->output_tokens,
+                             0};
+    assert_true(t->requests > 1000 && t->failed_calls > 10);
+    for (size_t i = 0; i < sizeof sums / sizeof *sums; i++)
+        if (fixture_sum(&r, bytes_str(sums[i])) != (double)want[i])
+            fail_msg("%s is %g, the fleet did %llu", sums[i], fixture_sum(&r, bytes_str(sums[i])),
+                     (unsigned long long)want[i]);
+    assert_true(fixture_sum(&r, BYTES_LIT("count llm_gateway_overhead_seconds")) > 50);
+    assert_true(fixture_sum(&r, BYTES_LIT("llm_usage_unclaimed_tokens_total")) > 1000);
+    assert_true(fixture_sum(&r, BYTES_LIT("llm_cost_nanousd_total")) > 1e9);
+    demo_gen_free(g);
+    fixture_run_end(&r);
+    arena_free(a);
 }
 
 static double share(uint64_t part, uint64_t whole)
@@ -135,7 +197,8 @@ static void incidents_are_as_large_as_they_say(void **state)
     m = make(3, 100, "leak,onset=0s", true, s, s);
     assert_share(m.totals.leaks, m.totals.requests - m.totals.failed_requests, 0.05);
     m = make(3, 100, "hallucination,onset=0s,severity=1", true, s, s);
-    assert_share(m.totals.unsupported, m.totals.requests, 0.34 * 0.995); /* all of the two retrieving services */
+    assert_share(m.totals.unsupported, m.totals.requests,
+                 0.34 * 0.995); /* all of the two retrieving services */
     m = make(3, 100, "routing,onset=0s", true, s, s);
     assert_true(m.totals.misrouted > m.totals.calls / 10);
     m = make(3, 100, "backlog,onset=-10m,severity=2", true, s, s);
@@ -195,6 +258,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_same_seed_gives_the_same_bytes),
         cmocka_unit_test(the_steps_it_is_asked_in_change_nothing),
+        cmocka_unit_test(what_the_fleet_did_is_what_is_counted),
         cmocka_unit_test(incidents_are_as_large_as_they_say),
         cmocka_unit_test(confounders_change_what_they_say_and_no_more),
         cmocka_unit_test(an_incident_begins_at_its_onset_and_ends),
