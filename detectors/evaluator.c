@@ -12,6 +12,7 @@
 #define SAMPLES_EVERY_MS 15000 /* sample series do not say when they change */
 #define LATE_EVERY_MS 20000 /* rows before the ring: recount at most this often */
 #define RING_KEEPS_MINUTES 390u /* safely inside the tracker's ring */
+#define BOUNDS_EVERY_MINUTES 10u
 #define TEXT_ARENA_BYTES ((size_t)32 << 20)
 
 STATS_COUNTER(stat_rounds, "telltale_slo_rounds_total", "", "Evaluation rounds.");
@@ -96,6 +97,21 @@ static void excluded_of(struct round *r, struct objective *o)
         o->work.excluded[i].count = list[i].count;
         o->work.excluded_count++;
     }
+}
+
+/* How much of the period is older than the threshold's own counter: a histogram over a month changes slowly. */
+static void bounds_of(struct round *r, struct objective *o)
+{
+    if (o->slo->family.size == 0 ||
+        (o->bounds_minute && r->horizon - o->bounds_minute < BOUNDS_EVERY_MINUTES))
+        return;
+    struct query_slo_bounds b;
+    if (query_slo_source_bounds(r->src, o->slo, r->horizon + 1 - o->slo->period_minutes,
+                                r->horizon + 1, r->arena, &b) != ERR_OK)
+        return; /* said again in ten minutes; the counters are exact for what they cover */
+    o->bounds_minute = r->horizon;
+    o->work.bounds = b;
+    o->work.bounds_covered = query_slo_eligible(&o->work.period);
 }
 
 /* --- judging ------------------------------------------------------------------------------------- */
@@ -421,6 +437,7 @@ static bool run_objective(struct round *r, struct objective *o)
     if (e == ERR_OK) {
         sums_of(o);
         excluded_of(r, o);
+        bounds_of(r, o);
         for (uint32_t rule = 0; rule < o->slo->rule_count; rule++)
             run_rule(r, o, rule);
         run_rule(r, o, EVALUATOR_EXCLUDED);

@@ -37,6 +37,8 @@ struct objective_view { /* what snapshots read */
         int64_t count;
     } excluded[EVALUATOR_REASONS];
     uint32_t excluded_count;
+    struct query_slo_bounds bounds; /* over the period, from the histogram */
+    int64_t bounds_covered; /* eligible events of the exact counter at that moment */
     int64_t evaluated_ms, horizon_ms, evaluation_ns;
     uint64_t revised_minutes, revised_events;
     enum err error; /* of the last evaluation */
@@ -47,7 +49,7 @@ struct objective {
     int64_t budget_since_ms; /* immutable after init */
     /* owned by detect */
     struct query_slo_tracker *tracker;
-    uint32_t dirty_from, dirty_to, floor[EVALUATOR_RULES], detail_minute;
+    uint32_t dirty_from, dirty_to, floor[EVALUATOR_RULES], detail_minute, bounds_minute;
     int64_t late_ms; /* when late rows were last recounted */
     struct objective_view work;
     /* guarded by lock */

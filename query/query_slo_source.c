@@ -26,6 +26,12 @@ static enum err view_by(void *ctx, const struct tsdb_matcher *m, size_t n, struc
     return tsdb_cells_by(ctx, m, n, label, from, to, a, out, out_count);
 }
 
+static enum err view_hist(void *ctx, const struct tsdb_matcher *m, size_t n, uint32_t from,
+                          uint32_t to, struct arena *a, struct tsdb_hist *out)
+{
+    return tsdb_cells_hist(ctx, m, n, from, to, a, out);
+}
+
 static enum err view_changed(void *ctx, uint64_t since_seq, uint32_t *out_from, uint32_t *out_to,
                              uint64_t *out_seq)
 {
@@ -89,6 +95,7 @@ struct query_slo_source query_slo_source_view(struct tsdb_view *v)
                                      .sum = view_sum,
                                      .minutes = view_minutes,
                                      .by = view_by,
+                                     .hist = view_hist,
                                      .increases = view_increases};
 }
 

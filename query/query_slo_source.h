@@ -21,6 +21,9 @@ struct query_slo_source {
                    size_t *out_count);
     enum err (*changed)(void *ctx, uint64_t since_seq, uint32_t *out_from, uint32_t *out_to,
                         uint64_t *out_seq);
+    /* Histogram cells summed; NULL = there are none. */
+    enum err (*hist)(void *ctx, const struct tsdb_matcher *m, size_t n, uint32_t from, uint32_t to,
+                     struct arena *a, struct tsdb_hist *out);
     /* Increases of sample counters, minute by minute, added to out; NULL = there are no samples. */
     enum err (*increases)(void *ctx, const struct tsdb_matcher *m, size_t n, uint32_t from,
                           uint32_t to, int64_t *out);
@@ -42,5 +45,13 @@ enum err query_slo_source_blame(const struct query_slo_source *src, const struct
 enum err query_slo_source_excluded(const struct query_slo_source *src, const struct query_slo *s,
                                    uint32_t from, uint32_t to, struct arena *a,
                                    struct query_slo_reason **out, size_t *out_count) MUST_CHECK;
+/* A threshold is counted exactly from when it was first loaded; the family's histogram has all calls, but knows the bound only to a bucket:
+ * between low and high of `count` measured calls are within the threshold. count 0 where the objective has no threshold. */
+struct query_slo_bounds {
+    double count, low, high;
+};
+enum err query_slo_source_bounds(const struct query_slo_source *src, const struct query_slo *s,
+                                 uint32_t from, uint32_t to, struct arena *a,
+                                 struct query_slo_bounds *out) MUST_CHECK;
 
 #endif

@@ -192,3 +192,39 @@ enum err query_slo_source_excluded(const struct query_slo_source *src, const str
     *out_count = n;
     return ERR_OK;
 }
+
+/* --- bounds from a histogram --------------------------------------------------------------------- */
+
+/* Buckets of one side: adds to low what lies wholly at or below le, to high what may. */
+static void add_buckets(const struct tsdb_hist *h, double le, struct query_slo_bounds *out)
+{
+    const double base = exp2(exp2(-h->schema)), slack = 1 + 1e-9;
+    int32_t index = 0;
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < h->pos_span_count; i++) {
+        index += h->pos_spans[i].offset;
+        for (uint32_t k = 0; k < h->pos_spans[i].length && at < h->pos_count; k++, index++) {
+            double upper = pow(base, index), lower = upper / base;
+            out->low += upper <= le * slack ? h->pos[at] : 0;
+            out->high += lower * slack < le ? h->pos[at] : 0;
+            at++;
+        }
+    }
+}
+
+enum err query_slo_source_bounds(const struct query_slo_source *src, const struct query_slo *s,
+                                 uint32_t from, uint32_t to, struct arena *a,
+                                 struct query_slo_bounds *out)
+{
+    struct tsdb_hist h = {0};
+    *out = (struct query_slo_bounds){0};
+    if (!src->hist || s->terms->hist.n == 0)
+        return ERR_OK;
+    enum err e = src->hist(src->ctx, s->terms->hist.m, s->terms->hist.n, from, to, a, &h);
+    if (e != ERR_OK || h.schema == TSDB_HIST_CUSTOM_SCHEMA)
+        return e;
+    out->count = h.count;
+    out->low = out->high = h.zero_count;
+    add_buckets(&h, s->le_seconds, out);
+    return ERR_OK;
+}

@@ -235,13 +235,13 @@ static void build_threshold(struct building *b, const struct query_slo *s)
     char text[JSON_OUT_PROM_FLOAT_MAX];
     size_t size = json_out_prom_float(s->le_seconds, text);
     struct bytes le = arena_copy(b->arena, bytes_of(text, size));
+    bool is_call = s->level_call || s->indicator != QUERY_SLO_LATENCY;
     if (!le.data) {
         b->failed = true;
         return;
     }
     for (size_t i = 0; i < ARRAY_LEN(results); i++) {
-        term_begin(b, s, "llm_latency_events_total",
-                   s->level_call || s->indicator != QUERY_SLO_LATENCY);
+        term_begin(b, s, "llm_latency_events_total", is_call);
         match_eq(b, "family", s->family);
         match_eq(b, "le", le);
         match_eq(b, "result", bytes_str(results[i].result));
@@ -251,6 +251,9 @@ static void build_threshold(struct building *b, const struct query_slo *s)
         term_end(b, results[i].slot, 1);
     }
     b->terms->reason_label = BYTES_LIT("reason");
+    term_begin(b, s, (const char *)s->family.data, is_call); /* literals: NUL-terminated */
+    b->terms->hist = *term_end(b, SLO_SLOT_GOOD, 1);
+    b->terms->count -= !b->failed; /* read apart from the counters */
 }
 
 /* Eligible are answered calls; a call refused for its context length was not answered, but the user lost it for the same reason. */

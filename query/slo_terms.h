@@ -40,6 +40,7 @@ struct slo_terms {
     struct bytes reason_label; /* of the excluded terms; empty = none */
     const struct slo_terms
         *calls; /* AVAILABILITY_REQUEST: of the calls beneath, which know the model; else NULL */
+    struct slo_term hist; /* LATENCY, TTFT, TPOT: the family's histogram; n = 0 elsewhere */
     bool with_samples; /* RATIO: the selectors may also name sample series */
 };
 

@@ -290,3 +290,8 @@ ABSENT enum err tsdb_span_scan(struct tsdb_view *v, const struct tsdb_span_filte
 {
     CHECK_UNREACHABLE();
 }
+ABSENT enum err tsdb_cells_hist(struct tsdb_view *v, const struct tsdb_matcher *m, size_t n,
+                                uint32_t from, uint32_t to, struct arena *a, struct tsdb_hist *out)
+{
+    CHECK_UNREACHABLE();
+}

@@ -299,6 +299,44 @@ static void latency_counts_come_from_the_thresholds_own_counter(void **state)
     helper_slo_free(store);
 }
 
+static enum err one_hist(void *ctx, const struct tsdb_matcher *m, size_t n, uint32_t from,
+                         uint32_t to, struct arena *a, struct tsdb_hist *out)
+{
+    static const struct tsdb_hist_span spans[] = {{-1, 3}}; /* (1/4, 1/2], (1/2, 1], (1, 2] */
+    static const double counts[] = {10, 20, 30};
+    assert_true(n >= 2 && bytes_equal_str(m[0].value, "llm_time_to_first_token_seconds"));
+    *out = (struct tsdb_hist){.schema = 0,
+                              .count = 65,
+                              .zero_count = 5,
+                              .pos_span_count = 1,
+                              .pos_spans = spans,
+                              .pos_count = 3,
+                              .pos = counts};
+    return ERR_OK;
+}
+
+static void a_histogram_bounds_what_the_counter_has_not_seen(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *sli;
+        double low, high;
+    } cases[] = {{"ttft-under, threshold: 500ms", 15, 15}, /* a bucket's own bound */
+                 {"ttft-under, threshold: 700ms", 15, 35},
+                 {"ttft-under, threshold: 100ms", 5, 5},
+                 {"ttft-under, threshold: 10s", 65, 65}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct query_slo_set set;
+        struct query_slo_source src = {.hist = one_hist};
+        struct query_slo_bounds b;
+        load(&set, cases[i].sli, "28d", "Occurrences");
+        assert_int_equal(query_slo_source_bounds(&src, &set.slos[0], BASE, BASE + 1, set.arena, &b),
+                         ERR_OK);
+        assert_true(b.count == 65 && b.low == cases[i].low && b.high == cases[i].high);
+        query_slo_set_done(&set);
+    }
+}
+
 static void add_cost(struct helper_slo *store, uint32_t minute, int64_t nanousd, int64_t requests,
                      int64_t unpriced)
 {
@@ -442,6 +480,7 @@ int main(void)
         cmocka_unit_test(terms_of_availability_partition_every_outcome_and_fault),
         cmocka_unit_test(evaluation_traffic_and_embeddings_are_not_counted),
         cmocka_unit_test(latency_counts_come_from_the_thresholds_own_counter),
+        cmocka_unit_test(a_histogram_bounds_what_the_counter_has_not_seen),
         cmocka_unit_test(cost_is_judged_in_five_minute_slices),
         cmocka_unit_test(late_rows_are_counted_as_revisions),
         cmocka_unit_test(the_culprit_is_named_with_its_place),
