@@ -174,7 +174,7 @@ void net_reply_text(struct net_request *take_req, int status, const char *conten
                     struct bytes body);
 
 /* --- streaming (Server-Sent Events) ----------------------------------------------------------- */
-/* Sends status and headers and keeps the response open. NULL when out of memory (the request has then been answered). */
+/* Sends status, headers and the body given (the first chunk), and keeps the response open. NULL when out of memory (the request has then been answered). */
 struct net_stream *net_stream_begin(struct net_request *take_req, const struct net_response *head);
 /* Queues a chunk (copied). ERR_CANCELLED: client gone. ERR_LIMIT: more than 256 KiB wait: the reader is too slow and is cut off.
  * After either, only net_stream_end is of use. */

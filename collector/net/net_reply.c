@@ -301,6 +301,16 @@ static struct net_conn *stream_conn(struct net_stream *s)
     return NULL;
 }
 
+static void stream_send(struct net_stream *s, struct bytes chunk)
+{
+    struct net_conn *conn = stream_conn(s);
+
+    if (conn && conn->proto == NET_PROTO_H2)
+        net_h2_stream_chunk(conn, s->req, chunk);
+    else if (conn)
+        net_http1_stream_chunk(conn, s->req, chunk);
+}
+
 static void run_stream_begin(struct net_loop *loop, struct net_msg *msg)
 {
     struct net_stream *s = (struct net_stream *)((char *)msg - offsetof(struct net_stream, begin));
@@ -313,6 +323,8 @@ static void run_stream_begin(struct net_loop *loop, struct net_msg *msg)
         net_h2_stream_begin(conn, s->req);
     else
         net_http1_stream_begin(conn, s->req);
+    if (s->req->reply.body_size > 0)
+        stream_send(s, bytes_of(s->req->reply.body, s->req->reply.body_size));
     (void)stream_conn(s);
     if (atomic_load(&loop->net->draining) && !conn->closed)
         net_conn_drain(conn);
@@ -322,12 +334,8 @@ static void run_stream_chunk(struct net_loop *loop, struct net_msg *msg)
 {
     struct chunk_msg *m = (struct chunk_msg *)msg;
     struct net_stream *s = m->stream;
-    struct net_conn *conn = stream_conn(s);
 
-    if (conn && conn->proto == NET_PROTO_H2)
-        net_h2_stream_chunk(conn, s->req, bytes_of(m->data, m->size));
-    else if (conn)
-        net_http1_stream_chunk(conn, s->req, bytes_of(m->data, m->size));
+    stream_send(s, bytes_of(m->data, m->size));
     atomic_fetch_sub(&s->queued, m->size);
     (void)stream_conn(s);
     free(m);

@@ -74,7 +74,8 @@ static void on_hold(void *ctx, struct net_request *req)
 static void on_events(void *ctx, struct net_request *req)
 {
     struct helper_net *h = ctx;
-    struct net_response head = {.status = 200, .content_type = "text/event-stream"};
+    struct net_response head = {
+        .status = 200, .content_type = "text/event-stream", .body = BYTES_LIT("retry: 9\n\n")};
     h->handled++;
     atomic_store(&h->stream, net_stream_begin(req, &head));
 }

@@ -335,7 +335,7 @@ static void streams_work_over_http2(void **state)
     s = atomic_exchange(&h->stream, NULL);
     assert_int_equal(net_stream_send(s, BYTES_LIT("data: 1\n\n")), ERR_OK);
     helper_h2_run(c, r, 100);
-    assert_contains(r->body, "data: 1\n\n");
+    assert_contains(r->body, "retry: 9\n\ndata: 1\n\n");
     assert_false(r->closed);
     assert_int_equal(net_stream_send(s, BYTES_LIT("data: 2\n\n")), ERR_OK);
     net_stream_end(s);

@@ -554,7 +554,8 @@ static void a_stream_carries_events_until_its_end(void **state)
     helper_net_send(fd, ""); /* then the connection serves on */
     assert_false(helper_net_read_all(fd, &b, 200));
     assert_contains(b, "content-type: text/event-stream\r\n");
-    assert_contains(b, "\r\n\r\n9\r\ndata: 1\n\n\r\n9\r\ndata: 2\n\n\r\n0\r\n\r\n");
+    assert_contains(
+        b, "\r\n\r\na\r\nretry: 9\n\n\r\n9\r\ndata: 1\n\n\r\n9\r\ndata: 2\n\n\r\n0\r\n\r\n");
     helper_net_send(fd, "GET /hello HTTP/1.1\r\n" HOST "\r\n");
     assert_true(helper_net_response(fd, &b));
     assert_contains(b, "\r\n\r\nhello");
