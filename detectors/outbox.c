@@ -25,12 +25,15 @@ STATS_COUNTER(stat_write_failed, "telltale_outbox_write_failures_total", "",
 
 struct item {
     struct outbox_entry e;
-    bool unwritten; /* the store does not have this state yet */
+    uint32_t version, staged, stored; /* of its state: now, in the open transaction, in the store */
     struct item *next;
 };
 
 struct outbox {
     struct detectors_store store;
+    /* Order of locks: write_lock, the store's write transaction, lock. Detect takes lock inside its transaction, so nobody may begin one
+     * while holding lock. */
+    pthread_mutex_t write_lock;
     pthread_mutex_t lock;
     pthread_cond_t changed;
     /* guarded by lock */
@@ -52,6 +55,7 @@ struct outbox *outbox_new(const struct detectors_store *store)
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_mutex_init(&o->write_lock, NULL);
     pthread_mutex_init(&o->lock, NULL);
     pthread_cond_init(&o->changed, &attr);
     pthread_condattr_destroy(&attr);
@@ -76,6 +80,7 @@ void outbox_free(struct outbox *o)
     free_items(o->staged);
     pthread_cond_destroy(&o->changed);
     pthread_mutex_destroy(&o->lock);
+    pthread_mutex_destroy(&o->write_lock);
     free(o);
 }
 
@@ -318,7 +323,7 @@ static void trim_delivered(struct outbox *o, void *txn)
         i = i->next;
     }
     uint8_t key[8];
-    if (!i || i->unwritten)
+    if (!i || i->version != i->stored)
         return;
     bytes_put_u64be(key, i->e.id);
     if (o->store.del(o->store.ctx, txn, TABLE, bytes_of(key, sizeof(key))) != ERR_OK)
@@ -334,29 +339,44 @@ static void trim_delivered(struct outbox *o, void *txn)
     free_items(i);
 }
 
-/* Writes every result that the store does not have. Under the lock: the store is fast, and rows must not overtake each other. */
+static enum err stage_results(struct outbox *o, void *txn)
+{
+    enum err err = ERR_OK;
+    pthread_mutex_lock(&o->lock);
+    for (struct item *i = o->first; i && err == ERR_OK; i = i->next) {
+        i->staged = i->version;
+        if (i->version != i->stored)
+            err = entry_write(o, txn, &i->e);
+    }
+    if (err == ERR_OK && o->delivered > OUTBOX_DELIVERED_KEPT)
+        trim_delivered(o, txn);
+    pthread_mutex_unlock(&o->lock);
+    return err;
+}
+
+/* Writes every result that the store does not have. Without the lock; write_lock keeps an older state from overtaking a newer one. */
 static void write_results(struct outbox *o)
 {
     void *txn;
+    pthread_mutex_lock(&o->write_lock);
     enum err err = o->store.begin(o->store.ctx, &txn);
     if (err == ERR_OK) {
-        for (struct item *i = o->first; i && err == ERR_OK; i = i->next)
-            if (i->unwritten)
-                err = entry_write(o, txn, &i->e);
-        if (err == ERR_OK && o->delivered > OUTBOX_DELIVERED_KEPT)
-            trim_delivered(o, txn);
+        err = stage_results(o, txn);
         if (err == ERR_OK)
             err = o->store.commit(o->store.ctx, txn);
         else
             o->store.abort(o->store.ctx, txn);
     }
-    if (err != ERR_OK) {
+    if (err == ERR_OK) {
+        pthread_mutex_lock(&o->lock);
+        for (struct item *i = o->first; i; i = i->next)
+            i->stored = i->staged;
+        pthread_mutex_unlock(&o->lock);
+    } else {
         stats_add(&stat_write_failed, 1);
         log_warn("notify", "delivery results not yet durable: %s", err_text(err));
-        return;
     }
-    for (struct item *i = o->first; i; i = i->next)
-        i->unwritten = false;
+    pthread_mutex_unlock(&o->write_lock);
 }
 
 static struct item *find_id(struct outbox *o, uint64_t id)
@@ -382,14 +402,14 @@ void outbox_done(struct outbox *o, uint64_t id, const struct outbox_result *r)
         i->e.delivered_ms = r->now_ms;
         o->delivered++;
     }
-    i->unwritten = true;
+    i->version++;
     stats_add(r->state == DETECTORS_DELIVERED ? &stat_delivered
               : r->state == DETECTORS_DEAD    ? &stat_dead
                                               : &stat_retried,
               1);
-    write_results(o);
     pthread_cond_broadcast(&o->changed);
     pthread_mutex_unlock(&o->lock);
+    write_results(o);
 }
 
 enum err outbox_retry(struct outbox *o, uint64_t id, int64_t now_ms)
@@ -403,12 +423,13 @@ enum err outbox_retry(struct outbox *o, uint64_t id, int64_t now_ms)
             i->e.state = DETECTORS_WAITING;
             i->e.created_ms = now_ms; /* a new span of attempts */
             i->e.next_attempt_ms = now_ms;
-            i->unwritten = true;
-            write_results(o);
+            i->version++;
             pthread_cond_broadcast(&o->changed);
         }
     }
     pthread_mutex_unlock(&o->lock);
+    if (err == ERR_OK)
+        write_results(o);
     return err;
 }
 
