@@ -10,30 +10,22 @@
 #include "base/bytes.h"
 
 /* What an attribute can tell. */
-#define ATTR_FIELDS(X)                                                                            \
-    X(OPERATION)                                                                                  \
-    X(OI_KIND)                                                                                    \
-    X(TRACELOOP_KIND)                                                                             \
-    X(LANGFUSE_TYPE)                                                                              \
-    X(REQUEST_TYPE)                                                                               \
-    X(VERCEL_OP) X(PROVIDER) X(REQUEST_MODEL) X(RESPONSE_MODEL) X(RESPONSE_ID) X(FINISH)          \
-        X(RESPONSE_STATUS) X(INPUT) X(OUTPUT) X(TOTAL) X(CACHE_READ) X(CACHE_WRITE)               \
-            X(CACHE_WRITE_5M) X(CACHE_WRITE_1H) X(REASONING) X(COMPACT_INPUT) X(COMPACT_OUTPUT)   \
-                X(TOOL_TOKENS) X(MAX_TOKENS) X(STREAM) X(TTFT) X(TTFT_ANY) X(COMPLETION_START) X( \
-                    DURATION) X(CONVERSATION) X(USER) X(TENANT) X(TEAM) X(API_KEY) X(PROMPT_NAME) \
-                    X(PROMPT_VERSION) X(AGENT) X(TOOL) X(MCP_METHOD) X(ERROR_TYPE) X(ERROR_TEXT)  \
-                        X(HTTP_STATUS) X(ENDPOINT) X(ENV) X(REGION) X(VARIANT) X(SERVER) X(PLANE) \
-                            X(SYNTHETIC) X(SERVICE_TIER) X(COST) X(SAFETY_CATEGORY)               \
-                                X(SAFETY_BYPASS) X(GUARDRAIL) X(CACHE_KIND) X(CACHE_RESULT)       \
-                                    X(ROUTE_RESULT) X(ROUTE_INTENDED) X(FALLBACK_FROM)            \
-                                        X(FALLBACK_TO) X(FEEDBACK) X(HEDGE) X(DEGRADED)           \
-                                            X(TOKENS_LOST) X(TRUNCATION) X(OUTPUT_TYPE)           \
-                                                X(JSON_VALID) X(PARAMETERS) X(SYSTEM_TEXT)        \
-                                                    X(TOOL_DEFS) X(INPUT_TEXT) X(OUTPUT_TEXT)     \
-                                                        X(WARMUP) X(EVENT_NAME) X(EVENT_KIND)     \
-                                                            X(EVENT_TIME) X(REQUEST_ID)           \
-                                                                X(EVALUATION) X(USAGE_JSON)       \
-                                                                    X(COST_JSON) X(MARK)
+/* clang-format off */
+#define ATTR_FIELDS(X)                                                                              \
+    X(OPERATION) X(OI_KIND) X(TRACELOOP_KIND) X(LANGFUSE_TYPE) X(REQUEST_TYPE) X(VERCEL_OP)         \
+    X(PROVIDER) X(REQUEST_MODEL) X(RESPONSE_MODEL) X(RESPONSE_ID) X(FINISH) X(RESPONSE_STATUS)      \
+    X(INPUT) X(OUTPUT) X(TOTAL) X(CACHE_READ) X(CACHE_WRITE) X(CACHE_WRITE_5M) X(CACHE_WRITE_1H)    \
+    X(REASONING) X(COMPACT_INPUT) X(COMPACT_OUTPUT) X(TOOL_TOKENS) X(USAGE_JSON) X(COST_JSON)       \
+    X(MAX_TOKENS) X(STREAM) X(PARAMETERS) X(TTFT) X(TTFT_ANY) X(COMPLETION_START) X(DURATION)       \
+    X(CONVERSATION) X(USER) X(TENANT) X(TEAM) X(API_KEY) X(PROMPT_NAME) X(PROMPT_VERSION)           \
+    X(AGENT) X(TOOL) X(MCP_METHOD) X(ERROR_TYPE) X(ERROR_TEXT) X(HTTP_STATUS) X(ENDPOINT)           \
+    X(ENV) X(REGION) X(VARIANT) X(SERVER) X(PLANE) X(SYNTHETIC) X(WARMUP) X(SERVICE_TIER) X(COST)   \
+    X(SAFETY_CATEGORY) X(SAFETY_BYPASS) X(GUARDRAIL) X(CACHE_KIND) X(CACHE_RESULT)                  \
+    X(ROUTE_RESULT) X(ROUTE_INTENDED) X(FALLBACK_FROM) X(FALLBACK_TO) X(FEEDBACK) X(HEDGE)          \
+    X(DEGRADED) X(TOKENS_LOST) X(TRUNCATION) X(OUTPUT_TYPE) X(JSON_VALID) X(SYSTEM_TEXT)            \
+    X(TOOL_DEFS) X(INPUT_TEXT) X(OUTPUT_TEXT) X(EVALUATION) X(EVENT_NAME) X(EVENT_KIND)             \
+    X(EVENT_TIME) X(REQUEST_ID) X(MARK) /* says which dialect it is, and nothing else */
+/* clang-format on */
 enum attr_field {
 #define X(name) ATTR_##name,
     ATTR_FIELDS(X)
