@@ -123,7 +123,8 @@ struct node {
     int64_t at_ms;
     int64_t offset_ms;
     struct node *offset_expr, *range_expr, *step_expr; /* duration expressions; NULL = constant */
-    bool smoothed, anchored;
+    bool smoothed, anchored, has_offset, has_step;
+    uint16_t height; /* of the operators below: bounds recursion */
     bool step_invariant; /* the same at every step */
     int64_t range_ms, step_ms; /* step_ms 0 = default */
     union {
@@ -190,6 +191,10 @@ enum err promql_parse(struct bytes text, struct arena *a, struct node **out,
                       struct err_msg *msg) MUST_CHECK;
 /* "line:column" of a byte position. */
 void promql_position(struct bytes text, uint32_t pos, unsigned *line, unsigned *column);
+/* Duration expressions: grid-dependent ones (step(), range()) are evaluated with the query's step and range. */
+bool promql_duration_needs_grid(const struct node *d);
+bool promql_duration_eval(const struct node *d, double step_s, double range_s, double *out_s,
+                          struct err_msg *why);
 void promql_print(const struct node *n, struct buf *out); /* on one line */
 void promql_print_pretty(const struct node *n, struct buf *out);
 const char *promql_type_text(enum value_type t); /* "instant vector" */
