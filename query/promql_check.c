@@ -5,8 +5,8 @@
 #include <math.h>
 #include <stdio.h>
 
-static const char *const op_texts[] = {"+",  "-", "*",  "/",  "%",  "^",  "atan2", "==",     "!=",
-                                       ">",  "<", ">=", "<=", "</", ">/", "and",   "or",     "unless"};
+static const char *const op_texts[] = {"+", "-", "*",  "/",  "%",  "^",  "atan2", "==", "!=",
+                                       ">", "<", ">=", "<=", "</", ">/", "and",   "or", "unless"};
 static const char *const aggregate_texts[] = {
     "sum",    "avg",  "count",   "min",          "max",      "group",  "stddev",
     "stdvar", "topk", "bottomk", "count_values", "quantile", "limitk", "limit_ratio"};
@@ -33,7 +33,8 @@ bool promql_aggregate_find(struct bytes name, enum aggregate_op *out)
 
 const char *promql_type_text(enum value_type t)
 {
-    static const char *const texts[] = {"none", "scalar", "instant vector", "range vector", "string"};
+    static const char *const texts[] = {"none", "scalar", "instant vector", "range vector",
+                                        "string"};
     return texts[t];
 }
 
@@ -72,9 +73,10 @@ static void check_extension(struct parser *p, const struct node *n)
         if (arg->kind != NODE_MATRIX)
             continue;
         if (arg->inner.expr->smoothed && !increase)
-            parser_fail(p, n->pos_start,
-                        "smoothed modifier can only be used with: delta, increase, rate - not with %s",
-                        f->name);
+            parser_fail(
+                p, n->pos_start,
+                "smoothed modifier can only be used with: delta, increase, rate - not with %s",
+                f->name);
         if (arg->inner.expr->anchored && !counting)
             parser_fail(p, n->pos_start,
                         "anchored modifier can only be used with: changes, delta, increase, rate, "
@@ -110,7 +112,8 @@ void promql_check_call(struct parser *p, struct node *n)
         if (labels->kind != NODE_SELECTOR)
             parser_fail(p, labels->pos_start, "expected label selectors only");
         else if (labels->selector.name.size && p->lexer.text.data[labels->pos_start] != '{')
-            parser_fail(p, labels->pos_start, "expected label selectors only, got vector selector instead");
+            parser_fail(p, labels->pos_start,
+                        "expected label selectors only, got vector selector instead");
     }
     if (p->err == ERR_OK)
         check_extension(p, n);
@@ -164,7 +167,8 @@ bool promql_duration_needs_grid(const struct node *d)
     if (!d)
         return false;
     return d->duration.op == DUR_STEP || d->duration.op == DUR_RANGE ||
-           promql_duration_needs_grid(d->duration.lhs) || promql_duration_needs_grid(d->duration.rhs);
+           promql_duration_needs_grid(d->duration.lhs) ||
+           promql_duration_needs_grid(d->duration.rhs);
 }
 
 bool promql_duration_eval(const struct node *d, double step_s, double range_s, double *out_s,
@@ -190,8 +194,8 @@ bool promql_duration_eval(const struct node *d, double step_s, double range_s, d
     case DUR_DIV:
     case DUR_MOD:
         if (r == 0) {
-            (void)err_set(why, ERR_INVALID, d->duration.op == DUR_DIV ? "division by zero"
-                                                                      : "modulo by zero");
+            (void)err_set(why, ERR_INVALID,
+                          d->duration.op == DUR_DIV ? "division by zero" : "modulo by zero");
             return false;
         }
         *out_s = d->duration.op == DUR_DIV ? l / r : fmod(l, r);

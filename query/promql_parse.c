@@ -62,10 +62,10 @@ static void unexpected(struct parser *p, const char *context, const char *expect
     else if (t.kind >= TOKEN_ADD && t.kind <= TOKEN_TRIM_LOWER)
         snprintf(what, sizeof what, "<op:%.*s>", (int)t.text.size, (const char *)t.text.data);
     else
-        snprintf(what, sizeof what, "%s\"%.*s\"", kind ? kind : "",
-                 (int)MIN(t.text.size, 40u), (const char *)t.text.data);
-    parser_fail(p, t.pos, "unexpected %s%s%s%s%s", what, context ? " in " : "", context ? context : "",
-                expected ? ", expected " : "", expected ? expected : "");
+        snprintf(what, sizeof what, "%s\"%.*s\"", kind ? kind : "", (int)MIN(t.text.size, 40u),
+                 (const char *)t.text.data);
+    parser_fail(p, t.pos, "unexpected %s%s%s%s%s", what, context ? " in " : "",
+                context ? context : "", expected ? ", expected " : "", expected ? expected : "");
 }
 
 static bool expect(struct parser *p, enum token_kind kind, const char *context, const char *text)
@@ -247,7 +247,8 @@ static void check_selector(struct parser *p, struct node *n)
         const struct node_matcher *m = &n->selector.matchers[i];
         selective |= !matches_empty(m);
         if (i > 0 && n->selector.name.size && m->op == TSDB_MATCH_EQ &&
-            bytes_equal_str(m->name, "__name__") && n->selector.matchers[0].value.data != m->value.data)
+            bytes_equal_str(m->name, "__name__") &&
+            n->selector.matchers[0].value.data != m->value.data)
             parser_fail(p, n->pos_start, "metric name must not be set twice: \"%.*s\" or \"%.*s\"",
                         BYTES_ARG(n->selector.name), BYTES_ARG(m->value));
     }
@@ -552,7 +553,8 @@ static void parse_extension(struct parser *p, struct node *n)
                     "selector",
                     name);
     else if (!smoothed && n->kind != NODE_MATRIX)
-        parser_fail(p, n->pos_start, "anchored modifier can only be used with range vector selector");
+        parser_fail(p, n->pos_start,
+                    "anchored modifier can only be used with range vector selector");
     else if (target->smoothed || target->anchored)
         parser_fail(p, n->pos_start, "%s modifier may not be combined or repeated", name);
     advance(p);
@@ -587,7 +589,8 @@ static bool parse_args(struct parser *p, struct node_list *out, const char *cont
         struct node *arg = parse_expr(p, PREC_OR);
         if (!arg)
             return false;
-        out->items = arena_grow(p->arena, out->items, sizeof *out->items, out->count, out->count + 1);
+        out->items =
+            arena_grow(p->arena, out->items, sizeof *out->items, out->count, out->count + 1);
         if (!out->items) {
             out_of_memory(p);
             return false;
@@ -630,9 +633,10 @@ static struct node *parse_aggregate(struct parser *p, enum aggregate_op op, stru
     if (args.count == 0)
         parser_fail(p, n->pos_start, "no arguments for aggregate expression provided");
     else if (args.count != wanted)
-        parser_fail(p, n->pos_start,
-                    "wrong number of arguments for aggregate expression provided, expected %u, got %u",
-                    wanted, args.count);
+        parser_fail(
+            p, n->pos_start,
+            "wrong number of arguments for aggregate expression provided, expected %u, got %u",
+            wanted, args.count);
     if (p->err != ERR_OK)
         return NULL;
     n->aggregate.expr = args.items[wanted - 1];
@@ -684,12 +688,12 @@ static struct node *parse_identifier(struct parser *p)
     struct lexer saved = p->lexer;
     uint32_t saved_end = p->last_end;
     enum aggregate_op op;
-    bool aggregate =
-        name.kind == TOKEN_IDENTIFIER && promql_aggregate_find(name.text, &op);
+    bool aggregate = name.kind == TOKEN_IDENTIFIER && promql_aggregate_find(name.text, &op);
     advance(p);
     if (p->err != ERR_OK && p->token.kind == TOKEN_ERROR)
         return NULL;
-    if (aggregate && (p->token.kind == TOKEN_LEFT_PAREN || is_word(p, "by") || is_word(p, "without")))
+    if (aggregate &&
+        (p->token.kind == TOKEN_LEFT_PAREN || is_word(p, "by") || is_word(p, "without")))
         return parse_aggregate(p, op, name);
     if (p->token.kind == TOKEN_LEFT_PAREN && name.kind == TOKEN_IDENTIFIER)
         return parse_call(p, name);
@@ -732,10 +736,11 @@ static struct node *parse_unary(struct parser *p)
         return inner;
     }
     if (inner->type != TYPE_SCALAR && inner->type != TYPE_VECTOR)
-        parser_fail(p, start,
-                    "unary expression only allowed on expressions of type scalar or instant vector, "
-                    "got \"%s\"",
-                    promql_type_text(inner->type));
+        parser_fail(
+            p, start,
+            "unary expression only allowed on expressions of type scalar or instant vector, "
+            "got \"%s\"",
+            promql_type_text(inner->type));
     struct node *n = new_node(p, NODE_UNARY, inner->type, start);
     if (!n)
         return NULL;

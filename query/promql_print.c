@@ -329,7 +329,8 @@ static void pretty_split(const struct node *n, struct buf *out, unsigned level)
     case NODE_CALL:
         indent(out, level);
         buf_str(out, n->call.function->name);
-        pretty_block(out, (const struct node *const *)n->call.args.items, n->call.args.count, level);
+        pretty_block(out, (const struct node *const *)n->call.args.items, n->call.args.count,
+                     level);
         break;
     case NODE_PAREN:
         indent(out, level);
@@ -353,9 +354,7 @@ static void pretty_split(const struct node *n, struct buf *out, unsigned level)
         buf_done(&rest);
         break;
     }
-    default:
-        indent(out, level);
-        promql_print(n, out);
+    default: indent(out, level); promql_print(n, out);
     }
 }
 

@@ -27,7 +27,8 @@ int regex_re2_expand(const struct regex_re2 *r, struct bytes value, struct bytes
                      struct arena *a, struct bytes *out);
 
 bool regex_re2_check(struct bytes pattern, struct err_msg *msg);
-bool regex_re2_matches_once(struct bytes pattern, struct bytes value); /* false if it does not compile */
+bool regex_re2_matches_once(struct bytes pattern,
+                            struct bytes value); /* false if it does not compile */
 
 #ifdef __cplusplus
 }

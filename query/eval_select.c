@@ -1,0 +1,188 @@
+#include "query/eval.h"
+
+#include "base/hash.h"
+#include <math.h>
+
+#define STALE_BITS 0x7ff0000000000002ull
+
+static bool is_stale(double v)
+{
+    uint64_t bits;
+    memcpy(&bits, &v, 8);
+    return bits == STALE_BITS;
+}
+
+static bool match_regex(void *ctx, struct bytes value)
+{
+    return regex_re2_matches(ctx, value);
+}
+
+bool select_series(struct eval *e, const struct node *n, int64_t min_ms, int64_t max_ms,
+                   struct tsdb_series **out, size_t *out_count)
+{
+    struct tsdb_matcher *m = ARENA_ARRAY(e->arena, struct tsdb_matcher, n->selector.count + 1u);
+    if (!m)
+        return eval_nomem(e);
+    for (uint32_t i = 0; i < n->selector.count; i++) {
+        const struct node_matcher *from = &n->selector.matchers[i];
+        m[i] = (struct tsdb_matcher){.op = from->op, .name = from->name, .value = from->value};
+        if (from->op == TSDB_MATCH_RE || from->op == TSDB_MATCH_NRE) {
+            m[i].ctx = (void *)(uintptr_t)eval_regex(e, from->value);
+            m[i].match = match_regex;
+            if (!m[i].ctx)
+                return false;
+        }
+    }
+    enum err err =
+        e->src->select(e->src->ctx, m, n->selector.count, min_ms, max_ms, e->arena, out, out_count);
+    if (err != ERR_OK)
+        return eval_fail(e, err, "reading series: %s", err_text(err));
+    if (*out_count > e->limits.series_max)
+        return eval_fail(e, ERR_LIMIT, "query would touch more than %llu series",
+                         (unsigned long long)e->limits.series_max);
+    return eval_tick(e, 0);
+}
+
+static bool duration_ms(struct eval *e, const struct node *expr, int64_t constant, int64_t *out)
+{
+    *out = constant;
+    if (!expr)
+        return true;
+    double s;
+    struct err_msg why;
+    if (!promql_duration_eval(expr, (double)e->step / 1000, (double)(e->end - e->start) / 1000, &s,
+                              &why))
+        return eval_fail(e, ERR_INVALID, "%s", why.text);
+    if (!(fabs(s) < 9e12))
+        return eval_fail(e, ERR_INVALID, "duration out of range");
+    *out = llround(s * 1000);
+    return true;
+}
+
+bool select_offset(struct eval *e, const struct node *n, int64_t *out_ms)
+{
+    return duration_ms(e, n->offset_expr, n->offset_ms, out_ms);
+}
+
+int64_t select_reference(const struct eval *e, const struct node *n, struct grid g, size_t i)
+{
+    switch (n->at) {
+    case AT_TIME: return n->at_ms;
+    case AT_START: return e->start;
+    case AT_END: return e->end;
+    default: return grid_time(g, i);
+    }
+}
+
+/* The value halfway between the neighbours of ref: what `smoothed` makes of an instant selector. */
+static enum cell smooth(const struct tsdb_points *p, size_t next, int64_t ref, int64_t lookback,
+                        double *out)
+{
+    while (next > 0 && is_stale(p->value[next - 1]))
+        next--;
+    if (next == 0 || p->t_ms[next - 1] <= ref - lookback || (p->hist && p->hist[next - 1]))
+        return CELL_NONE;
+    size_t after = next;
+    while (after < p->count && is_stale(p->value[after]))
+        after++;
+    double y1 = p->value[next - 1];
+    int64_t t1 = p->t_ms[next - 1];
+    *out = y1;
+    if (t1 == ref || after == p->count || p->t_ms[after] > ref + lookback ||
+        (p->hist && p->hist[after]))
+        return CELL_FLOAT;
+    *out = y1 + (p->value[after] - y1) * (double)(ref - t1) / (double)(p->t_ms[after] - t1);
+    return CELL_FLOAT;
+}
+
+struct filler {
+    struct eval *e;
+    const struct node *n;
+    struct grid g;
+    enum select_what what;
+    int64_t offset, lookback;
+};
+
+static bool fill_cell(const struct filler *f, const struct tsdb_points *p, size_t next, size_t i,
+                      int64_t ref, struct row *r)
+{
+    if (f->n->smoothed) {
+        r->has[i] = (uint8_t)smooth(p, next, ref, f->lookback, &r->v[i]);
+        return true;
+    }
+    if (next == 0 || p->t_ms[next - 1] <= ref - f->lookback || is_stale(p->value[next - 1]))
+        return true;
+    r->has[i] = CELL_FLOAT;
+    if (f->what == SELECT_TIMESTAMP) {
+        r->v[i] = (double)p->t_ms[next - 1] / 1000;
+    } else if (f->what == SELECT_START) {
+        int64_t st = p->start_ms ? p->start_ms[next - 1] : 0;
+        r->v[i] = (double)st / 1000;
+    } else if (p->hist && p->hist[next - 1]) {
+        if (!row_need_hist(f->e, r, f->g.count))
+            return false;
+        r->has[i] = CELL_HIST;
+        bool again = i > 0 && r->has[i - 1] == CELL_HIST && next == (size_t)r->v[i - 1];
+        r->h[i] = again ? r->h[i - 1] : query_hist_of(p->hist[next - 1], f->e->arena);
+        r->v[i] = (double)next; /* remembers which point, so that a repeated one is shared */
+        if (!r->h[i])
+            return eval_nomem(f->e);
+    } else {
+        r->v[i] = p->value[next - 1];
+    }
+    return true;
+}
+
+static bool fill_row(const struct filler *f, const struct tsdb_points *p, struct row *r)
+{
+    size_t next = 0; /* the first point behind ref */
+    bool fixed = f->n->at != AT_NONE;
+    for (size_t i = 0; i < f->g.count; i++) {
+        int64_t ref = select_reference(f->e, f->n, f->g, i) - f->offset;
+        while (next < p->count && p->t_ms[next] <= ref)
+            next++;
+        if (!fill_cell(f, p, next, i, ref, r))
+            return false;
+        if (fixed && i == 0 && f->g.count > 1) { /* the same at every step */
+            for (size_t k = 1; k < f->g.count; k++) {
+                r->has[k] = r->has[0];
+                r->v[k] = r->v[0];
+                if (r->has[0] == CELL_HIST)
+                    r->h[k] = r->h[0];
+            }
+            break;
+        }
+    }
+    return true;
+}
+
+bool select_each(struct eval *e, const struct node *n, struct grid g, enum select_what what,
+                 row_fn fn, void *ctx)
+{
+    struct filler f = {e, n, g, what, 0, e->limits.lookback_ms};
+    struct tsdb_series *series;
+    size_t count;
+    if (!select_offset(e, n, &f.offset))
+        return false;
+    int64_t min = select_reference(e, n, g, 0) - f.offset - f.lookback + 1;
+    int64_t max = select_reference(e, n, g, g.count - 1) - f.offset;
+    if (n->smoothed)
+        max += f.lookback;
+    struct row row;
+    if (!select_series(e, n, min, max, &series, &count) || !row_init(e, &row, g.count))
+        return false;
+    for (size_t s = 0; s < count; s++) {
+        struct tsdb_points p = {0};
+        arena_reset(e->scratch);
+        enum err err = e->src->points(e->src->ctx, &series[s], min, max, e->scratch, &p);
+        if (err != ERR_OK)
+            return eval_fail(e, err, "reading samples: %s", err_text(err));
+        e->samples_read += p.count;
+        row_clear(&row, g.count);
+        row.labels = series[s].labels;
+        row.drop_name = what != SELECT_VALUE;
+        if (!eval_tick(e, 0) || !fill_row(&f, &p, &row) || !fn(ctx, &row))
+            return false;
+    }
+    return true;
+}
