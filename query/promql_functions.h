@@ -27,10 +27,10 @@
     X(COS, "cos", V, 1, 0, V, N, N, N)                                                   \
     X(COSH, "cosh", V, 1, 0, V, N, N, N)                                                 \
     X(COUNT_OVER_TIME, "count_over_time", V, 1, 0, M, N, N, N)                           \
-    X(DAYS_IN_MONTH, "days_in_month", V, 1, 1, V, N, N, N)                               \
     X(DAY_OF_MONTH, "day_of_month", V, 1, 1, V, N, N, N)                                 \
     X(DAY_OF_WEEK, "day_of_week", V, 1, 1, V, N, N, N)                                   \
     X(DAY_OF_YEAR, "day_of_year", V, 1, 1, V, N, N, N)                                   \
+    X(DAYS_IN_MONTH, "days_in_month", V, 1, 1, V, N, N, N)                               \
     X(DEG, "deg", V, 1, 0, V, N, N, N)                                                   \
     X(DELTA, "delta", V, 1, 0, M, N, N, N)                                               \
     X(DERIV, "deriv", V, 1, 0, M, N, N, N)                                               \
@@ -62,9 +62,9 @@
     X(MAD_OVER_TIME, "mad_over_time", V, 1, 0, M, N, N, N)                               \
     X(MAX_OF, "max_of", S, 2, 0, S, S, N, N)                                             \
     X(MAX_OVER_TIME, "max_over_time", V, 1, 0, M, N, N, N)                               \
-    X(MINUTE, "minute", V, 1, 1, V, N, N, N)                                             \
     X(MIN_OF, "min_of", S, 2, 0, S, S, N, N)                                             \
     X(MIN_OVER_TIME, "min_over_time", V, 1, 0, M, N, N, N)                               \
+    X(MINUTE, "minute", V, 1, 1, V, N, N, N)                                             \
     X(MONTH, "month", V, 1, 1, V, N, N, N)                                               \
     X(PI, "pi", S, 0, 0, N, N, N, N)                                                     \
     X(PREDICT_LINEAR, "predict_linear", V, 2, 0, M, S, N, N)                             \

@@ -1,0 +1,67 @@
+/* One request to the Prometheus API on its way through the pool.
+ *
+ * Owner: the pool's job.  Thread: the job's.  Failure: an endpoint returns an error with its sentence in msg.
+ * Invariant: an endpoint writes exactly one JSON value (the envelope's "data") into j, then perhaps further keys of the envelope.
+ */
+#ifndef WEB_WEB_PROM_CALL_H
+#define WEB_WEB_PROM_CALL_H
+
+#include "base/check.h"
+#include "base/json_out.h"
+#include "base/pool.h"
+#include "query/query.h"
+#include "web/web_prom.h"
+
+#include <assert.h>
+
+#define PROM_ENDPOINTS_MAX 16
+
+struct prom_call;
+
+struct prom_endpoint {
+    const char *pattern;
+    bool post; /* also POST with a form */
+    enum err (*run)(struct prom_call *c);
+};
+
+struct prom_route {
+    struct web_prom *prom;
+    const struct prom_endpoint *endpoint;
+};
+
+struct web_prom {
+    struct web_prom_opts opts;
+    struct pool *pool;
+    struct prom_route routes[PROM_ENDPOINTS_MAX];
+};
+
+struct prom_call {
+    struct web_prom *prom;
+    const struct prom_endpoint *endpoint;
+    struct net_request *req;
+    struct arena *arena;
+    struct buf out;
+    struct json_out j;
+    struct err_msg msg;
+    int64_t deadline_mono_ns;
+};
+
+struct bytes prom_value(struct prom_call *c, const char *name); /* empty when absent */
+enum err prom_time(struct prom_call *c, const char *name, int64_t def, int64_t *out_ms) MUST_CHECK;
+enum err prom_duration(struct prom_call *c, const char *name, int64_t def,
+                       int64_t *out_ms) MUST_CHECK;
+enum err prom_limit(struct prom_call *c, size_t *out) MUST_CHECK; /* SIZE_MAX = none */
+enum err prom_view(struct prom_call *c, struct tsdb_view **out) MUST_CHECK;
+void prom_labels_object(struct json_out *j, struct tsdb_labels l);
+void prom_float(struct json_out *j, double v); /* a string */
+
+enum err prom_query(struct prom_call *c) MUST_CHECK;
+enum err prom_query_range(struct prom_call *c) MUST_CHECK;
+enum err prom_query_exemplars(struct prom_call *c) MUST_CHECK;
+enum err prom_format_query(struct prom_call *c) MUST_CHECK;
+enum err prom_series(struct prom_call *c) MUST_CHECK;
+enum err prom_labels(struct prom_call *c) MUST_CHECK;
+enum err prom_label_values(struct prom_call *c) MUST_CHECK;
+enum err prom_metadata(struct prom_call *c) MUST_CHECK;
+
+#endif
