@@ -15,7 +15,11 @@ struct head *head_new(uint64_t generation, struct tsdb_registry *series)
     h->generation = generation;
     h->registry = series;
     atomic_store_explicit(&h->refs, 1, memory_order_relaxed);
-    pthread_rwlock_init(&h->lock, NULL);
+    pthread_rwlockattr_t attr; /* a stream of readers must not hold up the committer */
+    pthread_rwlockattr_init(&attr);
+    pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(&h->lock, &attr);
+    pthread_rwlockattr_destroy(&attr);
     h->bytes = sizeof(*h) / 8; /* the page table is touched bit by bit */
     return h;
 }

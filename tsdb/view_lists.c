@@ -1,0 +1,343 @@
+/* Services, span names, freshness, exemplars, metadata. */
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "tsdb/view_rows.h"
+
+#define NAME_BLOCKS_MAX 256u /* span names come from the newest blocks of a service only */
+
+struct list {
+    struct arena *a;
+    struct bytes *items;
+    uint32_t count, cap;
+};
+
+static enum err list_add(struct list *l, struct bytes value)
+{
+    for (uint32_t i = l->count; i-- > 0;)
+        if (bytes_equal(l->items[i], value))
+            return ERR_OK;
+    if (l->count == l->cap) {
+        uint32_t cap = l->cap ? l->cap * 2 : 32;
+        struct bytes *fresh = arena_grow(l->a, l->items, sizeof(*fresh), l->cap, cap);
+        if (!fresh)
+            return ERR_LIMIT;
+        l->items = fresh;
+        l->cap = cap;
+    }
+    l->items[l->count] = arena_copy(l->a, value);
+    return l->items[l->count++].data ? ERR_OK : ERR_LIMIT;
+}
+
+static int by_bytes(const void *x, const void *y)
+{
+    return bytes_compare(*(const struct bytes *)x, *(const struct bytes *)y);
+}
+
+static void list_done(struct list *l, struct bytes **out, size_t *out_count)
+{
+    if (l->count)
+        qsort(l->items, l->count, sizeof(*l->items), by_bytes);
+    *out = l->items;
+    *out_count = l->count;
+}
+
+/* One column of a block's rows that belong to the service (all when it is empty). */
+static enum err list_block(struct list *l, const struct part_snapshot *p,
+                           const struct block_meta *m, struct bytes service, bool names,
+                           struct arena *scratch)
+{
+    union view_table t;
+    arena_reset(scratch);
+    enum err e = view_rows_open(&view_rows_spans, p, m, scratch, &t);
+    for (uint32_t i = 0; e == ERR_OK && i < t.spans.count; i++)
+        if (!names || bytes_equal(t.spans.service[i], service))
+            e = list_add(l, names ? t.spans.name[i] : t.spans.service[i]);
+    return e == ERR_CORRUPT ? ERR_OK : e;
+}
+
+enum err tsdb_services(struct tsdb_view *v, struct arena *a, struct bytes **out, size_t *out_count)
+{
+    struct list l = {.a = a};
+    struct arena *scratch = arena_new(0);
+    enum err e = scratch ? view_check(v) : ERR_NOMEM;
+    for (size_t i = 0; i < v->pin.head_count && e == ERR_OK; i++) {
+        const struct head *h = v->heads[i].head;
+        head_read_lock(h);
+        for (uint32_t k = 0; k < h->service_count && e == ERR_OK; k++)
+            if (h->services[k].org == v->org)
+                e = list_add(&l, h->services[k].service);
+        head_read_unlock(h);
+    }
+    for (size_t i = 0; i < v->pin.part_count && e == ERR_OK; i++) {
+        const struct part_snapshot *p = v->pin.parts[i];
+        size_t count;
+        if (part_snapshot_class(p) != PART_ROWS)
+            continue;
+        const struct block_meta *m = view_blocks(v, p, BLOCK_SPANS, VIEW_ANY_GENERATION, &count);
+        for (size_t k = 0; k < count && e == ERR_OK; k++) {
+            struct block_zone z;
+            arena_reset(scratch);
+            if (block_zone_read(m[k].summary, scratch, &z) != ERR_OK || !z.services_known)
+                e = list_block(&l, p, &m[k], BYTES_NONE, false, scratch);
+            else
+                for (uint32_t s = 0; s < z.service_count && e == ERR_OK; s++)
+                    e = list_add(&l, z.services[s]);
+        }
+    }
+    arena_free(scratch);
+    if (e == ERR_OK)
+        list_done(&l, out, out_count);
+    return e;
+}
+
+enum err tsdb_span_names(struct tsdb_view *v, struct bytes service, struct arena *a,
+                         struct bytes **out, size_t *out_count)
+{
+    struct list l = {.a = a};
+    struct arena *scratch = arena_new(0);
+    enum err e = scratch ? view_check(v) : ERR_NOMEM;
+    uint32_t budget = NAME_BLOCKS_MAX;
+    for (size_t i = 0; i < v->pin.head_count && e == ERR_OK; i++)
+        for (uint32_t k = 0; k < v->heads[i].limit && e == ERR_OK; k++) {
+            const struct tsdb_batch *b = head_batch_at(v->heads[i].head, k)->batch;
+            for (uint32_t row = 0; b && b->org == v->org && row < b->spans.count && e == ERR_OK;
+                 row++)
+                if (head_span_kept(b, row) && bytes_equal(b->spans.service[row], service))
+                    e = list_add(&l, b->spans.name[row]);
+        }
+    for (size_t i = v->pin.part_count; i-- > 0 && e == ERR_OK;) {
+        const struct part_snapshot *p = v->pin.parts[i];
+        size_t count;
+        if (part_snapshot_class(p) != PART_ROWS)
+            continue;
+        const struct block_meta *m = view_blocks(v, p, BLOCK_SPANS, VIEW_ANY_GENERATION, &count);
+        for (size_t k = count; k-- > 0 && e == ERR_OK && budget > 0;) {
+            struct block_zone z;
+            arena_reset(scratch);
+            if (block_zone_read(m[k].summary, scratch, &z) == ERR_OK &&
+                !block_zone_has_service(&z, service))
+                continue;
+            budget--;
+            e = view_check(v);
+            if (e == ERR_OK)
+                e = list_block(&l, p, &m[k], service, true, scratch);
+        }
+    }
+    arena_free(scratch);
+    if (e == ERR_OK)
+        list_done(&l, out, out_count);
+    return e;
+}
+
+enum err tsdb_freshness_read(struct tsdb_view *v, struct arena *a, struct tsdb_freshness **out,
+                             size_t *out_count)
+{
+    struct tsdb_freshness *f = NULL;
+    uint32_t n = 0, cap = 0;
+    enum err e = view_check(v);
+    for (size_t i = 0; i < v->pin.head_count && e == ERR_OK; i++) {
+        const struct head *h = v->heads[i].head;
+        head_read_lock(h);
+        for (uint32_t k = 0; k < h->service_count && e == ERR_OK; k++) {
+            const struct head_service *s = &h->services[k];
+            uint32_t at = 0;
+            if (s->org != v->org)
+                continue;
+            while (at < n && !bytes_equal(f[at].service, s->service))
+                at++;
+            if (at == cap) {
+                struct tsdb_freshness *fresh =
+                    arena_grow(a, f, sizeof(*f), cap, cap ? cap * 2 : 16);
+                e = fresh ? ERR_OK : ERR_LIMIT;
+                f = fresh;
+                cap = cap ? cap * 2 : 16;
+            }
+            if (e == ERR_OK && at == n) {
+                f[n++] = (struct tsdb_freshness){.service = arena_copy(a, s->service)};
+                e = f[at].service.data ? ERR_OK : ERR_LIMIT;
+            }
+            if (e != ERR_OK)
+                break;
+            f[at].newest_end_ns = MAX(f[at].newest_end_ns, s->newest_end_ns);
+            f[at].received_ns = MAX(f[at].received_ns, s->received_ns);
+            f[at].spans += s->spans;
+            f[at].genai_spans += s->genai_spans;
+        }
+        head_read_unlock(h);
+    }
+    if (e != ERR_OK)
+        return e;
+    *out = f;
+    *out_count = n;
+    return ERR_OK;
+}
+
+/* --- exemplars ----------------------------------------------------------------------------------- */
+
+struct exemplars {
+    struct arena *a;
+    struct tsdb_exemplar *list;
+    uint32_t count, cap;
+};
+
+static enum err add_exemplar(struct exemplars *x, struct tsdb_labels series, int64_t t_ms,
+                             double value, struct tsdb_labels labels)
+{
+    if (x->count == x->cap) {
+        uint32_t cap = x->cap ? x->cap * 2 : 32;
+        struct tsdb_exemplar *fresh = arena_grow(x->a, x->list, sizeof(*fresh), x->cap, cap);
+        if (!fresh)
+            return ERR_LIMIT;
+        x->list = fresh;
+        x->cap = cap;
+    }
+    struct tsdb_exemplar one = {
+        {arena_copy(x->a, series.enc)}, {arena_copy(x->a, labels.enc)}, t_ms, value};
+    if (!one.series.enc.data || !one.labels.enc.data)
+        return ERR_LIMIT;
+    x->list[x->count++] = one;
+    return ERR_OK;
+}
+
+static int by_series(const void *x, const void *y)
+{
+    const struct tsdb_exemplar *a = x, *b = y;
+    int c = tsdb_labels_compare(a->series, b->series);
+    return c ? c : (a->t_ms > b->t_ms) - (a->t_ms < b->t_ms);
+}
+
+static enum err exemplars_of_part(struct tsdb_view *v, const struct part_snapshot *p,
+                                  const struct tsdb_matcher *m, size_t n, int64_t min_ms,
+                                  int64_t max_ms, struct arena *scratch, struct exemplars *x)
+{
+    size_t count;
+    const struct block_meta *b = view_blocks(v, p, BLOCK_EXEMPLARS, VIEW_ANY_GENERATION, &count);
+    enum err e = ERR_OK;
+    for (size_t i = 0; i < count && e == ERR_OK; i++) {
+        struct bytes block;
+        struct block_exemplar *list = NULL;
+        uint32_t got = 0;
+        arena_reset(scratch);
+        e = view_fetch(p, &b[i], scratch, &block);
+        if (e == ERR_OK && (e = block_exemplars_read(block, scratch, &list, &got)) == ERR_CORRUPT)
+            view_count_corrupt();
+        for (uint32_t k = 0; e == ERR_OK && k < got; k++)
+            if (list[k].t_ms >= min_ms && list[k].t_ms <= max_ms &&
+                view_labels_match(m, n, list[k].series))
+                e = add_exemplar(x, list[k].series, list[k].t_ms, list[k].value, list[k].labels);
+        e = e == ERR_CORRUPT ? ERR_OK : e;
+    }
+    return e;
+}
+
+enum err tsdb_exemplars_read(struct tsdb_view *v, const struct tsdb_matcher *m, size_t n,
+                             int64_t min_ms, int64_t max_ms, struct arena *a,
+                             struct tsdb_exemplar **out, size_t *out_count)
+{
+    struct exemplars x = {.a = a};
+    struct arena *scratch = arena_new(0);
+    enum err e = scratch ? view_check(v) : ERR_NOMEM;
+    for (size_t i = 0; i < v->pin.part_count && e == ERR_OK; i++)
+        if (part_snapshot_class(v->pin.parts[i]) == PART_SAMPLES &&
+            view_part_overlaps(v->pin.parts[i], min_ms, max_ms))
+            e = exemplars_of_part(v, v->pin.parts[i], m, n, min_ms, max_ms, scratch, &x);
+    for (size_t i = 0; i < v->pin.head_count && e == ERR_OK; i++)
+        for (uint32_t k = 0; k < v->heads[i].limit && e == ERR_OK; k++) {
+            const struct head *h = v->heads[i].head;
+            const struct tsdb_batch *b = head_batch_at(h, k)->batch;
+            for (uint32_t j = 0; b && b->org == v->org && j < b->exemplars.count && e == ERR_OK;
+                 j++) {
+                const struct tsdb_exemplars *t = &b->exemplars;
+                struct tsdb_labels series = tsdb_registry_info(h->registry, t->series[j])->labels;
+                if (t->t_ms[j] >= min_ms && t->t_ms[j] <= max_ms && view_labels_match(m, n, series))
+                    e = add_exemplar(&x, series, t->t_ms[j], t->value[j], t->labels[j]);
+            }
+        }
+    arena_free(scratch);
+    if (e != ERR_OK)
+        return e;
+    if (x.count)
+        qsort(x.list, x.count, sizeof(*x.list), by_series);
+    *out = x.list;
+    *out_count = x.count;
+    return ERR_OK;
+}
+
+/* --- metadata ------------------------------------------------------------------------------------ */
+
+struct rows {
+    struct arena *a;
+    struct tsdb_metadata_row *list;
+    uint32_t count, cap;
+};
+
+static enum err add_row(struct rows *r, const struct tsdb_metadata_row *m)
+{
+    for (uint32_t i = 0; i < r->count; i++)
+        if (bytes_equal(r->list[i].family, m->family) && bytes_equal(r->list[i].type, m->type) &&
+            bytes_equal(r->list[i].help, m->help) && bytes_equal(r->list[i].unit, m->unit))
+            return ERR_OK;
+    if (r->count == r->cap) {
+        uint32_t cap = r->cap ? r->cap * 2 : 32;
+        struct tsdb_metadata_row *fresh = arena_grow(r->a, r->list, sizeof(*fresh), r->cap, cap);
+        if (!fresh)
+            return ERR_LIMIT;
+        r->list = fresh;
+        r->cap = cap;
+    }
+    struct tsdb_metadata_row copy = {arena_copy(r->a, m->family), arena_copy(r->a, m->type),
+                                     arena_copy(r->a, m->help), arena_copy(r->a, m->unit)};
+    if (!copy.family.data || !copy.type.data || !copy.help.data || !copy.unit.data)
+        return ERR_LIMIT;
+    r->list[r->count++] = copy;
+    return ERR_OK;
+}
+
+static int by_family(const void *x, const void *y)
+{
+    return bytes_compare(((const struct tsdb_metadata_row *)x)->family,
+                         ((const struct tsdb_metadata_row *)y)->family);
+}
+
+enum err tsdb_metadata_read(struct tsdb_view *v, struct arena *a, struct tsdb_metadata_row **out,
+                            size_t *out_count)
+{
+    struct rows r = {.a = a};
+    struct arena *scratch = arena_new(0);
+    enum err e = scratch ? view_check(v) : ERR_NOMEM;
+    for (size_t i = 0; i < v->pin.part_count && e == ERR_OK; i++) {
+        const struct part_snapshot *p = v->pin.parts[i];
+        size_t count = 0;
+        const struct block_meta *m =
+            part_snapshot_class(p) == PART_SAMPLES
+                ? view_blocks(v, p, BLOCK_METADATA, VIEW_ANY_GENERATION, &count)
+                : NULL;
+        for (size_t k = 0; k < count && e == ERR_OK; k++) {
+            struct bytes block;
+            struct tsdb_metadata_row *list = NULL;
+            uint32_t n = 0;
+            arena_reset(scratch);
+            e = view_fetch(p, &m[k], scratch, &block);
+            if (e == ERR_OK && (e = block_metadata_read(block, scratch, &list, &n)) == ERR_CORRUPT)
+                view_count_corrupt();
+            for (uint32_t j = 0; j < n && e == ERR_OK; j++)
+                e = add_row(&r, &list[j]);
+            e = e == ERR_CORRUPT ? ERR_OK : e;
+        }
+    }
+    for (size_t i = 0; i < v->pin.head_count && e == ERR_OK; i++)
+        for (uint32_t k = 0; k < v->heads[i].limit && e == ERR_OK; k++) {
+            const struct tsdb_batch *b = head_batch_at(v->heads[i].head, k)->batch;
+            for (uint32_t j = 0; b && b->org == v->org && j < b->metadata.count && e == ERR_OK; j++)
+                e = add_row(&r, &b->metadata.row[j]);
+        }
+    arena_free(scratch);
+    if (e != ERR_OK)
+        return e;
+    if (r.count)
+        qsort(r.list, r.count, sizeof(*r.list), by_family);
+    *out = r.list;
+    *out_count = r.count;
+    return ERR_OK;
+}

@@ -1,0 +1,70 @@
+/* Tables of rows (spans, logs) out of heads and blocks, alike for both kinds.
+ *
+ * Owner: the arenas given.  Thread: the view's.
+ * Failure: ERR_CORRUPT has been counted (go on without the block); ERR_LIMIT past the arena.
+ */
+#ifndef TSDB_VIEW_ROWS_H
+#define TSDB_VIEW_ROWS_H
+
+#include "tsdb/columns.h"
+#include "tsdb/view_core.h"
+
+struct view_row_kind {
+    const struct tsdb_schema *schema;
+    uint64_t always; /* columns that are never NULL in an answer */
+    enum block_kind rows, text;
+    size_t order_column; /* offset of the column that answers are ordered by: start_ns, time_ns */
+    size_t service_column;
+    bool is_spans;
+};
+extern const struct view_row_kind view_rows_spans, view_rows_logs;
+
+union view_table {
+    struct tsdb_spans spans;
+    struct tsdb_logs logs;
+};
+static inline uint32_t view_table_count(const union view_table *t)
+{
+    return t->spans.count; /* leads both structs */
+}
+static inline int64_t view_table_order(const struct view_row_kind *k, const void *table,
+                                       uint32_t row)
+{
+    const int64_t *col;
+    memcpy(&col, (const uint8_t *)table + k->order_column, sizeof(col));
+    return col[row];
+}
+static inline struct bytes view_table_service(const struct view_row_kind *k, const void *table,
+                                              uint32_t row)
+{
+    const struct bytes *col;
+    memcpy(&col, (const uint8_t *)table + k->service_column, sizeof(col));
+    return col ? col[row] : BYTES_NONE;
+}
+
+/* The rows of a block without their text, then their text (which may be gone: then it stays empty). */
+enum err view_rows_open(const struct view_row_kind *k, const struct part_snapshot *p,
+                        const struct block_meta *m, struct arena *a,
+                        union view_table *out) MUST_CHECK;
+enum err view_rows_text(const struct tsdb_view *v, const struct view_row_kind *k,
+                        const struct part_snapshot *p, const struct block_meta *m, struct arena *a,
+                        union view_table *table) MUST_CHECK;
+
+/* A growing table of copied rows. */
+struct view_pool {
+    const struct view_row_kind *k;
+    struct arena *a;
+    union view_table t;
+    struct {
+        struct bytes from, to;
+    } last[64]; /* by column: neighbours often share the very string */
+};
+void view_pool_init(struct view_pool *p, const struct view_row_kind *k, struct arena *a);
+/* The table that the next rows come from is another one: its strings may lie where older ones were. */
+void view_pool_next_table(struct view_pool *p);
+enum err view_pool_add(struct view_pool *p, const void *table, uint32_t row) MUST_CHECK;
+/* The rows named by order, as the answer. */
+enum err view_pool_take(struct view_pool *p, const uint32_t *order, uint32_t n,
+                        union view_table *out) MUST_CHECK;
+
+#endif
