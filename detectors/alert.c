@@ -53,9 +53,9 @@ enum alert_event alert_open(struct alert *a, const struct alert_input *in, uint3
     CHECK(burns(in));
     a->state = DETECTORS_PENDING;
     a->start_minute = start_minute;
-    a->last_true_minute = in->horizon;
+    a->opened_minute = a->last_true_minute = in->horizon;
     a->severity = in->verdict == QUERY_SLO_BURNS_PAGE ? QUERY_SLO_PAGE : QUERY_SLO_TICKET;
-    return in->horizon - start_minute >= in->after_minutes ? fire(a, in) : ALERT_NOTHING;
+    return in->after_minutes == 0 ? fire(a, in) : ALERT_NOTHING;
 }
 
 static enum alert_event step_firing(struct alert *a, const struct alert_input *in)
@@ -87,7 +87,7 @@ enum alert_event alert_step(struct alert *a, const struct alert_input *in)
         a->last_true_minute = in->horizon;
         if (in->verdict == QUERY_SLO_BURNS_PAGE)
             a->severity = QUERY_SLO_PAGE;
-        return in->horizon - a->start_minute >= in->after_minutes ? fire(a, in) : ALERT_NOTHING;
+        return in->horizon - a->opened_minute >= in->after_minutes ? fire(a, in) : ALERT_NOTHING;
     case DETECTORS_FIRING: return step_firing(a, in);
     default: return ALERT_NOTHING;
     }
@@ -136,6 +136,7 @@ void alert_encode(const struct alert *a, struct buf *out)
     buf_u8(out, (uint8_t)a->severity);
     buf_u8(out, (uint8_t)a->state);
     buf_varint(out, a->start_minute);
+    buf_varint(out, a->opened_minute);
     buf_varint(out, a->last_true_minute);
     buf_zigzag(out, a->fired_ms);
     buf_zigzag(out, a->resolved_ms);
@@ -194,6 +195,7 @@ enum err alert_decode(struct bytes b, struct alert *out)
     a->severity = severity == QUERY_SLO_PAGE ? QUERY_SLO_PAGE : QUERY_SLO_TICKET;
     a->state = (enum detectors_state)state;
     a->start_minute = read_u32(&r);
+    a->opened_minute = read_u32(&r);
     a->last_true_minute = read_u32(&r);
     a->fired_ms = reader_zigzag(&r);
     a->resolved_ms = reader_zigzag(&r);

@@ -29,7 +29,8 @@ struct alert {
     char slo_id[256], service[128], rule[64];
     enum query_slo_severity severity;
     enum detectors_state state; /* PENDING, FIRING, RESOLVED */
-    uint32_t start_minute, last_true_minute;
+    uint32_t start_minute, opened_minute,
+        last_true_minute; /* opened: the horizon at which it was seen */
     int64_t fired_ms, resolved_ms;
     uint32_t steps; /* raises of severity */
     double long_burn, short_burn, factor, budget_left, exhaustion_minutes;

@@ -22,6 +22,8 @@ void alert_text_sentence(const char *service, unsigned burning, int64_t since_ms
 {
     char since[32];
     time_of_day(since_ms, since);
+    if (strcmp(service, "all") == 0)
+        service = "All services";
     int used = snprintf(out, ALERT_TEXT_MAX, "%s: %u SLO%s burning, %ssince %s", service, burning,
                         burning == 1 ? "" : "s", burning == 1 ? "" : "first ", since);
     if (used > 0 && (size_t)used < ALERT_TEXT_MAX)

@@ -5,6 +5,8 @@
 
 #define PAGE_BAD_MIN 3 /* fewer bad events never page */
 #define PAGE_ELIGIBLE_MIN 100 /* fewer eligible events in the long window: a ticket */
+#define TICKET_AFTER_MINUTES \
+    5 /* so that an outage that is about to page does not write a ticket first */
 #define Z_ONE_SIDED_95 1.6448536269514722
 
 double query_slo_bad_ratio(const struct query_slo_counts *c)
@@ -110,6 +112,7 @@ uint32_t query_slo_rules_for(uint32_t period_minutes, double target,
             .long_minutes = workbook[i].long_minutes,
             .short_minutes = workbook[i].long_minutes / 12,
             .factor = factor,
+            .after_minutes = workbook[i].severity == QUERY_SLO_TICKET ? TICKET_AFTER_MINUTES : 0,
             .refused = !fits || factor * (1.0 - target) >= 1.0,
             .why_refused = !fits ? "the factor is not above 1: it would fire while the budget lasts"
                            : factor * (1.0 - target) >= 1.0
