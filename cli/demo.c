@@ -17,6 +17,8 @@
     400000.0 /* about so many over the whole of --history when no rate is given */
 #define HISTORY_STEP_REQUESTS 400.0
 #define GIVE_UP_MS 60000
+#define HISTORY_MARGIN_S \
+    300 /* a history as long as the retention must not be too old when it arrives */
 
 struct demo_options {
     const char *endpoint, *key, *ca_file;
@@ -27,6 +29,7 @@ struct demo_options {
 
 struct demo_sender {
     const struct demo_options *o;
+    uint64_t spans_before; /* made before the part of the run that say_progress tells of */
     struct http_client *http;
     struct buf body;
     uint64_t bytes, posts, rejected;
@@ -217,6 +220,7 @@ static bool send_body(struct demo_sender *s, const char *path)
     char url[512], authorization[512];
     const char *headers[3] = {"Content-Type: application/x-protobuf", NULL, NULL};
     int64_t began = clock_mono_ns(), pause_ms = 250;
+    bool said = false;
     size_t n = strlen(s->o->endpoint);
     if (!s->body.size)
         return true;
@@ -264,6 +268,11 @@ static bool send_body(struct demo_sender *s, const char *path)
                 say_refused(s, url, &response);
             buf_done(&response.body);
             return false;
+        }
+        if (!said && !s->o->quiet) {
+            said = true;
+            fprintf(stderr, "telltale demo: %s: %s; trying again for a minute\n", url,
+                    e != ERR_OK ? msg.text : "busy");
         }
         buf_done(&response.body);
         clock_sleep_ms(wait_ms);
@@ -323,7 +332,8 @@ static void say_progress(const struct demo_sender *s, const struct demo_gen *g, 
     printf("%s %llu requests (%llu failed), %llu spans (%.0f/s), %llu logs, %llu metric points, "
            "%.1f MB, %llu refused\n",
            what, (unsigned long long)t->requests, (unsigned long long)t->failed_requests,
-           (unsigned long long)t->spans, (double)t->spans / (seconds > 0.001 ? seconds : 0.001),
+           (unsigned long long)t->spans,
+           (double)(t->spans - s->spans_before) / (seconds > 0.1 ? seconds : 0.1),
            (unsigned long long)t->logs, (unsigned long long)t->points, (double)s->bytes / 1e6,
            (unsigned long long)s->rejected);
     fflush(stdout);
@@ -363,6 +373,7 @@ static bool run_history(struct demo_sender *s, struct demo_gen *g, int64_t from_
         }
     }
     say_progress(s, g, began, "history done:");
+    s->spans_before = demo_gen_totals_of(g)->spans;
     return true;
 }
 
@@ -410,7 +421,9 @@ int demo_main(int argc, char **argv)
         return 0;
     }
     int64_t now_s = clock_wall_ms() / 1000, from_s = now_s - 10;
-    int64_t start_s = from_s - o.history_ms / 1000;
+    int64_t start_s = o.history_ms ? now_s - o.history_ms / 1000 + HISTORY_MARGIN_S : from_s;
+    if (start_s > from_s)
+        start_s = from_s;
     o.gen.effects.live_ms = now_s * 1000;
     o.gen.diurnal = o.history_ms > 0;
     if (o.history_ms && !o.rate_given) {

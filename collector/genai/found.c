@@ -379,6 +379,19 @@ bool found_json_i64(struct bytes json, const char *quoted_key, int64_t *out)
     return n > 0 && bytes_to_i64(bytes_slice(rest, 0, n), out);
 }
 
+bool found_json_nanousd(struct bytes json, const char *quoted_key, int64_t *out)
+{
+    struct bytes rest = json_after_key(json, quoted_key);
+    size_t n = 0;
+    double usd;
+    while (n < rest.size && n < 32 && memchr("0123456789.eE+-", rest.data[n], 15))
+        n++;
+    if (!n || !bytes_to_f64(bytes_slice(rest, 0, n), &usd) || !(usd >= 0) || usd > 1e6)
+        return false;
+    *out = llround(usd * 1e9);
+    return true;
+}
+
 bool found_json_true(struct bytes json, const char *quoted_key)
 {
     return bytes_has_prefix(json_after_key(json, quoted_key), BYTES_LIT("true"));

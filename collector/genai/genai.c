@@ -402,6 +402,9 @@ static void read_extras(const struct found *f, struct genai_memo *m, struct tsdb
     int64_t v;
     if (found_nanousd(f, ATTR_COST, &v) && v >= 0)
         r->reported_cost = v;
+    else if (found_has(f, ATTR_COST_JSON) &&
+             found_json_nanousd(found_text(f, ATTR_COST_JSON), "\"total\"", &v))
+        r->reported_cost = v;
 }
 
 /* Tokens that were not said, and what they cost. */

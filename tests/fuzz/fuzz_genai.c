@@ -20,7 +20,8 @@ static struct bytes part(struct reader *r)
 
 static void check_row(const struct tsdb_spans *s, uint32_t i)
 {
-    int64_t in = TSDB_SPAN_GET(s, input_tokens, i, -1), out = TSDB_SPAN_GET(s, output_tokens, i, -1);
+    int64_t in = TSDB_SPAN_GET(s, input_tokens, i, -1),
+            out = TSDB_SPAN_GET(s, output_tokens, i, -1);
     int64_t read = TSDB_SPAN_GET(s, cache_read_tokens, i, -1);
     int64_t write = TSDB_SPAN_GET(s, cache_write_tokens, i, -1);
     int64_t thought = TSDB_SPAN_GET(s, reasoning_tokens, i, -1);

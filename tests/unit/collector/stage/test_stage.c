@@ -2,6 +2,7 @@
 #include "helper_fixture.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 
@@ -164,6 +165,57 @@ static void a_histogram_cell_taken_back_leaves_zero(void **state)
     fixture_close(&f);
 }
 
+struct worker {
+    struct stage *stage;
+    const struct json_node *batch;
+    struct tsdb_batch *last;
+    int failed;
+};
+
+static void *apply_often(void *arg)
+{
+    struct worker *w = arg;
+    for (int i = 0; i < 50; i++) {
+        tsdb_batch_free(w->last);
+        w->last = fixture_batch(w->batch);
+        w->failed += stage_apply(w->stage, w->last, NULL) != ERR_OK;
+    }
+    return NULL;
+}
+
+static void many_threads_get_the_cells_that_one_gets(void **state)
+{
+    struct fixture_file f = fixture_open("semantics/rows.json");
+    struct worker workers[4];
+    pthread_t threads[4];
+    struct fixture_run r;
+    fixture_run_begin(&r, f.cases, NULL);
+    for (size_t i = 0; i < 4; i++)
+        workers[i] = (struct worker){r.stage, json_get(f.cases, "batches")->child, NULL, 0};
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, apply_often, &workers[i]), 0);
+    /* Objectives are loaded meanwhile; theirs is a family that this row has no cell in. */
+    struct stage_threshold t = {BYTES_LIT("llm_user_request_duration_seconds"), 1};
+    for (int i = 0; i < 20; i++) {
+        t.le_seconds = 1 + i;
+        assert_int_equal(stage_set_thresholds(r.stage, &t, 1, NULL), ERR_OK);
+    }
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    for (size_t i = 0; i < 4; i++) {
+        const struct tsdb_cells *a = &workers[0].last->cells, *b = &workers[i].last->cells;
+        assert_int_equal(workers[i].failed, 0);
+        assert_true(a->count > 5);
+        assert_int_equal(a->count, b->count);
+        for (uint32_t k = 0; k < a->count; k++)
+            assert_true(a->series[k].v == b->series[k].v && a->add[k] == b->add[k]);
+    }
+    for (size_t i = 0; i < 4; i++)
+        tsdb_batch_free(workers[i].last);
+    fixture_run_end(&r);
+    fixture_close(&f);
+}
+
 static void thresholds_are_checked_and_replace_each_other(void **state)
 {
     struct stage *s;
@@ -193,6 +245,7 @@ int main(void)
         cmocka_unit_test(an_undone_commit_leaves_no_trace),
         cmocka_unit_test(an_agent_row_waits_beyond_the_end_of_its_generation),
         cmocka_unit_test(a_histogram_cell_taken_back_leaves_zero),
+        cmocka_unit_test(many_threads_get_the_cells_that_one_gets),
         cmocka_unit_test(thresholds_are_checked_and_replace_each_other),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
