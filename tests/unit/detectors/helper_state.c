@@ -1,6 +1,5 @@
 #include "detectors/helper_state.h"
 #include "base/check.h"
-#include "tsdb/tsdb_read.h"
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -213,85 +212,4 @@ size_t helper_state_count(struct helper_state *s, const char *table)
 unsigned helper_state_commits(struct helper_state *s)
 {
     return s->commits;
-}
-
-/* --- these tests never touch the store: without it they still link -------------------------------- */
-
-#define ABSENT __attribute__((weak))
-ABSENT enum err tsdb_state_scan(struct tsdb *db, const char *table, struct bytes prefix, size_t max,
-                                struct arena *a, struct tsdb_state_row **out, size_t *out_count)
-{
-    CHECK_UNREACHABLE();
-}
-ABSENT void tsdb_state_abort(struct tsdb_state_write *w)
-{
-    CHECK_UNREACHABLE();
-}
-ABSENT enum err tsdb_state_commit(struct tsdb_state_write *w)
-{
-    CHECK_UNREACHABLE();
-}
-ABSENT enum err tsdb_state_del(struct tsdb_state_write *w, const char *table, struct bytes key)
-{
-    CHECK_UNREACHABLE();
-}
-ABSENT enum err tsdb_state_put(struct tsdb_state_write *w, const char *table, struct bytes key,
-                               struct bytes value)
-{
-    CHECK_UNREACHABLE();
-}
-ABSENT enum err tsdb_state_begin(struct tsdb *db, struct tsdb_state_write **out)
-{
-    CHECK_UNREACHABLE();
-}
-ABSENT enum err tsdb_view_open(struct tsdb *db, uint32_t org, const struct tsdb_read_limits *limits,
-                               struct tsdb_view **out)
-{
-    CHECK_UNREACHABLE();
-}
-ABSENT void tsdb_view_close(struct tsdb_view *v)
-{
-    CHECK_UNREACHABLE();
-}
-ABSENT enum err tsdb_cells_changed(struct tsdb_view *v, uint64_t since_seq, uint32_t *out_from,
-                                   uint32_t *out_to, uint64_t *out_seq)
-{
-    CHECK_UNREACHABLE();
-}
-ABSENT enum err tsdb_cells_by(struct tsdb_view *v, const struct tsdb_matcher *m, size_t n,
-                              struct bytes label, uint32_t from, uint32_t to, struct arena *a,
-                              struct tsdb_cells_group **out, size_t *out_count)
-{
-    CHECK_UNREACHABLE();
-}
-ABSENT enum err tsdb_cells_minutes(struct tsdb_view *v, const struct tsdb_matcher *m, size_t n,
-                                   uint32_t from, uint32_t to, int64_t *out)
-{
-    CHECK_UNREACHABLE();
-}
-ABSENT enum err tsdb_cells_sum(struct tsdb_view *v, const struct tsdb_matcher *m, size_t n,
-                               uint32_t from, uint32_t to, int64_t *out)
-{
-    CHECK_UNREACHABLE();
-}
-ABSENT enum err tsdb_select(struct tsdb_view *v, const struct tsdb_matcher *m, size_t n,
-                            int64_t min_ms, int64_t max_ms, struct arena *a,
-                            struct tsdb_series **out, size_t *out_count)
-{
-    CHECK_UNREACHABLE();
-}
-ABSENT enum err tsdb_points_read(struct tsdb_view *v, const struct tsdb_series *s, int64_t min_ms,
-                                 int64_t max_ms, struct arena *a, struct tsdb_points *out)
-{
-    CHECK_UNREACHABLE();
-}
-ABSENT enum err tsdb_span_scan(struct tsdb_view *v, const struct tsdb_span_filter *f, uint32_t max,
-                               struct arena *a, struct tsdb_spans *out)
-{
-    CHECK_UNREACHABLE();
-}
-ABSENT enum err tsdb_cells_hist(struct tsdb_view *v, const struct tsdb_matcher *m, size_t n,
-                                uint32_t from, uint32_t to, struct arena *a, struct tsdb_hist *out)
-{
-    CHECK_UNREACHABLE();
 }
