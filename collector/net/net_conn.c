@@ -26,6 +26,7 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf);
 static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf);
 static void on_written(uv_write_t *req, int status);
 static void on_closed(uv_handle_t *handle);
+static bool charge_pending(struct net_conn *conn);
 
 /* --- birth and death -------------------------------------------------------------------------- */
 
@@ -146,6 +147,8 @@ void net_conn_close(struct net_conn *conn)
     if (conn->next)
         conn->next->prev = conn->prev;
     loop->conn_count--;
+    buf_done(&conn->pending);
+    (void)charge_pending(conn);
     if (loop->detached)
         return;
     net_stats_add(NET_COUNTED_OPEN, -1);
@@ -255,11 +258,28 @@ void net_conn_raw(struct net_conn *conn, const uint8_t *data, size_t size)
     net_conn_rearm(conn);
 }
 
+/* Kept bytes count against the budget of the bodies: 20,000 connections could keep a gigabyte. */
+static bool charge_pending(struct net_conn *conn)
+{
+    struct net *net = conn->loop->net;
+    size_t now = conn->pending.cap, before = conn->pending_charged, total;
+
+    conn->pending_charged = now;
+    net_stats_add(NET_COUNTED_BODY_BYTES, (int64_t)now - (int64_t)before);
+    total = atomic_fetch_add(&net->body_bytes, now - before) + (now - before);
+    return now <= before || total <= net->opts.body_bytes_max;
+}
+
 static bool keep(struct net_conn *conn, const uint8_t *data, size_t size)
 {
     buf_append(&conn->pending, data, size);
     if (!buf_ok(&conn->pending)) {
         net_stats_refused(NET_REFUSED_NO_MEMORY);
+        net_conn_close(conn);
+        return false;
+    }
+    if (!charge_pending(conn)) {
+        net_stats_refused(NET_REFUSED_MEMORY);
         net_conn_close(conn);
         return false;
     }
@@ -358,6 +378,7 @@ void net_conn_resume(struct net_conn *conn)
         if (used < taken.size && !conn->closed)
             (void)keep(conn, taken.data + used, taken.size - used);
         buf_done(&taken);
+        (void)charge_pending(conn); /* less than before */
     }
     conn->processing = false;
     if (conn->closed)
@@ -457,6 +478,10 @@ static void on_written(uv_write_t *req, int status)
     }
     if (conn->proto == NET_PROTO_H2 && conn->out_bytes < NET_OUT_HIGH)
         net_h2_flush(conn);
+    else if (conn->proto == NET_PROTO_HTTP1 && conn->pending.size > 0 && !conn->close_after_write)
+        net_conn_resume(conn);
+    if (conn->closed)
+        return;
     if (conn->out_bytes == 0 && conn->close_after_write)
         shut_down(conn);
     if (!conn->closed)
@@ -557,8 +582,10 @@ void net_conn_finish(struct net_conn *conn)
     if (conn->tls)
         net_tls_shutdown(conn);
     conn->close_after_write = true;
-    if (!conn->processing)
-        buf_clear(&conn->pending);
+    if (!conn->processing) {
+        buf_done(&conn->pending);
+        (void)charge_pending(conn);
+    }
     if (conn->out_bytes == 0)
         shut_down(conn);
 }

@@ -59,6 +59,7 @@ struct net_conn {
     uint64_t discarded;
 
     struct buf pending; /* read, not used yet */
+    size_t pending_charged; /* what the budget counts for it */
     struct net_request *requests; /* admitted or being read, still connected */
     struct net_request *current; /* HTTP/1: the one being read or answered */
     struct net_tls *tls;

@@ -203,6 +203,10 @@ static void headers_complete(struct net_h2 *h2, struct net_h2_stream *s, bool en
         return;
     }
     join_cookies(req);
+    if (!net_request_charge_head(req)) {
+        net_refuse(req, NET_REFUSED_MEMORY, ERR_UNAVAILABLE, "Too many requests are in flight.", 1);
+        return;
+    }
     length = net_request_header(req, "content-length");
     if (length.size && length.size < 19 && bytes_to_u64(length, &v))
         req->content_length = (int64_t)v;

@@ -371,6 +371,10 @@ static size_t feed_head(struct net_conn *conn, const uint8_t *data, size_t size)
         net_http1_bad(conn, 400, NET_REFUSED_SMUGGLING, wrong);
         return size;
     }
+    if (!net_request_charge_head(conn->current)) {
+        net_http1_bad(conn, 503, NET_REFUSED_MEMORY, "Too many requests are in flight.");
+        return size;
+    }
     if (h->head_complete) {
         head_complete(conn);
     } else if (h->head_bytes == NET_HEAD_MAX) {
@@ -520,7 +524,11 @@ static size_t feed_refused(struct net_conn *conn, size_t size)
 size_t net_http1_feed(struct net_conn *conn, const uint8_t *data, size_t size)
 {
     switch ((enum net_http1_state)conn->h1.state) {
-    case NET_HTTP1_HEAD: return feed_head(conn, data, size);
+    case NET_HTTP1_HEAD:
+        /* who does not read the answers gets no further ones: they would pile up here */
+        if (!conn->current && conn->out_bytes > NET_OUT_HIGH)
+            return 0;
+        return feed_head(conn, data, size);
     case NET_HTTP1_BODY:
         if (conn->current->body.size == 0 && !(conn->current->route->flags & NET_ROUTE_LOW) &&
             net_admit_memory_short(conn->loop->net)) {

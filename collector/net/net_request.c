@@ -63,6 +63,23 @@ static void unlink_from_conn(struct net_request *req)
     req->stream = NULL;
 }
 
+/* true: still within the budget; false: over it, and the caller gives back. */
+static bool charge(struct net_request *req, size_t n)
+{
+    req->charged += n;
+    net_stats_add(NET_COUNTED_BODY_BYTES, (int64_t)n);
+    return atomic_fetch_add(&req->net->body_bytes, n) + n <= req->net->opts.body_bytes_max;
+}
+
+bool net_request_charge_head(struct net_request *req)
+{
+    size_t now = req->head.cap + req->slot_cap * sizeof(struct net_slot);
+    size_t more = now - req->head_charged;
+
+    req->head_charged = now;
+    return more == 0 || charge(req, more);
+}
+
 static void uncharge(struct net_request *req)
 {
     atomic_fetch_sub(&req->net->body_bytes, req->charged);
@@ -186,7 +203,7 @@ bool net_request_has_header(const struct net_request *req, const char *name)
 static enum err body_reserve(struct net_request *req, size_t need)
 {
     struct buf *b = &req->body;
-    size_t cap = b->cap ? b->cap : BODY_FIRST, now;
+    size_t cap = b->cap ? b->cap : BODY_FIRST;
     uint8_t *grown;
 
     if (need <= b->cap)
@@ -198,13 +215,8 @@ static enum err body_reserve(struct net_request *req, size_t need)
         cap *= 2;
     if (req->content_length > 0 && (size_t)req->content_length >= need)
         cap = MIN(cap, (size_t)req->content_length);
-    now = atomic_fetch_add(&req->net->body_bytes, cap - b->cap) + (cap - b->cap);
-    req->charged += cap - b->cap;
-    net_stats_add(NET_COUNTED_BODY_BYTES, (int64_t)(cap - b->cap));
-    if (now > req->net->opts.body_bytes_max) {
-        uncharge(req);
-        return ERR_UNAVAILABLE;
-    }
+    if (!charge(req, cap - b->cap))
+        return ERR_UNAVAILABLE; /* the caller gives everything back */
     grown = realloc(b->data, cap);
     if (!grown)
         return ERR_NOMEM;

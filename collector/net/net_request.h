@@ -2,7 +2,8 @@
  *
  * Owner: the loop until the handler gets it, then the handler until it replies, then the loop again, which frees it.
  * Thread: fields as marked.  Failure: net_body_append returns an error; the request is then refused.
- * Invariants: 1. conn is NULL once the client is gone, and then cancelled is set. 2. charged is what the budget counts for it.
+ * Invariants: 1. conn is NULL once the client is gone, and then cancelled is set. 2. charged is what the budget counts for it
+ *   (head and body).
  */
 #ifndef COLLECTOR_NET_REQUEST_H
 #define COLLECTOR_NET_REQUEST_H
@@ -36,7 +37,7 @@ struct net_request {
     struct net_conn *conn;
     struct net_h2_stream *stream;
     struct net_request *loop_prev, *loop_next, *conn_prev, *conn_next;
-    size_t charged;
+    size_t charged, head_charged; /* all of it; the head's part */
     int64_t body_since_ms; /* begin of the window in which body_rate_min must be reached */
     size_t body_seen; /* its bytes at that moment */
     bool body_expected, body_complete, dispatched, refused;
@@ -83,6 +84,8 @@ void net_request_release_body(struct net_request *req); /* its memory is free fo
 void net_request_add_header(struct net_request *req, struct bytes name, struct bytes value);
 enum err net_body_append(struct net_request *req, const uint8_t *data, size_t size);
 struct bytes net_request_slot_value(const struct net_request *req, const struct net_slot *slot);
+/* Counts the head's memory against the server's budget; false: there is none left. */
+bool net_request_charge_head(struct net_request *req) MUST_CHECK;
 unsigned net_request_count_header(const struct net_request *req, const char *name);
 
 /* net_admit.c: everything between complete headers and the first body byte. false: refused, the reply is posted. */

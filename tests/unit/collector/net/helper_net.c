@@ -82,8 +82,10 @@ static void on_events(void *ctx, struct net_request *req)
 
 static void on_big(void *ctx, struct net_request *req)
 {
+    struct helper_net *h = ctx;
     uint8_t *data = malloc(1 << 20);
     CHECK(data);
+    h->handled++;
     memset(data, 'x', 1 << 20);
     net_reply(req, &(struct net_response){
                        .status = 200, .body = bytes_of(data, 1 << 20), .body_take = true});
