@@ -139,7 +139,7 @@ function drawLabels(u: uPlot, p: Props): void {
     while (i >= 0 && (l.values[i] === null || l.values[i] === undefined)) i--;
     if (i < 0) continue;
     const y = u.valToPos(l.values[i] as number, 'y', true);
-    if (Number.isFinite(y)) labels.push({ y: Math.min(Math.max(y, u.bbox.top), u.bbox.top + u.bbox.height), text: l.label, color: l.color });
+    if (Number.isFinite(y)) labels.push({ y: Math.min(Math.max(y, u.bbox.top), u.bbox.top + u.bbox.height), text: brief(l.label), color: l.color });
   }
   labels.sort((a, b) => a.y - b.y);
   const gap = 14 * px;
@@ -157,10 +157,12 @@ function drawLabels(u: uPlot, p: Props): void {
   ctx.restore();
 }
 
+const brief = (label: string) => (label.length > 18 ? label.slice(0, 17) + '…' : label);
+
 function labelWidth(lines: Line[]): number {
   const ctx = document.createElement('canvas').getContext('2d')!;
   ctx.font = font;
-  return Math.max(8, ...lines.filter((l) => !l.bars).map((l) => ctx.measureText(l.label).width + 10));
+  return Math.max(8, ...lines.filter((l) => !l.bars).map((l) => ctx.measureText(brief(l.label)).width + 10));
 }
 
 function options(p: Props, width: number, now: () => Props): uPlot.Options {
@@ -168,7 +170,7 @@ function options(p: Props, width: number, now: () => Props): uPlot.Options {
   return {
     width,
     height: p.height ?? 200,
-    padding: [8, Math.min(labelWidth(p.lines), width * 0.3), 0, 0],
+    padding: [8, Math.min(labelWidth(p.lines), width * 0.34), 0, 0],
     legend: { show: false },
     cursor: {
       sync: { key: sync.key, setSeries: false },
@@ -198,7 +200,7 @@ function options(p: Props, width: number, now: () => Props): uPlot.Options {
         size: 62,
         space: 34,
         values: (_u, at) => at.map((v) => (v === null ? '' : now().format(v))),
-        ...(p.log ? { filter: (_u: uPlot, at: number[]) => at.map((v) => (/^[125]/.test(v.toExponential()) && (at.length < 14 || /^1e/.test(v.toExponential())) ? v : null)) } : {}),
+        ...(p.log ? { filter: (_u: uPlot, at: number[]) => at.map((v) => (/^[125]e/.test(v.toExponential()) && (at.length < 14 || /^1e/.test(v.toExponential())) ? v : null)) } : {}),
       },
     ],
     series: [

@@ -38,6 +38,13 @@ export function minutes(v: number): string {
 }
 const part = (n: number, unit: string) => (n ? n + thin + unit : '');
 
+// Short, for a key number: at most three digits and one unit.
+export function roughly(v: number): string {
+  if (v < 100) return digits(v) + thin + 'min';
+  if (v < 48 * 60) return digits(v / 60) + thin + 'h';
+  return digits(v / 1440) + thin + 'd';
+}
+
 export function percent(v: number | null | undefined, significant = 3): string {
   if (v === null || v === undefined || !Number.isFinite(v)) return '–';
   return digits(v * 100, significant) + thin + '%';
@@ -56,6 +63,7 @@ export function usd(nano: number | null | undefined): string {
   const v = nano / 1e9;
   if (v === 0) return '$0';
   if (Math.abs(v) < 0.01) return '$' + v.toLocaleString('en-US', { maximumSignificantDigits: 2, maximumFractionDigits: 9 });
+  if (Math.abs(v) < 1) return '$' + v.toLocaleString('en-US', { maximumSignificantDigits: 3, minimumFractionDigits: 2 });
   if (Math.abs(v) < 1000) return '$' + v.toFixed(2);
   return '$' + digits(v);
 }

@@ -56,7 +56,7 @@ function tiles(d: Oncall, slo: Slo | undefined): Tile[] {
       id: 'budget', label: `error budget left · ${slo.name}`, value: f.percent(slo.budget_left), target: `target ${f.sli(slo.target)} over ${f.minutes(slo.period_minutes)}`,
       n: `${f.exact(slo.period.bad)} bad of ${f.exact(slo.period.good + slo.period.bad)}`, state: slo.state === 'firing' ? 'bad' : slo.budget_left! < 0 ? 'bad' : slo.budget_left! < 0.25 ? 'warn' : undefined,
     }, {
-      id: 'gone', label: 'budget gone in', value: slo.exhaustion_minutes === null ? (slo.budget_left! <= 0 ? 'gone' : 'not burning') : f.minutes(slo.exhaustion_minutes),
+      id: 'gone', label: 'budget gone in', value: slo.exhaustion_minutes === null ? (slo.budget_left! <= 0 ? 'gone' : 'not burning') : f.roughly(slo.exhaustion_minutes),
       target: slo.burn_1h === null ? undefined : `at ${f.burn(slo.burn_1h)} (1 h)`, state: slo.exhaustion_minutes !== null && slo.exhaustion_minutes < 4320 ? 'warn' : undefined,
     });
   out.push(
@@ -170,7 +170,7 @@ function BudgetCharts({ slo, range, to }: { slo: Slo; range: number; to: number 
 
 /* --- pictures ------------------------------------------------------------------------------------ */
 
-const hues = ['--c1', '--c2', '--c3', '--c4', '--c5', '--c6', '--c7'];
+const hues = ['--c1', '--c2', '--c3', '--c4', '--c5', '--c6']; // grey is for the rest
 // The same model keeps its hue on every page: by its name, and the next free one where two names fall together.
 export function hueOf(models: string[]): Map<string, string> {
   const out = new Map<string, string>(), taken = new Set<number>();
@@ -185,14 +185,29 @@ export function hueOf(models: string[]): Map<string, string> {
   return out;
 }
 
+// Steps in which nothing is known. A quiet minute among few calls is zero calls; where ten or more were to be expected, nothing arrived.
+function missing(calls: number[]): boolean[] {
+  const busy = calls.filter((n) => n > 0);
+  const usual = busy.reduce((a, b) => a + b, 0) / Math.max(1, busy.length);
+  const out = calls.map(() => false);
+  for (let i = 0; i < calls.length; i++) {
+    if (calls[i]) continue;
+    let end = i;
+    while (end + 1 < calls.length && !calls[end + 1]) end++;
+    const open = i === 0 || end === calls.length - 1;
+    if (!busy.length || i === 0 || (end - i + (open ? 0 : 1)) * usual * (busy.length / calls.length) >= 10) out.fill(true, i, end + 1);
+    i = end;
+  }
+  return out;
+}
+
 function Traffic({ d }: { d: Oncall }) {
   const t = d.traffic;
   const per = (v: number[]) => v.map((n) => n / (t.step_ms / 60000));
   const any = t.good_at.map((g, i) => g + t.bad_at[i] + t.excluded_at[i]);
   const seen = any.map((n) => n > 0);
   const known = <T,>(v: T[]) => v.map((x, i) => (seen[i] ? x : null));
-  const first = seen.indexOf(true), last = seen.lastIndexOf(true);
-  const gaps = seen.map((s, i) => !s && (i < first || i > last + 1 || first < 0)); // a quiet minute between two others is zero calls, not missing data
+  const gaps = missing(any);
   const calls = per(any).map((v, i) => (gaps[i] ? null : v));
   const hue = hueOf(d.models.map((m) => m.model));
   const name = (m: Model) => m.model || 'no model';

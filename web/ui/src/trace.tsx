@@ -28,14 +28,14 @@ function Row({ span, total, chosen, open }: { span: Span; total: number; chosen:
     <a class={`span ${chosen ? 'chosen' : ''}`} href={open} data-row={span.span_id} aria-current={chosen ? 'true' : undefined}>
       <span class="label" style={{ paddingLeft: `${Math.min(span.depth, 20) * 12}px` }}>
         {bad ? <span class="mark bad" title="failed">▲</span> : <span class="mark" aria-hidden="true">{call ? '●' : '·'}</span>}
-        <span class="name">{span.name || 'unnamed'}</span> <span class="quiet">{span.service}{call && g?.model ? ` · ${g.model}` : ''}</span>{span.orphan && <span class="quiet"> (parent not here)</span>}
+        <span class="name">{span.name || 'unnamed'}</span> <span class="quiet">{span.service}{call && g?.model ? ` · ${g.model}` : ''}</span>{bad && <span class="mark-text bad"> {g?.outcome && g.outcome !== 'ok' ? g.outcome.replaceAll('_', ' ') : 'error'}</span>}{span.orphan && <span class="quiet"> (parent not here)</span>}
       </span>
       <span class="track">
         <span class={`time ${span.critical ? 'critical' : ''} ${bad ? 'failed' : ''}`} style={{ left: `${left}%`, width: `${Math.min(width, 100 - left)}%` }}>
           {ttft !== null && <span class="ttft" style={{ width: `${ttft * 100}%` }} />}
         </span>
-        <span class={`length ${left + width > 70 ? 'before' : ''}`} style={left + width > 70 ? { right: `${100 - left}%` } : { left: `${left + width}%` }}>{f.nanos(span.duration_ns)}{bad ? ` ▲ ${g?.outcome && g.outcome !== 'ok' ? g.outcome.replaceAll('_', ' ') : 'error'}` : ''}</span>
       </span>
+      <span class="length">{f.nanos(span.duration_ns)}</span>
     </a>
   );
 }

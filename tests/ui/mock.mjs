@@ -1,0 +1,144 @@
+// A stand-in server for states that a live one reaches only after hours: the page's built files and documents of docs/api.md made here.
+// node mock.mjs PORT STATE   (ok, quiet, empty, no_genai, silent); also imported by the tests.
+import { spawnSync } from 'node:child_process';
+import { createServer } from 'node:http';
+import { mkdtempSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, extname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const here = dirname(fileURLToPath(import.meta.url));
+const types = { '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml', '.html': 'text/html' };
+export const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+// Deterministic noise, so that two screenshots of one state are alike.
+function noise(seed) {
+  let s = seed >>> 0;
+  return () => ((s = (s * 1664525 + 1013904223) >>> 0) / 2 ** 32);
+}
+
+const traceId = (i) => (0xabc0000 + i).toString(16).padStart(32, '5');
+const line = (i, now, bad) => ({
+  trace_id: traceId(i), service: ['checkout', 'search', 'support-bot'][i % 3], name: ['POST /chat', 'GET /answer', 'summarise'][i % 3], has_root: true,
+  start_ms: now - 40000 * (i + 1), duration_ns: 1.1e9 + i * 3.3e8, spans: 4 + i, errors: bad ? 1 : 0, calls: 2, model: i % 2 ? 'gpt-4o' : 'claude-sonnet-4',
+  error: bad ? 'rate_limit_exceeded' : '', input_tokens: 1834 + i, output_tokens: 412, cost_nanousd: 10765000 + i * 1000, ttft_ns: 4.2e8 + i * 1e7,
+});
+
+export function oncall(state, url) {
+  const now = Date.now(), minute = 60000, range = Number(url.searchParams.get('range') ?? 60);
+  const to = Number(url.searchParams.get('to') ?? 0) || Math.floor(now / minute) * minute + minute;
+  const step = [1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720].find((s) => range / s < 120) ?? 720;
+  const n = Math.ceil(range / step), from = to - range * minute;
+  const r = noise(7), burning = state === 'ok', none = state === 'empty' || state === 'no_genai';
+  const t_ms = Array.from({ length: n }, (_, i) => from + i * step * minute);
+  const hole = (i) => i > n * 0.3 && i < n * 0.38;
+  const quiet = (i) => none || hole(i) || (state === 'silent' && i > n - 8);
+  const names = ['gpt-4o', 'claude-sonnet-4', 'gpt-4o-mini', 'llama-3.1-70b', 'text-embedding-3-small'];
+  const models = names.map((model, k) => {
+    const calls_at = t_ms.map((_, i) => (quiet(i) ? 0 : Math.round((40 - k * 7) * step * (0.8 + 0.4 * r()))));
+    const bad_at = calls_at.map((c, i) => Math.round(c * (burning && k === 0 && i > n * 0.7 ? 0.09 : 0.002)));
+    const sum = (v) => v.reduce((a, b) => a + b, 0);
+    const price = [9e6, 1.1e7, 4e5, 9e5, 2e4][k];
+    return {
+      model, is_rest: false, calls: { good: sum(calls_at) - sum(bad_at), bad: sum(bad_at), excluded: k }, input_tokens: sum(calls_at) * 900, output_tokens: sum(calls_at) * 210,
+      cost_nanousd: sum(calls_at) * price, p50: 0.9 + k * 0.1, p95: 2.1 + k * 0.2, p99: 4.4 + k * 0.3, ttft_p50: 0.3, ttft_p95: 0.9, calls_at, bad_at,
+      cost_at: calls_at.map((c) => c * price), tokens_at: calls_at.map((c) => c * 1110),
+    };
+  });
+  const add = (pick) => t_ms.map((_, i) => models.reduce((s, m) => s + pick(m)[i], 0));
+  const bad_at = add((m) => m.bad_at), good_at = add((m) => m.calls_at).map((v, i) => v - bad_at[i]);
+  const total = (v) => v.reduce((a, b) => a + b, 0);
+  const wave = (base) => t_ms.map((_, i) => (quiet(i) ? null : base * (0.85 + 0.3 * r()) * (burning && i > n * 0.7 ? 1.5 : 1)));
+  const quantiles = (p50) => ({ n: total(good_at), p50, p95: p50 * 2.3, p99: p50 * 4.1, p50_at: wave(p50), p95_at: wave(p50 * 2.3), p99_at: wave(p50 * 4.1) });
+  const calls = { good: total(good_at), bad: total(bad_at), excluded: 10 };
+  const totals = {
+    minutes: range, calls, requests: { good: 900, bad: 3, excluded: 0 }, latency: quantiles(1.02), ttft: quantiles(0.34), input_tokens: total(good_at) * 900,
+    output_tokens: total(good_at) * 210, cache_read_tokens: 1000, reasoning_tokens: 500, cost_nanousd: models.reduce((s, m) => s + m.cost_nanousd, 0),
+    cost_other_planes_nanousd: 4.2e7, unpriced_calls: 3,
+  };
+  const slo = (id, name, target, left, burn, s) => ({
+    id, name, service: 'checkout', description: '', is_default: false, indicator: 'availability-call', what: 'calls that ended with a usable answer', state: s, severity: 'page', target,
+    threshold_seconds: null, period_minutes: 43200, evaluated_ms: now - 2000, horizon_ms: now - 30000, period: { good: 812345, bad: Math.round((1 - left) * 812345 * (1 - target)), excluded: 1204, missing: 0 },
+    sli: 1 - (1 - left) * (1 - target), budget_left: left, burn_1h: burn, burn_24h: burn / 3, exhaustion_minutes: burn > 0.01 ? (left * 43200) / burn : null, coverage: null, quality: 'exact', quality_text: 'exact',
+    sentence: '', excluded: [{ reason: 'caller_error', count: 1100 }, { reason: 'quota_denied', count: 104 }], rules: [], revised_minutes: 0, revised_events: 0, budget_since_ms: 0,
+  });
+  const slos = burning ? [slo('checkout-availability', 'checkout availability', 0.999, 0.41, 21.4, 'firing'), slo('ttft', 'first token within 2 s', 0.95, 0.88, 0.4, 'ok'), slo('latency', 'answer within 20 s', 0.99, 0.97, 0.1, 'ok'), { ...slo('truncation', 'not truncated', 0.999, 1, 0, 'no_data'), sli: null, budget_left: null, burn_1h: null, burn_24h: null, exhaustion_minutes: null, period: { good: 0, bad: 0, excluded: 0 } }]
+    : [slo('checkout-availability', 'checkout availability', 0.999, 0.97, 0.3, 'ok'), slo('ttft', 'first token within 2 s', 0.95, 0.88, 0.4, 'ok')];
+  const old = state === 'silent' ? 8 * minute : 1500;
+  return {
+    now_ms: now, from_ms: from, to_ms: to, live: !url.searchParams.get('to'), version: '0.1.0', start_ms: now - 7.3e6,
+    address: { grpc: 'http://127.0.0.1:4317', http: 'http://127.0.0.1:4318', web: 'http://127.0.0.1:4320', needs_key: false },
+    state: none ? state : 'ok', spans: state === 'empty' ? 0 : 1204, last_received_ms: state === 'empty' ? 0 : now - old,
+    missing: state === 'no_genai' ? '1204 spans arrived, and none of them says that it called a model: none carries gen_ai.*, llm.*, ai.* or openinference.* attributes. Turn on the instrumentation of your model client, or set gen_ai.operation.name and gen_ai.request.model on its spans.' : null,
+    sentence: burning ? 'checkout: 1 SLO burning, first since 14:03, gpt-4o in eu-west accounts for 91 % of bad calls.' : `All ${slos.length} SLOs are within budget.`,
+    headline: { burning: burning ? 1 : 0, pending: 0, no_data: burning ? 1 : 0, total: slos.length, since_ms: burning ? now - 900000 : 0 }, slos,
+    alerts: burning ? [{ fingerprint: 'f1', slo: 'checkout-availability', service: 'checkout', rule: '2%-in-1h', severity: 'page', state: 'firing', active_since_ms: now - 900000, fired_ms: now - 840000, resolved_ms: 0, long_burn: 21.4, short_burn: 30.2, factor: 14.4, budget_left: 0.41, exhaustion_minutes: 828, summary: '2 % of the budget in 1 h: burning 21.4× over 1 h and 30.2× over 5 min (page above 14.4×); 41 % left, gone in 13 h 48 min.', sentence: 'gpt-4o in eu-west accounts for 91 % of bad calls', traces: [traceId(0), traceId(1)], long_minutes: 60, short_minutes: 5 }] : [],
+    freshness: state === 'empty' ? [] : ['checkout', 'search', 'support-bot'].map((service, i) => ({ service, newest_ms: now - old - 400 - i * 700, received_ms: now - old - (i === 2 ? 130000 : 0), spans: 1000, genai_spans: none ? 0 : 700 })),
+    accounts: state === 'empty' ? [] : [{ signal: 'spans', received: 120400, stored: 120394, duplicate: 4, quarantined: 0, rejected: { too_old: 2 } }, { signal: 'samples', received: 9000, stored: 9000, duplicate: 0, quarantined: 0, rejected: {} }],
+    services: none ? [] : ['checkout', 'search', 'support-bot'], model_names: none ? [] : names,
+    traffic: { ...totals, step_ms: step * minute, t_ms, good_at, bad_at, excluded_at: t_ms.map(() => 0) }, models: none ? [] : models,
+    compare: { with: 'same time last week', ...totals, calls: { good: calls.good * 0.9, bad: Math.round(calls.bad * 0.2), excluded: 4 }, cost_nanousd: totals.cost_nanousd * 0.93, latency: { n: 1, p50: 1, p95: 2, p99: 3.9 }, ttft: { n: 1, p50: 0.3, p95: 0.8, p99: 1.2 } },
+    responsible: burning ? [{ dim: 'model', value: 'gpt-4o', bad: 231, all: 2400, bad_share: 0.91, all_share: 0.34 }, { dim: 'region', value: 'eu-west', bad: 220, all: 3100, bad_share: 0.87, all_share: 0.41 }, { dim: 'endpoint', value: 'POST /chat', bad: 140, all: 4000, bad_share: 0.55, all_share: 0.5 }] : [],
+    examples: { errors: burning ? [0, 1, 2].map((i) => line(i, now, true)) : [], slow: none ? [] : [3, 4, 5].map((i) => line(i, now, false)) },
+  };
+}
+
+function budget(url) {
+  const from = Number(url.searchParams.get('from')), to = Number(url.searchParams.get('to') ?? 0) || Date.now(), n = 60, step = (to - from) / n, r = noise(3);
+  const t_ms = Array.from({ length: n }, (_, i) => Math.round(from + (i + 1) * step));
+  let left = 0.62;
+  return {
+    slo: url.searchParams.get('slo'), step_minutes: Math.max(1, Math.round(step / 60000)), threshold: 14.4, long_minutes: 60, short_minutes: 5, t_ms,
+    budget_left: t_ms.map((_, i) => (left -= i > n * 0.7 ? 0.011 : 0.0008 * r())), burn_long: t_ms.map((_, i) => (i > n * 0.7 ? 2 + (i - n * 0.7) * 1.3 : 0.6 + 0.3 * r())),
+    burn_short: t_ms.map((_, i) => (i > n * 0.7 ? 24 + 8 * r() : r() < 0.1 ? 0 : 0.5 + r())), bad: t_ms.map((_, i) => (i > n * 0.7 ? Math.round(10 + 8 * r()) : r() < 0.2 ? 1 : 0)), eligible: t_ms.map(() => 120),
+  };
+}
+
+function trace(id) {
+  const now = Date.now(), base = { kind: 'internal', status: 0, status_message: '', orphan: false, scope: 'demo', attributes: [['http.route', '/chat'], ['__proto__', 'x']], resource: [['service.name', 'checkout'], ['cloud.region', 'eu-west']], events: [] };
+  const s = (span_id, parent_id, name, depth, offset, duration, more = {}) => ({ ...base, span_id, parent_id, service: 'checkout', name, depth, offset_ns: offset * 1e6, duration_ns: duration * 1e6, critical: true, ...more });
+  const genai = (outcome, more = {}) => ({ class: 'call', outcome, fault: outcome === 'ok' ? '' : 'platform', provider: 'openai', operation: 'chat', model: 'gpt-4o', request_model: 'gpt-4o', response_model: 'gpt-4o-2024-11-20', input_tokens: 1834, output_tokens: 412, cache_read_tokens: 1024, cost_nanousd: 8705000, ttft_ns: 4.2e8, stream: true, estimated: false, unpriced: false, finish_reason: 'stop', ...more });
+  return {
+    summary: { ...line(0, now, true), trace_id: id, spans: 7, duration_ns: 4.21e9 }, now_ms: now,
+    spans: [
+      s('01', '00', 'POST /chat', 0, 0, 4210, { kind: 'server' }), s('02', '01', 'retrieve context', 1, 12, 310), s('03', '02', 'embeddings text-embedding-3-small', 2, 20, 88, { critical: true, service: 'search', genai: genai('ok', { operation: 'embeddings', model: 'text-embedding-3-small', output_tokens: 0, ttft_ns: undefined }) }),
+      s('04', '02', 'vector search', 2, 112, 180, { critical: false, service: 'search' }), s('05', '01', 'chat gpt-4o', 1, 330, 640, { status: 2, status_message: '429 rate limit', critical: false, genai: genai('rate_limited', { output_tokens: undefined, ttft_ns: undefined, error_type: 'rate_limit_exceeded' }) }),
+      s('06', '01', 'chat gpt-4o', 1, 1180, 2990, {
+        genai: genai('ok'), attributes: [['gen_ai.input.messages', JSON.stringify([{ role: 'system', parts: [{ type: 'text', content: 'You help customers of a shop.' }] }, { role: 'user', parts: [{ type: 'text', content: 'Where is my order?' }] }])], ['gen_ai.output.messages', JSON.stringify([{ role: 'assistant', parts: [{ type: 'text', content: 'It left our warehouse this morning and arrives tomorrow.' }] }])], ['gen_ai.request.temperature', '0.2']],
+        events: [{ time_ns: String(BigInt(line(0, now, true).start_ms) * 1000000n + 1600000000n), name: 'gen_ai.first_token', attributes: [['index', '0']] }],
+      }), s('07', '01', 'log answer', 1, 4172, 30),
+    ],
+  };
+}
+
+export function startMock(state, port = 0) {
+  const dir = mkdtempSync(join(tmpdir(), 'telltale-ui-'));
+  const built = spawnSync(process.execPath, [join(here, '../../web/ui/build.mjs'), '--dir', dir], { stdio: 'inherit' });
+  if (built.status !== 0) throw new Error('the page does not build');
+  const server = createServer((req, res) => {
+    const url = new URL(req.url, 'http://mock');
+    const headers = { 'Content-Security-Policy': policy, 'X-Content-Type-Options': 'nosniff' };
+    const json = (body, status = 200) => res.writeHead(status, { ...headers, 'Content-Type': 'application/json' }).end(JSON.stringify(body));
+    const path = url.pathname, api = '/api/telltale/v1/';
+    if (path === '/') return res.writeHead(302, { Location: '/oncall' }).end();
+    if (path === api + 'oncall') return server.fail ? json({ status: 'error', error: server.fail.error }, server.fail.status) : json(oncall(server.state, url));
+    if (path === api + 'budgets') return json(budget(url));
+    if (path === api + 'traces') return json({ traces: [0, 1, 2, 3].map((i) => line(i, Date.now(), i < 2)) });
+    if (path.startsWith(api + 'traces/')) return path.endsWith('0') || path.length > 40 ? json(trace(path.split('/').pop())) : json({ status: 'error', error: 'no trace of this id is stored' }, 404);
+    if (path === api + 'session') { server.fail = null; return json({ status: 'signed in' }); }
+    if (path === api + 'stream') { res.writeHead(200, { ...headers, 'Content-Type': 'text/event-stream' }); res.write('retry: 500\n\n'); return; }
+    const file = path.startsWith('/assets/') ? path : '/index.html';
+    try {
+      res.writeHead(200, { ...headers, 'Content-Type': types[extname(file)] }).end(readFileSync(join(dir, file)));
+    } catch {
+      res.writeHead(404).end();
+    }
+  });
+  server.state = state;
+  return new Promise((done) => server.listen(port, '127.0.0.1', () => done(server)));
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const server = await startMock(process.argv[3] ?? 'ok', Number(process.argv[2] ?? 0));
+  console.log(`http://127.0.0.1:${server.address().port}/oncall`);
+}
