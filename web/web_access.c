@@ -462,8 +462,8 @@ enum err web_access_init(struct web_access *a, const char *endpoint, struct buf 
         return e;
     buf_printf(out,
                "Two keys were made. They are shown this once; only hashes are stored.\n\n"
-               "  ingest key (for services)  %s\n"
-               "  admin key  (for the page)  %s\n\n"
+               "  ingest key: %s  (for services)\n"
+               "  admin key:  %s  (for the page)\n\n"
                "Paste into the environment of a service that sends OpenTelemetry:\n\n"
                "  export OTEL_EXPORTER_OTLP_ENDPOINT=%s\n"
                "  export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf\n"

@@ -69,6 +69,7 @@ const iconPath = `/assets/icon-${short(icon)}.svg`;
 add(iconPath, 'image/svg+xml', icon, true);
 const html = readFileSync(join(here, 'src', 'index.html'), 'utf8')
   .replaceAll('%JS%', js).replaceAll('%CSS%', css).replaceAll('%ICON%', iconPath);
+add('/api/telltale/v1/openapi.json', 'application/json', readFileSync(join(here, 'src', 'openapi.json')), false);
 add('/index.html', 'text/html; charset=utf-8', Buffer.from(html), false);
 
 const literal = (bytes) => {
