@@ -912,7 +912,7 @@ static void a_name_that_is_not_ours_gets_nothing(void **state)
     struct server *s = *state;
     struct bytes text;
     assert_int_equal(ask(s, "GET", "/api/telltale/v1/oncall", "Host: evil.example", NULL, &text),
-                     403);
+                     421);
     assert_int_equal(ask(s, "GET", "/oncall", "Host: evil.example", NULL, &text), 421);
 }
 
