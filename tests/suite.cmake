@@ -5,6 +5,9 @@ add_test(NAME lint.layers_can_fail COMMAND ${PYTHON3} ${CMAKE_SOURCE_DIR}/tools/
 add_test(NAME lint.format COMMAND bash ${CMAKE_SOURCE_DIR}/tools/check_format.sh)
 add_test(NAME lint.tidy COMMAND bash ${CMAKE_SOURCE_DIR}/tools/check_tidy.sh ${CMAKE_BINARY_DIR})
 set_tests_properties(lint.tidy PROPERTIES TIMEOUT 1500)
+if(TARGET telltale)
+    add_test(NAME lint.configuration COMMAND bash -c "'$<TARGET_FILE:telltale>' config-reference | diff ${CMAKE_SOURCE_DIR}/docs/configuration.md -")
+endif()
 
 # End to end: the real program, real SDKs, Prometheus, webhooks, abuse, and kill -9 (node's test runner; `./dev setup test` installs it).
 find_program(NODE node REQUIRED)

@@ -155,7 +155,7 @@ static enum err budgets(struct web_call *c)
 {
     struct detectors_series s = {0};
     struct bytes id = web_call_value(c, "slo");
-    int64_t now = clock_wall_ms(), from, to, step;
+    int64_t now = clock_wall_ms(), from = 0, to = 0, step = 1;
     enum err e = web_call_i64(c, "to", now, 0, INT64_MAX / 2, &to);
     if (e == ERR_OK)
         e = web_call_i64(c, "from", to - INT64_C(3600000) * 24, 0, to, &from);

@@ -1,0 +1,72 @@
+/* Telltale's program: finds the verb and hands over. Each verb lives in a file of its own. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "cli/demo.h"
+#include "cli/key.h"
+#include "cli/slo_check.h"
+#include "cli/verbs.h"
+
+struct verb {
+    const char *name, *what;
+    int (*run)(int argc, char **argv); /* argv starts after the verb */
+};
+
+static int verb_version(int argc, char **argv)
+{
+    printf("telltale %s\n", TELLTALE_VERSION);
+    return 0;
+}
+
+static int verb_slo(int argc, char **argv)
+{
+    if (argc > 0 && strcmp(argv[0], "check") == 0)
+        return slo_check_main(argc - 1, argv + 1);
+    fprintf(stderr, "usage: telltale slo check [FILE|DIRECTORY]…\n");
+    return 2;
+}
+
+static int verb_help(int argc, char **argv);
+
+static const struct verb verbs[] = {
+    {"serve", "collect, keep, answer, alert: the server", verbs_serve},
+    {"check-config", "read the options and files of `serve` and say what is wrong with them",
+     verbs_check_config},
+    {"demo", "send the traffic of a synthetic LLM fleet to a server, with incidents on demand",
+     demo_main},
+    {"key", "create, list and revoke keys", key_main},
+    {"slo", "`slo check FILE…`: what an objective means before it is loaded", verb_slo},
+    {"query", "ask a running server a PromQL question", verbs_query},
+    {"config-reference", "print every option as a Markdown table", verbs_config_reference},
+    {"version", "print the version", verb_version},
+    {"help", "this list; `telltale VERB --help` says more", verb_help},
+};
+
+static int verb_help(int argc, char **argv)
+{
+    printf("telltale: collects what LLM services emit, keeps it, and tells people when something "
+           "is wrong.\n\n"
+           "usage: telltale VERB [OPTION…]\n\n");
+    for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
+        printf("  %-18s %s\n", verbs[i].name, verbs[i].what);
+    printf("\nTo start: `telltale serve`, then open http://127.0.0.1:4320/ and point a service's "
+           "OTLP exporter at\n"
+           "http://127.0.0.1:4318 (HTTP) or http://127.0.0.1:4317 (gRPC). `telltale demo` sends "
+           "synthetic traffic.\n");
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "help";
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+        name = "help";
+    if (strcmp(name, "--version") == 0)
+        name = "version";
+    for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
+        if (strcmp(name, verbs[i].name) == 0)
+            return verbs[i].run(argc > 1 ? argc - 2 : 0, argv + 2);
+    fprintf(stderr, "telltale: there is no verb '%s'; `telltale help` lists them\n", name);
+    return 2;
+}

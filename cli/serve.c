@@ -1,0 +1,460 @@
+/* The server: starts the parts bottom up, waits for a signal, stops them top down.
+ *
+ *   options -> stage -> store -> access -> net (bound) -> detectors -> collector, web -> routes -> net (serving) -> detectors (running)
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "cli/serve_options.h"
+#include "cli/verbs.h"
+#include "collector/collector.h"
+#include "collector/net/net.h"
+#include "collector/stage/stage.h"
+#include "detectors/detectors.h"
+#include "tsdb/tsdb.h"
+#include "web/web.h"
+#include "web/web_access.h"
+
+#define DRAIN_MS 10000
+#define EXIT_CONFIG 2
+
+struct server {
+    struct arena *arena; /* options and everything read from files */
+    struct serve_options options;
+    struct stage *stage;
+    struct tsdb *db;
+    struct web_access *access;
+    struct detectors *detectors;
+    struct collector *collector;
+    struct web *web;
+    struct net *net;
+    const char *addresses[NET_DOOR_COUNT]; /* as bound, "host:port" */
+    int64_t start_ms;
+    struct buf errors; /* one line each */
+    struct err_msg msg; /* or one sentence */
+};
+
+/* --- files and addresses ------------------------------------------------------------------------- */
+
+static enum err read_file(const char *path, struct arena *a, struct bytes *out, struct err_msg *msg)
+{
+    struct stat st;
+    FILE *f = fopen(path, "rb");
+    if (!f || fstat(fileno(f), &st) != 0 || st.st_size > 16 << 20) {
+        enum err e = err_set(msg, ERR_INVALID, "%s cannot be read (%s)", path,
+                             f ? "larger than 16 MiB" : strerror(errno));
+        if (f)
+            fclose(f);
+        return e;
+    }
+    char *text = arena_alloc(a, (size_t)st.st_size + 1);
+    size_t n = text ? fread(text, 1, (size_t)st.st_size, f) : 0;
+    fclose(f);
+    if (!text || n != (size_t)st.st_size)
+        return err_set(msg, ERR_IO, "%s cannot be read", path);
+    *out = bytes_of(text, n);
+    return ERR_OK;
+}
+
+/* "0.0.0.0:4318", port as bound -> "host:4318"; a wildcard becomes the name under which others know this machine. */
+static const char *address_of(struct arena *a, const char *configured, unsigned port,
+                              bool for_others)
+{
+    char host[256];
+    const char *colon = strrchr(configured, ':');
+    snprintf(host, sizeof(host), "%.*s", (int)(colon - configured), configured);
+    if (strcmp(host, "0.0.0.0") == 0 || strcmp(host, "[::]") == 0) {
+        if (!for_others || gethostname(host, sizeof(host)) != 0)
+            snprintf(host, sizeof(host), "127.0.0.1");
+        host[sizeof(host) - 1] = 0;
+    }
+    return (const char *)arena_printf(a, "%s:%u", host, port).data;
+}
+
+static const char *scheme(const struct server *s)
+{
+    return s->options.tls_cert ? "https" : "http";
+}
+
+/* --- parts, in the order of their start ---------------------------------------------------------- */
+
+static enum err start_stage(struct server *s)
+{
+    struct stage_options o = {0};
+    struct genai_entry_rule *entries;
+    enum err e =
+        serve_options_entries(&s->options, s->arena, &entries, &o.genai.entry_count, &s->errors);
+    o.genai.entries = entries;
+    if (e == ERR_OK && s->options.prices)
+        e = read_file(s->options.prices, s->arena, &o.genai.prices_yaml, &s->msg);
+    return e == ERR_OK ? stage_new(&o, &s->stage, &s->msg) : e;
+}
+
+static enum err start_store(struct server *s)
+{
+    const struct serve_options *o = &s->options;
+    struct tsdb_options t = {
+        .dir = o->data,
+        .memory_limit_bytes = o->memory_limit,
+        .series_max_per_org = (uint32_t)MIN(o->series_max, UINT32_MAX),
+        .retention_ms = o->retention_ms,
+        .retention_content_ms = o->retention_content_ms,
+        .retention_cells_ms = o->retention_cells_ms,
+        .settler = stage_settler(s->stage),
+    };
+    enum err e = tsdb_open(&t, &s->db, &s->msg);
+    if (e == ERR_OK)
+        stage_set_series(s->stage, tsdb_series(s->db));
+    return e;
+}
+
+static const char *const *host_names(struct server *s)
+{
+    const struct config_list *names = &s->options.host_names;
+    const char **list = ARENA_ARRAY(s->arena, const char *, names->count + 1);
+    for (size_t i = 0; list && i < names->count; i++)
+        list[i] = names->items[i];
+    return list;
+}
+
+static enum err start_net(struct server *s)
+{
+    const struct serve_options *o = &s->options;
+    const char *configured[NET_DOOR_COUNT] = {o->listen_otlp_grpc, o->listen_otlp_http,
+                                              o->listen_http};
+    struct net_opts n = {
+        .loops = (unsigned)o->loops,
+        .connections_max = (unsigned)MIN(o->connections_max, 1000000),
+        .body_bytes_max = o->body_memory,
+        .authorise = web_access_authorise,
+        .authorise_ctx = s->access,
+        .host_names = host_names(s),
+        .tls_cert_file = o->tls_cert,
+        .tls_key_file = o->tls_key,
+        .tls_doors = o->tls_cert ? NET_DOORS_ALL : 0,
+    };
+    s->net = net_new(&n);
+    enum err e = s->net
+                     ? ERR_OK
+                     : err_set(&s->msg, ERR_NOMEM, "the network cannot be set up (out of memory)");
+    for (int door = 0; door < NET_DOOR_COUNT && e == ERR_OK; door++) {
+        unsigned port;
+        e = net_listen(s->net, (enum net_door)door, configured[door], &port, &s->msg);
+        if (e == ERR_OK)
+            s->addresses[door] = address_of(s->arena, configured[door], port, true);
+    }
+    return e;
+}
+
+/* Keys: made and printed with --init; without any, only this machine may be listened to. */
+static enum err start_access(struct server *s)
+{
+    const struct serve_options *o = &s->options;
+    const char *configured[NET_DOOR_COUNT] = {o->listen_otlp_grpc, o->listen_otlp_http,
+                                              o->listen_http};
+    struct buf said = {0};
+    enum err e = ERR_OK;
+    if (o->init) {
+        struct bytes endpoint =
+            arena_printf(s->arena, "%s://%s", scheme(s), s->addresses[NET_OTLP_HTTP]);
+        e = web_access_init(s->access, (const char *)endpoint.data, &said, &s->msg);
+        fwrite(said.data, 1, said.size, stdout);
+        fflush(stdout);
+    }
+    buf_done(&said);
+    return e == ERR_OK ? web_access_check_listen(s->access, configured, &s->msg) : e;
+}
+
+static enum err start_detectors(struct server *s)
+{
+    const struct serve_options *o = &s->options;
+    struct detectors_receiver *receivers = NULL;
+    struct stage_threshold thresholds[STAGE_THRESHOLDS_MAX];
+    const struct detectors_threshold *wanted;
+    struct bytes url = arena_printf(s->arena, "%s://%s", scheme(s), s->addresses[NET_WEB]);
+    struct detectors_options d = {.db = s->db,
+                                  .slo_paths = o->slos.items,
+                                  .slo_path_count = o->slos.count,
+                                  .external_url =
+                                      o->external_url ? o->external_url : (const char *)url.data};
+    enum err e = ERR_OK;
+    if (o->receivers)
+        e = detectors_receivers_load(o->config_file, s->arena, &receivers, &d.receiver_count,
+                                     &s->errors);
+    d.receivers = receivers;
+    if (e == ERR_OK)
+        e = detectors_new(&d, &s->detectors, &s->errors);
+    if (e != ERR_OK)
+        return e;
+    size_t n = detectors_thresholds(s->detectors, &wanted);
+    if (n > STAGE_THRESHOLDS_MAX)
+        return err_set(&s->msg, ERR_INVALID,
+                       "the objectives name %zu latency thresholds; at most %u are counted", n,
+                       STAGE_THRESHOLDS_MAX);
+    for (size_t i = 0; i < n; i++)
+        thresholds[i] = (struct stage_threshold){wanted[i].family, wanted[i].le_seconds};
+    return stage_set_thresholds(s->stage, thresholds, n, &s->msg);
+}
+
+static enum err start_doors(struct server *s)
+{
+    struct collector_options c = {.db = s->db, .stage = s->stage};
+    struct web_opts w = {
+        .db = s->db,
+        .detectors = s->detectors,
+        .access = s->access,
+        .threads = (unsigned)s->options.query_threads,
+        .timeout_ms = s->options.query_timeout_ms,
+        .address_grpc = s->addresses[NET_OTLP_GRPC],
+        .address_http = s->addresses[NET_OTLP_HTTP],
+        .address_web = s->addresses[NET_WEB],
+        .tls = s->options.tls_cert != NULL,
+        .start_ms = s->start_ms,
+    };
+    enum err e = collector_new(&c, &s->collector, &s->msg);
+    if (e == ERR_OK)
+        e = collector_routes(s->collector, s->net);
+    if (e == ERR_OK && !(s->web = web_new(&w)))
+        e = ERR_NOMEM;
+    if (e == ERR_OK)
+        e = web_routes(s->web, s->net);
+    if (e == ERR_OK)
+        e = net_start(s->net, &s->msg);
+    if (e == ERR_OK)
+        e = detectors_start(s->detectors, &s->msg);
+    if (e == ERR_OK)
+        web_set_ready(s->web, true);
+    return e;
+}
+
+static enum err start(struct server *s)
+{
+    enum err e = start_stage(s);
+    if (e == ERR_OK)
+        e = start_store(s);
+    if (e == ERR_OK)
+        e = web_access_open(s->db, s->options.data, &s->access, &s->msg);
+    if (e == ERR_OK)
+        e = start_net(s);
+    if (e == ERR_OK)
+        e = start_access(s);
+    if (e == ERR_OK)
+        e = start_detectors(s);
+    return e == ERR_OK ? start_doors(s) : e;
+}
+
+/* Nobody new, then nobody at all, then what they left is sealed, then the parts that used each other go in the order of that use. */
+static bool stop(struct server *s, bool seal)
+{
+    struct err_msg msg = {""};
+    bool ok = true;
+    if (s->web)
+        web_set_ready(s->web, false);
+    if (s->net)
+        net_stop_accepting(s->net);
+    if (s->web)
+        web_stop(s->web);
+    if (s->detectors)
+        detectors_stop(s->detectors);
+    if (s->net) {
+        unsigned cut = net_stop(s->net, seal ? DRAIN_MS : 0);
+        if (cut)
+            log_warn("serve", "%u requests were cut off after %d s", cut, DRAIN_MS / 1000);
+    }
+    if (s->db && seal && tsdb_flush(s->db, false, &msg) != ERR_OK) {
+        log_error("serve", "not everything could be sealed, the journal keeps it: %s", msg.text);
+        ok = false;
+    }
+    collector_free(s->collector);
+    net_free(s->net);
+    web_free(s->web);
+    detectors_free(s->detectors);
+    web_access_close(s->access);
+    tsdb_close(s->db, false);
+    stage_free(s->stage);
+    return ok;
+}
+
+/* --- signals ------------------------------------------------------------------------------------- */
+
+static sigset_t signals_block(void)
+{
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    sigset_t set;
+    sigaction(SIGPIPE, &ignore, NULL);
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &set,
+                    NULL); /* before any thread: all inherit it, only the main thread asks */
+    return set;
+}
+
+static void wait_for_end(struct server *s, const sigset_t *set)
+{
+    for (int got = 0; sigwait(set, &got) == 0 && got == SIGHUP;) {
+        struct err_msg msg;
+        if (!s->options.tls_cert)
+            log_info("serve", "nothing to reload");
+        else if (net_reload(s->net, &msg) == ERR_OK)
+            log_info("serve", "certificate and key read again");
+        else
+            log_error("serve", "the old certificate stays: %s", msg.text);
+    }
+}
+
+static void files_limit_raise(void)
+{
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+        r.rlim_cur = r.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &r); /* a smaller limit only means fewer connections */
+    }
+}
+
+/* --- the verbs ----------------------------------------------------------------------------------- */
+
+static void complain(const struct server *s, enum err e)
+{
+    if (s->errors.size)
+        fwrite(s->errors.data, 1, s->errors.size, stderr);
+    if (s->msg.text[0])
+        fprintf(stderr, "telltale: %s\n", s->msg.text);
+    else if (!s->errors.size)
+        fprintf(stderr, "telltale: %s\n", err_text(e));
+}
+
+static void serve_help(void)
+{
+    struct buf help = {0};
+    config_help(&serve_options_table, &help);
+    printf("usage: telltale serve [OPTION…]\n\n");
+    fwrite(help.data, 1, help.size, stdout);
+    printf("\nEvery option is also a key of the YAML file given with --config "
+           "(docs/configuration.md lists them all).\n"
+           "SIGTERM and SIGINT: stop accepting, seal what is in memory, exit 0. SIGHUP: read "
+           "certificate and key again.\n");
+    buf_done(&help);
+}
+
+static bool server_init(struct server *s, int argc, char **argv)
+{
+    *s = (struct server){.arena = arena_new(0), .start_ms = clock_wall_ms()};
+    enum err e = s->arena ? serve_options_read(argc, (const char *const *)argv, s->arena,
+                                               &s->options, &s->errors)
+                          : ERR_NOMEM;
+    if (e != ERR_OK)
+        complain(s, e);
+    return e == ERR_OK;
+}
+
+static void server_done(struct server *s)
+{
+    buf_done(&s->errors);
+    arena_free(s->arena);
+}
+
+static void say_ready(struct server *s)
+{
+    const struct serve_options *o = &s->options;
+    const char *configured[NET_DOOR_COUNT] = {o->listen_otlp_grpc, o->listen_otlp_http,
+                                              o->listen_http},
+               *here[NET_DOOR_COUNT];
+    for (int door = 0; door < NET_DOOR_COUNT; door++)
+        here[door] =
+            address_of(s->arena, configured[door], net_port(s->net, (enum net_door)door), false);
+    printf("Telltale %s is up. The page: %s://%s/\n", TELLTALE_VERSION, scheme(s),
+           s->addresses[NET_WEB]);
+    printf("ready: web=%s://%s otlp_http=%s://%s otlp_grpc=%s://%s\n", scheme(s), here[NET_WEB],
+           scheme(s), here[NET_OTLP_HTTP], scheme(s), here[NET_OTLP_GRPC]);
+    fflush(stdout);
+}
+
+int verbs_serve(int argc, char **argv)
+{
+    struct server s;
+    if (argc > 0 && (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0)) {
+        serve_help();
+        return 0;
+    }
+    sigset_t signals = signals_block();
+    files_limit_raise();
+    int rc = EXIT_CONFIG;
+    if (server_init(&s, argc, argv)) {
+        enum err e = start(&s);
+        if (e == ERR_OK) {
+            say_ready(&s);
+            wait_for_end(&s, &signals);
+            log_info("serve", "stopping");
+        } else {
+            complain(&s, e);
+        }
+        bool sealed = stop(&s, e == ERR_OK);
+        rc = e == ERR_OK                              ? (sealed ? 0 : 1)
+             : e == ERR_INVALID || e == ERR_FORBIDDEN ? EXIT_CONFIG
+                                                      : 1;
+    }
+    server_done(&s);
+    return rc;
+}
+
+int verbs_check_config(int argc, char **argv)
+{
+    struct server s;
+    int rc = EXIT_CONFIG;
+    if (argc > 0 && strcmp(argv[0], "--help") == 0) {
+        printf("usage: telltale check-config [OPTION…]   the options of `telltale serve`; exit 0 "
+               "when they are all right\n");
+        return 0;
+    }
+    if (server_init(&s, argc, argv)) {
+        struct detectors_receiver *receivers;
+        struct query_slo_set set;
+        size_t n = 0;
+        enum err e = start_stage(&s), e2 = ERR_OK, e3 = query_slo_set_init(&set);
+        if (s.options.receivers)
+            e2 =
+                detectors_receivers_load(s.options.config_file, s.arena, &receivers, &n, &s.errors);
+        if (e3 == ERR_OK) {
+            e3 = s.options.slos.count
+                     ? query_slo_load(&set, s.options.slos.items, s.options.slos.count, &s.errors)
+                     : ERR_OK;
+            query_slo_set_done(&set);
+        }
+        if (e == ERR_OK && e2 == ERR_OK && e3 == ERR_OK) {
+            printf("the configuration is all right\n");
+            rc = 0;
+        } else {
+            complain(&s, e != ERR_OK ? e : ERR_INVALID);
+        }
+        stage_free(s.stage);
+    }
+    server_done(&s);
+    return rc;
+}
+
+int verbs_config_reference(int argc, char **argv)
+{
+    struct buf text = {0};
+    buf_str(&text, "# Configuration\n\n"
+                   "Every option of `telltale serve`. On the command line, or as a key of the YAML "
+                   "file given with `--config`; the command line\n"
+                   "wins. Values of the file may say `${env:NAME}` and `${file:PATH}`. `telltale "
+                   "check-config` takes the same options and says\n"
+                   "what is wrong with them, one line each. This page is generated: `telltale "
+                   "config-reference > docs/configuration.md`.\n\n");
+    config_markdown(&serve_options_table, &text);
+    fwrite(text.data, 1, text.size, stdout);
+    buf_done(&text);
+    return 0;
+}

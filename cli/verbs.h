@@ -1,0 +1,14 @@
+/* The verbs of the program that have no header of their own.
+ *
+ * Each takes the words after the verb and returns the exit status: 0 done, 1 failed, 2 bad arguments or configuration (one line an
+ * error on stderr).  Thread: the process' first.
+ */
+#ifndef CLI_VERBS_H
+#define CLI_VERBS_H
+
+int verbs_serve(int argc, char **argv); /* serve.c */
+int verbs_check_config(int argc, char **argv); /* serve.c */
+int verbs_config_reference(int argc, char **argv); /* serve.c */
+int verbs_query(int argc, char **argv); /* query_verb.c */
+
+#endif
