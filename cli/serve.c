@@ -23,6 +23,7 @@
 #include "tsdb/tsdb.h"
 #include "web/web.h"
 #include "web/web_access.h"
+#include "web/web_prom.h"
 
 #define DRAIN_MS 10000
 #define EXIT_CONFIG 2
@@ -36,6 +37,7 @@ struct server {
     struct detectors *detectors;
     struct collector *collector;
     struct web *web;
+    struct web_prom *prom;
     struct net *net;
     const char *addresses[NET_DOOR_COUNT]; /* as bound, "host:port" */
     int64_t start_ms;
@@ -220,6 +222,12 @@ static enum err start_doors(struct server *s)
         .tls = s->options.tls_cert != NULL,
         .start_ms = s->start_ms,
     };
+    struct web_prom_opts p = {
+        .db = s->db,
+        .threads = (unsigned)s->options.query_threads,
+        .timeout_ms = s->options.query_timeout_ms,
+        .samples_max = s->options.query_samples_max,
+    };
     enum err e = collector_new(&c, &s->collector, &s->msg);
     if (e == ERR_OK)
         e = collector_routes(s->collector, s->net);
@@ -227,6 +235,10 @@ static enum err start_doors(struct server *s)
         e = ERR_NOMEM;
     if (e == ERR_OK)
         e = web_routes(s->web, s->net);
+    if (e == ERR_OK && !(s->prom = web_prom_new(&p)))
+        e = ERR_NOMEM;
+    if (e == ERR_OK)
+        e = web_prom_routes(s->prom, s->net);
     if (e == ERR_OK)
         e = net_start(s->net, &s->msg);
     if (e == ERR_OK)
@@ -277,6 +289,7 @@ static bool stop(struct server *s, bool seal)
     collector_free(s->collector);
     net_free(s->net);
     web_free(s->web);
+    web_prom_free(s->prom);
     detectors_free(s->detectors);
     web_access_close(s->access);
     tsdb_close(s->db, false);
