@@ -235,9 +235,12 @@ void detectors_free(struct detectors *d)
 
 /* --- the detect thread --------------------------------------------------------------------------- */
 
-static bool wait_round(struct detectors *d)
+/* Very many objectives over very many series: rounds come less often rather than take more than a tenth of a core. */
+#define ROUND_SHARE 10
+
+static bool wait_round(struct detectors *d, int64_t round_ns)
 {
-    int64_t until = clock_mono_ns() + d->o.interval_ms * 1000000;
+    int64_t until = clock_mono_ns() + MAX(d->o.interval_ms * 1000000, round_ns * (ROUND_SHARE - 1));
     struct timespec ts = {until / 1000000000, until % 1000000000};
     pthread_mutex_lock(&d->lock);
     int rc = 0;
@@ -252,12 +255,14 @@ static void *detect(void *arg)
 {
     struct detectors *d = arg;
     enum err last = ERR_OK;
+    int64_t begin;
     do {
+        begin = clock_mono_ns();
         enum err e = detectors_evaluate(d, clock_wall_ms());
         if (e != ERR_OK && e != last)
             log_warn("detect", "evaluation failed and will be repeated: %s", err_text(e));
         last = e;
-    } while (wait_round(d));
+    } while (wait_round(d, clock_mono_ns() - begin));
     return NULL;
 }
 

@@ -6,12 +6,14 @@
 #include <cmocka.h>
 
 #include "base/check.h"
+#include "cli/slo_check.h"
 #include "query/query_slo.h"
 #include "query/slo_document.h"
 #include "query/slo_terms.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* --- documents ----------------------------------------------------------------------------------- */
 
@@ -244,6 +246,60 @@ static void judging_needs_both_windows_and_enough_events(void **state)
     assert_int_equal(query_slo_judge(&r[4], 0.999, &few, &few), QUERY_SLO_BURNS_TICKET);
 }
 
+/* --- slo check ----------------------------------------------------------------------------------- */
+
+/* What the verb prints on stdout and stderr, and its status. */
+static int check_file(const char *text, char out[16384])
+{
+    char path[] = "/tmp/telltale-check-XXXXXX", captured[] = "/tmp/telltale-out-XXXXXX";
+    int fd = mkstemp(path), to = mkstemp(captured), saved[2] = {dup(1), dup(2)};
+    assert_true(fd >= 0 && to >= 0 && saved[0] >= 0 && saved[1] >= 0);
+    assert_true(write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+    fflush(stdout);
+    dup2(to, 1);
+    dup2(to, 2);
+    char *argv[] = {path, NULL};
+    int status = slo_check_main(1, argv);
+    fflush(stdout);
+    dup2(saved[0], 1);
+    dup2(saved[1], 2);
+    ssize_t n = pread(to, out, 16383, 0);
+    assert_true(n >= 0);
+    out[n] = 0;
+    close(fd);
+    close(to);
+    close(saved[0]);
+    close(saved[1]);
+    unlink(path);
+    unlink(captured);
+    return status;
+}
+
+static void slo_check_says_what_an_objective_means(void **state)
+{
+    (void)state;
+    static const char text[] = "apiVersion: openslo/v1\nkind: SLO\nmetadata: {name: a}\nspec:\n"
+                               "  service: s\n  indicator: {spec: {llm: {indicator: "
+                               "availability-request, model: gpt-4o}}}\n"
+                               "  timeWindow: [{duration: 30d, isRolling: true}]\n"
+                               "  budgetingMethod: Occurrences\n  objectives: [{target: 0.999}]\n";
+    static const char *const wanted[] = {
+        "at 40 requests a day one failure spends 83 % of a 99.9 % budget",
+        "a total outage spends it in 43.2 min",
+        "2%-in-1h       page     1h/5m            14.4           1.44 %  1.4 min",
+        "of:     service=s, model=gpt-4o",
+        "a request's own span rarely names its model",
+        "1 objective in 1 document: no mistakes."};
+    static char out[16384];
+    assert_int_equal(check_file(text, out), 0);
+    for (size_t i = 0; i < ARRAY_LEN(wanted); i++)
+        if (!strstr(out, wanted[i]))
+            fail_msg("not said: %s\nin:\n%s", wanted[i], out);
+    assert_int_equal(check_file("apiVersion: v1\n", out), 2);
+    assert_non_null(strstr(out, ":1: apiVersion: must be openslo/v1"));
+    assert_int_equal(check_file("a: [", out), 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -256,6 +312,7 @@ int main(void)
         cmocka_unit_test(a_rule_that_can_never_fire_is_refused),
         cmocka_unit_test(budgets_and_burn_rates),
         cmocka_unit_test(the_lower_bound_is_wilsons),
+        cmocka_unit_test(slo_check_says_what_an_objective_means),
         cmocka_unit_test(judging_needs_both_windows_and_enough_events),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
