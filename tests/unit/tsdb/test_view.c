@@ -1,0 +1,514 @@
+/* What a view answers equals a slow and obvious model, over heads, parts and both. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "tsdb/tsdb_read.h"
+
+#define NOW_MS INT64_C(1795168800000) /* 2026-11-20T10:00:00Z */
+#define STALE UINT64_C(0x7ff0000000000002)
+#define SERIES 12
+#define CELL_SERIES 6
+#define MODEL_MAX 20000
+#define MINUTE_FIRST ((uint32_t)(NOW_MS / 60000) - 2880)
+#define MINUTES 2881
+
+struct model_sample {
+    int series;
+    int64_t t, start;
+    double v;
+};
+struct model_span {
+    uint64_t trace;
+    int64_t start, end;
+    int service, name;
+    char text[24];
+};
+struct model {
+    struct model_sample samples[MODEL_MAX];
+    struct model_span spans[MODEL_MAX];
+    int sample_count, span_count;
+    int64_t cells[CELL_SERIES][MINUTES];
+    double hist_counts[MINUTES];
+};
+
+struct env {
+    char dir[64];
+    struct tsdb *db;
+    struct model *m;
+    uint64_t seed;
+    int waiting;
+};
+
+static int64_t fixed_now(void)
+{
+    return NOW_MS * 1000000 + 30000000000; /* in the middle of the open minute */
+}
+
+static uint32_t rnd(struct env *e, uint32_t n)
+{
+    e->seed = e->seed * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(e->seed >> 33) % n;
+}
+
+static struct tsdb_ref series_ref(struct env *e, struct arena *a, const char *name, int i,
+                                  enum tsdb_series_kind kind)
+{
+    char text[16];
+    struct tsdb_labels l;
+    struct tsdb_ref ref;
+    snprintf(text, sizeof(text), "%d", i);
+    struct tsdb_label pairs[] = {{BYTES_LIT("__name__"), bytes_str(name)},
+                                 {BYTES_LIT("i"), arena_copy(a, bytes_str(text))},
+                                 {BYTES_LIT("odd"), i % 2 ? BYTES_LIT("yes") : BYTES_LIT("no")}};
+    assert_int_equal(tsdb_labels_build(pairs, 3, a, &l, NULL), ERR_OK);
+    assert_int_equal(tsdb_registry_ref(tsdb_series(e->db), 1, kind, l, &ref), ERR_OK);
+    return ref;
+}
+
+static double random_value(struct env *e)
+{
+    double v;
+    switch (rnd(e, 5)) {
+    case 0: return rnd(e, 1000);
+    case 1: return rnd(e, 100000) / 100.0;
+    case 2: return -0.0;
+    case 3: memcpy(&v, &(uint64_t){STALE}, 8); return v;
+    default: return 1.0 / (1 + rnd(e, 1000));
+    }
+}
+
+static void done(void *ctx, enum err err, const struct tsdb_result *r)
+{
+    assert_int_equal(err, ERR_OK);
+    __atomic_store_n((int *)ctx, 0, __ATOMIC_RELEASE);
+}
+
+static void append(struct env *e, struct tsdb_batch *b)
+{
+    e->waiting = 1;
+    assert_int_equal(tsdb_append(e->db, &b, done, &e->waiting), ERR_OK);
+    while (__atomic_load_n(&e->waiting, __ATOMIC_ACQUIRE))
+        usleep(200);
+}
+
+static void random_samples(struct env *e)
+{
+    struct tsdb_batch *b = tsdb_batch_new(1, TSDB_SAMPLES, 0);
+    uint32_t n = 1 + rnd(e, 300);
+    for (uint32_t i = 0; i < n && e->m->sample_count < MODEL_MAX; i++) {
+        struct model_sample s = {(int)rnd(e, SERIES), NOW_MS - (int64_t)rnd(e, 700) * 240000, 0,
+                                 random_value(e)};
+        s.start = s.series % 3 ? 0 : s.t - 1000;
+        assert_true(tsdb_batch_add_sample(
+            b, series_ref(e, b->arena, "m", s.series, TSDB_SERIES_SAMPLES), s.t, s.v, s.start));
+        e->m->samples[e->m->sample_count++] = s;
+    }
+    b->received = n;
+    b->received_ns = clock_wall_ns();
+    append(e, b);
+}
+
+static void random_spans(struct env *e)
+{
+    static const char *services[] = {"api", "worker", "gateway"}, *names[] = {"chat", "embed"};
+    struct tsdb_batch *b = tsdb_batch_new(1, TSDB_SPANS, 0);
+    uint32_t n = 1 + rnd(e, 120);
+    for (uint32_t i = 0; i < n && e->m->span_count < MODEL_MAX; i++) {
+        struct model_span *s = &e->m->spans[e->m->span_count];
+        s->trace = 1 + rnd(e, 200);
+        s->end = (NOW_MS - (int64_t)rnd(e, 2 * 86400) * 1000) * 1000000 + e->m->span_count;
+        s->start = s->end - (1 + (int64_t)rnd(e, 5000)) * 1000000;
+        s->service = (int)rnd(e, 3);
+        s->name = (int)rnd(e, 2);
+        snprintf(s->text, sizeof(s->text), "text %d", e->m->span_count);
+        uint32_t row = tsdb_batch_add_span(b);
+        bytes_put_u64be(b->spans.trace_id[row].b, s->trace * 0x9e3779b97f4a7c15u);
+        bytes_put_u64be(b->spans.span_id[row].b, (uint64_t)e->m->span_count + 1);
+        b->spans.start_ns[row] = s->start;
+        b->spans.end_ns[row] = s->end;
+        b->spans.service[row] = bytes_str(services[s->service]);
+        b->spans.name[row] = bytes_str(names[s->name]);
+        b->spans.status_message[row] = bytes_of(s->text, strlen(s->text));
+        if (s->name == 0) {
+            assert_true(tsdb_batch_span_column(b, TSDB_SPAN_input_tokens));
+            b->spans.input_tokens[row] = e->m->span_count;
+        }
+        uint32_t minute = tsdb_batch_minute(s->end);
+        int cell = (int)rnd(e, CELL_SERIES);
+        int64_t add = rnd(e, 50);
+        struct tsdb_hist *h = ARENA_ARRAY(b->arena, struct tsdb_hist, 1);
+        assert_true(tsdb_batch_add_cell(b, series_ref(e, b->arena, "c", cell, TSDB_SERIES_CELLS),
+                                        minute, add, row));
+        assert_int_equal(tsdb_hist_of(0.001 * (1 + rnd(e, 5000)), b->arena, h), ERR_OK);
+        assert_true(tsdb_batch_add_hist_cell(b, series_ref(e, b->arena, "h", 0, TSDB_SERIES_CELLS),
+                                             minute, h, row));
+        e->m->cells[cell][minute - MINUTE_FIRST] += add;
+        e->m->hist_counts[minute - MINUTE_FIRST] += 1;
+        e->m->span_count++;
+    }
+    b->received = b->spans.count;
+    b->received_ns = clock_wall_ns();
+    append(e, b);
+}
+
+/* --- the obvious answers --------------------------------------------------------------------------- */
+
+static bool is_stale(double v)
+{
+    return memcmp(&v, &(uint64_t){STALE}, 8) == 0;
+}
+
+static int by_time(const void *x, const void *y)
+{
+    const struct model_sample *a = x, *b = y;
+    return (a->t > b->t) - (a->t < b->t);
+}
+
+static int model_points(const struct model *m, int series, int64_t min, int64_t max,
+                        struct model_sample *out)
+{
+    int n = 0;
+    for (int i = 0; i < m->sample_count; i++) {
+        const struct model_sample *s = &m->samples[i];
+        int at = 0;
+        if (s->series != series || s->t < min || s->t > max)
+            continue;
+        while (at < n && out[at].t != s->t)
+            at++;
+        if (at == n)
+            out[n++] = *s;
+        else if (!is_stale(s->v) || is_stale(out[at].v))
+            out[at] = *s;
+    }
+    qsort(out, (size_t)n, sizeof(*out), by_time);
+    return n;
+}
+
+static struct tsdb_view *view_of(struct env *e)
+{
+    struct tsdb_view *v = NULL;
+    assert_int_equal(tsdb_view_open(e->db, 1, NULL, &v), ERR_OK);
+    return v;
+}
+
+static struct tsdb_matcher name_is(const char *name)
+{
+    return (struct tsdb_matcher){TSDB_MATCH_EQ, BYTES_LIT("__name__"), bytes_str(name), NULL, NULL};
+}
+
+static void check_points(struct env *e)
+{
+    static struct model_sample want[MODEL_MAX];
+    struct arena *a = arena_new(0);
+    struct tsdb_view *v = view_of(e);
+    struct tsdb_matcher m = name_is("m");
+    struct tsdb_series *s;
+    size_t n, next = 0;
+    int64_t min = NOW_MS - (int64_t)rnd(e, 3) * 86400000,
+            max = NOW_MS - (int64_t)rnd(e, 600) * 60000;
+    if (max < min)
+        max = NOW_MS;
+    assert_int_equal(tsdb_select(v, &m, 1, min, max, a, &s, &n), ERR_OK);
+    for (size_t i = 0; i < n; i++) {
+        struct tsdb_points p;
+        int64_t id;
+        assert_true(bytes_to_i64(tsdb_labels_get(s[i].labels, BYTES_LIT("i")), &id));
+        assert_true(i == 0 || tsdb_labels_compare(s[i - 1].labels, s[i].labels) < 0);
+        assert_int_equal(tsdb_points_read(v, &s[i], min, max, a, &p), ERR_OK);
+        int count = model_points(e->m, (int)id, min, max, want);
+        assert_int_equal(p.count, count);
+        next += count > 0;
+        for (int k = 0; k < count; k++) {
+            assert_true(p.t_ms[k] == want[k].t);
+            assert_memory_equal(&p.value[k], &want[k].v, 8);
+            assert_true((p.start_ms ? p.start_ms[k] : 0) == want[k].start);
+        }
+    }
+    size_t expected = 0;
+    for (int i = 0; i < SERIES; i++)
+        expected += model_points(e->m, i, min, max, want) > 0;
+    assert_int_equal(next, expected);
+    tsdb_view_close(v);
+    arena_free(a);
+}
+
+static void check_cells(struct env *e)
+{
+    struct arena *a = arena_new(0);
+    struct tsdb_view *v = view_of(e);
+    struct tsdb_matcher m = name_is("c"), h = name_is("h");
+    uint32_t from = MINUTE_FIRST + rnd(e, MINUTES),
+             to = from + rnd(e, MINUTE_FIRST + MINUTES - from);
+    int64_t sum = -1, want = 0, odd = 0, *minutes = ARENA_ARRAY(a, int64_t, MINUTES);
+    double count = 0;
+    for (uint32_t t = from; t < to; t++) {
+        for (int i = 0; i < CELL_SERIES; i++) {
+            want += e->m->cells[i][t - MINUTE_FIRST];
+            odd += i % 2 ? e->m->cells[i][t - MINUTE_FIRST] : 0;
+        }
+        count += e->m->hist_counts[t - MINUTE_FIRST];
+    }
+    assert_int_equal(tsdb_cells_sum(v, &m, 1, from, to, &sum), ERR_OK);
+    assert_true(from == to || sum == want);
+    assert_int_equal(tsdb_cells_minutes(v, &m, 1, from, to, minutes), ERR_OK);
+    for (uint32_t t = from; t < to; t++) {
+        int64_t one = 0;
+        for (int i = 0; i < CELL_SERIES; i++)
+            one += e->m->cells[i][t - MINUTE_FIRST];
+        assert_true(minutes[t - from] == one);
+    }
+    struct tsdb_hist hist;
+    assert_int_equal(tsdb_cells_hist(v, &h, 1, from, to, a, &hist), ERR_OK);
+    assert_true(hist.count == count && tsdb_hist_check(&hist, NULL) == ERR_OK);
+    struct tsdb_cells_group *g;
+    size_t groups;
+    assert_int_equal(tsdb_cells_by(v, &m, 1, BYTES_LIT("odd"), from, to, a, &g, &groups), ERR_OK);
+    for (size_t i = 0; i < groups; i++)
+        assert_true(g[i].sum == (bytes_equal_str(g[i].value, "yes") ? odd : want - odd));
+    tsdb_view_close(v);
+    arena_free(a);
+}
+
+/* The definition, sample by sample. */
+static void check_counter(struct env *e)
+{
+    struct arena *a = arena_new(0);
+    struct tsdb_view *v = view_of(e);
+    struct tsdb_matcher m = name_is("c");
+    struct tsdb_series *s;
+    size_t n;
+    assert_int_equal(tsdb_select(v, &m, 1, NOW_MS - 3 * 86400000, NOW_MS + 60000, a, &s, &n),
+                     ERR_OK);
+    for (size_t i = 0; i < n; i++) {
+        struct tsdb_points p;
+        int64_t id, sum = 0;
+        size_t k = 0;
+        assert_true(bytes_to_i64(tsdb_labels_get(s[i].labels, BYTES_LIT("i")), &id));
+        assert_int_equal(tsdb_points_read(v, &s[i], NOW_MS - 3 * 86400000, NOW_MS + 60000, a, &p),
+                         ERR_OK);
+        for (uint32_t day = MINUTE_FIRST / 1440; day <= (MINUTE_FIRST + MINUTES) / 1440; day++) {
+            bool any = false;
+            for (uint32_t t = day * 1440; t < day * 1440 + 1440; t++)
+                if (t >= MINUTE_FIRST && t < MINUTE_FIRST + MINUTES)
+                    any |= e->m->cells[id][t - MINUTE_FIRST] != 0;
+            if (!any)
+                continue;
+            assert_true(k < p.count && p.t_ms[k] == day * INT64_C(86400000) && p.value[k] == 0);
+            k++;
+            sum = 0;
+            for (uint32_t t = day * 1440; t < day * 1440 + 1440; t++) {
+                int64_t add = t >= MINUTE_FIRST && t < MINUTE_FIRST + MINUTES
+                                  ? e->m->cells[id][t - MINUTE_FIRST]
+                                  : 0;
+                for (int q = 1; q <= 4; q++) {
+                    int64_t at = t * INT64_C(60000) + q * 15000 - 1;
+                    if (t * INT64_C(60000) + 59999 > NOW_MS + 30000)
+                        continue;
+                    assert_true(k < p.count && p.t_ms[k] == at);
+                    assert_true(p.value[k] == (double)(sum + add * q / 4));
+                    assert_true(p.start_ms[k] == day * INT64_C(86400000));
+                    k++;
+                }
+                if (t == NOW_MS / 60000 && add) { /* the open minute */
+                    assert_true(k < p.count && p.t_ms[k] == NOW_MS + 30000 &&
+                                p.value[k] == (double)(sum + add));
+                    k++;
+                }
+                sum += add;
+            }
+        }
+        assert_int_equal(k, p.count);
+    }
+    m = name_is("h");
+    assert_int_equal(tsdb_select(v, &m, 1, NOW_MS - 86400000, NOW_MS, a, &s, &n), ERR_OK);
+    for (size_t i = 0; i < n; i++) {
+        struct tsdb_points p;
+        int64_t midnight = NOW_MS / 86400000 * 86400000;
+        double count = 0;
+        size_t k = 1;
+        assert_int_equal(tsdb_points_read(v, &s[i], midnight, NOW_MS, a, &p), ERR_OK);
+        for (uint32_t t = (uint32_t)(midnight / 60000); t < NOW_MS / 60000 && p.count;
+             t++, k += 4) {
+            count += e->m->hist_counts[t - MINUTE_FIRST];
+            assert_true(p.hist[k + 3]->count == count && p.hist[k]->count <= p.hist[k + 1]->count);
+            assert_int_equal(tsdb_hist_check(p.hist[k + 1], NULL), ERR_OK);
+        }
+        assert_true(p.count == 0 || k == p.count);
+    }
+    tsdb_view_close(v);
+    arena_free(a);
+}
+
+static void check_traces(struct env *e)
+{
+    struct arena *a = arena_new(0);
+    struct tsdb_view *v = view_of(e);
+    for (int round = 0; round < 20; round++) {
+        struct tsdb_id16 id = {{0}};
+        struct tsdb_spans got;
+        uint64_t trace = 1 + rnd(e, 210);
+        uint32_t want = 0;
+        bytes_put_u64be(id.b, trace * 0x9e3779b97f4a7c15u);
+        for (int i = 0; i < e->m->span_count; i++)
+            want += e->m->spans[i].trace == trace;
+        enum err err = tsdb_trace(v, id, a, &got);
+        assert_int_equal(err, want ? ERR_OK : ERR_NOT_FOUND);
+        for (uint32_t i = 0; want && i < got.count; i++) {
+            uint64_t which = bytes_u64be(got.span_id[i].b) - 1;
+            const struct model_span *s = &e->m->spans[which];
+            assert_true(s->trace == trace && s->start == got.start_ns[i] &&
+                        s->end == got.end_ns[i]);
+            assert_true(bytes_equal_str(got.status_message[i], s->text));
+            assert_true(TSDB_SPAN_GET(&got, input_tokens, i, -1) ==
+                        (s->name == 0 ? (int64_t)which : -1));
+            assert_true(i == 0 || got.start_ns[i - 1] <= got.start_ns[i]);
+        }
+        assert_true(!want || got.count == want);
+    }
+    tsdb_view_close(v);
+    arena_free(a);
+}
+
+static bool keep_every_third(void *ctx, const struct tsdb_spans *s, uint32_t row)
+{
+    return bytes_u64be(s->span_id[row].b) % 3 == 0 && s->status_message[row].size > 5;
+}
+
+static int newest(const void *x, const void *y)
+{
+    int64_t a = *(const int64_t *)x, b = *(const int64_t *)y;
+    return (a < b) - (a > b);
+}
+
+static void check_scan(struct env *e)
+{
+    static int64_t want[MODEL_MAX];
+    static const char *services[] = {"api", "worker", "gateway"};
+    struct arena *a = arena_new(0);
+    struct tsdb_view *v = view_of(e);
+    for (int round = 0; round < 6; round++) {
+        int service = (int)rnd(e, 4);
+        struct tsdb_span_filter f = {
+            .start_min_ns = (NOW_MS - (int64_t)rnd(e, 172800) * 1000) * 1000000,
+            .start_max_ns = INT64_MAX,
+            .duration_min_ns = rnd(e, 2) ? 0 : 1000000000,
+            .service = service < 3 ? bytes_str(services[service]) : BYTES_NONE,
+            .newest_first = rnd(e, 2),
+            .keep = rnd(e, 2) ? keep_every_third : NULL};
+        uint32_t max = 1 + rnd(e, 200), n = 0;
+        for (int i = 0; i < e->m->span_count; i++) {
+            const struct model_span *s = &e->m->spans[i];
+            if (s->start >= f.start_min_ns && s->end - s->start >= f.duration_min_ns &&
+                (service == 3 || s->service == service) && (!f.keep || (i + 1) % 3 == 0))
+                want[n++] = s->start;
+        }
+        qsort(want, n, sizeof(*want), newest);
+        struct tsdb_spans got;
+        assert_int_equal(tsdb_span_scan(v, &f, max, a, &got), ERR_OK);
+        assert_int_equal(got.count, MIN(n, max));
+        for (uint32_t i = 0; i < got.count; i++)
+            assert_true(got.start_ns[i] == want[f.newest_first ? i : n - 1 - i]);
+    }
+    struct bytes *list;
+    size_t n;
+    assert_int_equal(tsdb_services(v, a, &list, &n), ERR_OK);
+    assert_int_equal(n, 3);
+    assert_true(bytes_equal_str(list[0], "api"));
+    assert_int_equal(tsdb_span_names(v, BYTES_LIT("api"), a, &list, &n), ERR_OK);
+    assert_int_equal(n, 2);
+    tsdb_view_close(v);
+    arena_free(a);
+}
+
+static void env_open(struct env *e, uint64_t seed)
+{
+    *e = (struct env){.seed = seed, .m = calloc(1, sizeof(struct model))};
+    strcpy(e->dir, "/tmp/telltale_view_XXXXXX");
+    assert_non_null(mkdtemp(e->dir));
+    struct tsdb_options o = {.dir = e->dir, .memory_limit_bytes = 256u << 20};
+    struct err_msg msg = {""};
+    enum err err = tsdb_open(&o, &e->db, &msg);
+    if (err != ERR_OK)
+        print_message("%s\n", msg.text);
+    assert_int_equal(err, ERR_OK);
+}
+
+static void env_close(struct env *e)
+{
+    char command[128];
+    tsdb_close(e->db, false);
+    snprintf(command, sizeof(command), "rm -rf %s", e->dir);
+    assert_int_equal(system(command), 0);
+    free(e->m);
+}
+
+static void answers_equal_the_model_in_head_in_parts_and_across(void **state)
+{
+    clock_test_set_wall(fixed_now);
+    for (uint64_t seed = 1; seed <= 3; seed++) {
+        struct env e;
+        struct err_msg msg;
+        env_open(&e, seed);
+        for (int round = 0; round < 5; round++) {
+            for (uint32_t i = 1 + rnd(&e, 4); i-- > 0;) {
+                random_samples(&e);
+                random_spans(&e);
+            }
+            if (round % 2)
+                assert_int_equal(tsdb_flush(e.db, false, &msg), ERR_OK);
+            check_points(&e);
+            check_cells(&e);
+            check_counter(&e);
+            check_traces(&e);
+            check_scan(&e);
+        }
+        env_close(&e);
+    }
+    clock_test_set_wall(NULL);
+}
+
+static void a_view_does_not_see_what_comes_after_it(void **state)
+{
+    struct env e;
+    struct arena *a = arena_new(0);
+    struct tsdb_matcher c = name_is("c");
+    struct err_msg msg;
+    int64_t before, again, after;
+    clock_test_set_wall(fixed_now);
+    env_open(&e, 7);
+    random_spans(&e);
+    struct tsdb_view *v = view_of(&e);
+    uint32_t to = MINUTE_FIRST + MINUTES;
+    assert_int_equal(tsdb_cells_sum(v, &c, 1, MINUTE_FIRST, to, &before), ERR_OK);
+    random_spans(&e);
+    random_spans(&e);
+    assert_int_equal(tsdb_flush(e.db, false, &msg), ERR_OK);
+    assert_int_equal(tsdb_cells_sum(v, &c, 1, MINUTE_FIRST, to, &again), ERR_OK);
+    struct tsdb_view *w = view_of(&e);
+    assert_int_equal(tsdb_cells_sum(w, &c, 1, MINUTE_FIRST, to, &after), ERR_OK);
+    assert_true(before == again && after > before);
+    atomic_bool cancel = true;
+    struct tsdb_read_limits limits = {.cancel = &cancel};
+    struct tsdb_view *x;
+    assert_int_equal(tsdb_view_open(e.db, 1, &limits, &x), ERR_OK);
+    assert_int_equal(tsdb_cells_sum(x, &c, 1, MINUTE_FIRST, to, &after), ERR_CANCELLED);
+    tsdb_view_close(v), tsdb_view_close(w), tsdb_view_close(x);
+    env_close(&e);
+    arena_free(a);
+    clock_test_set_wall(NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(answers_equal_the_model_in_head_in_parts_and_across),
+        cmocka_unit_test(a_view_does_not_see_what_comes_after_it),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
