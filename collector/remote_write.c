@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/hash.h"
+#include "collector/otlp/otlp_memo.h"
 #include "collector/otlp/otlp_schema.h"
 #include "collector/otlp/otlp_wire.h"
 
@@ -23,15 +24,6 @@ static enum err full(void)
 }
 
 /* --- labels to a series --------------------------------------------------------------------------- */
-
-/* Senders repeat their series in every request. A small table, one a thread, remembers which ref a hash of the raw label bytes led to;
- * the registry's labels are compared with the raw ones, so a wrong guess costs time and nothing else. */
-#define GUESS_BITS 16u
-struct guess {
-    uint64_t hash;
-    uint32_t ref;
-};
-static _Thread_local struct guess guesses[1u << GUESS_BITS];
 
 static struct tsdb_label read_label(struct bytes wire)
 {
@@ -134,17 +126,10 @@ static enum err resolve(struct decoder *d, struct bytes series, struct tsdb_ref 
                         enum tsdb_reject *out_why, struct err_msg *out_msg)
 {
     struct bytes region = label_region(series);
-    uint64_t hash = hash64(region, d->o->org);
-    struct guess *g = &guesses[hash >> (64 - GUESS_BITS)];
-    if (g->ref && g->hash == hash && g->ref <= tsdb_registry_count(d->o->series)) {
-        const struct tsdb_series_info *info =
-            tsdb_registry_info(d->o->series, (struct tsdb_ref){g->ref});
-        if (info->org == d->o->org && info->kind == TSDB_SERIES_SAMPLES &&
-            labels_are(region, info) && region_is_all(series, region)) {
-            out->v = g->ref;
-            return ERR_OK;
-        }
-    }
+    struct hash128 key = hash128(region, otlp_memo_seed() + d->o->org);
+    if (otlp_memo_find(d->o->series, d->o->org, TSDB_SERIES_SAMPLES, key, out) &&
+        labels_are(region, tsdb_registry_info(d->o->series, *out)) && region_is_all(series, region))
+        return ERR_OK;
     struct tsdb_label labels[TSDB_LABELS_MAX];
     struct tsdb_labels built;
     unsigned n = 0;
@@ -167,7 +152,7 @@ static enum err resolve(struct decoder *d, struct bytes series, struct tsdb_ref 
         return ERR_INVALID;
     enum err e = tsdb_registry_ref(d->o->series, d->o->org, TSDB_SERIES_SAMPLES, built, out);
     if (e == ERR_OK)
-        *g = (struct guess){hash, out->v};
+        otlp_memo_put(d->o->series, key, *out);
     if (e != ERR_LIMIT)
         return e;
     *out_why = TSDB_REJECT_CARDINALITY;

@@ -154,9 +154,8 @@ static enum err add_target_info(struct metric_points *m, const struct decode_res
     uint64_t rejected[TSDB_REJECT_COUNT];
     struct err_msg reject_msg = m->d->batch->reject_msg;
     memcpy(rejected, m->d->batch->rejected, sizeof(rejected));
-    enum err e = point_series_attrs(m->series, others, 1, name);
-    if (e == ERR_OK)
-        e = point_series_ref(m->series, name, "", NULL, BYTES_NONE, TSDB_SERIES_SAMPLES, &ref);
+    point_series_attrs(m->series, others, 1, name);
+    enum err e = point_series_ref(m->series, name, "", NULL, BYTES_NONE, TSDB_SERIES_SAMPLES, &ref);
     if (e == ERR_INVALID) {
         memcpy(m->d->batch->rejected, rejected, sizeof(rejected));
         m->d->batch->reject_msg = reject_msg;

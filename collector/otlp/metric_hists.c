@@ -87,7 +87,8 @@ static enum err open_point(struct metric_points *m, struct bytes point, struct h
                                     "a histogram must say whether it is cumulative or delta");
     if (is_delta(m) && h->head.flags & METRIC_POINTS_NO_VALUE)
         return metric_points_reject(m, TSDB_REJECT_UNSUPPORTED, "a delta without a value");
-    return point_series_attrs(m->series, point, attrs_field, m->sent_name);
+    point_series_attrs(m->series, point, attrs_field, m->sent_name);
+    return ERR_OK;
 }
 
 /* A checked native histogram as a sample, or as an add to its minute's cell. */

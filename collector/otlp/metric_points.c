@@ -163,12 +163,11 @@ enum err metric_points_number(struct metric_points *m, struct bytes point)
     if (delta && !m->is_monotonic)
         return metric_points_reject(m, TSDB_REJECT_UNSUPPORTED,
                                     "deltas of a sum that may fall; send it as cumulative");
-    enum err e = point_series_attrs(m->series, point, 7, m->sent_name);
-    if (e != ERR_OK)
-        return e;
+    point_series_attrs(m->series, point, 7, m->sent_name);
     if (delta)
         return add_delta(m, point, &n);
-    e = point_series_ref(m->series, m->name, "", NULL, BYTES_NONE, TSDB_SERIES_SAMPLES, &ref);
+    enum err e =
+        point_series_ref(m->series, m->name, "", NULL, BYTES_NONE, TSDB_SERIES_SAMPLES, &ref);
     if (e != ERR_OK)
         return e;
     if (!m->is_sum)
@@ -231,10 +230,9 @@ enum err metric_points_summary(struct metric_points *m, struct bytes point)
         return ERR_INVALID;
     if (s.quantiles > QUANTILES_MAX)
         return metric_points_reject(m, TSDB_REJECT_MALFORMED, "a summary of too many quantiles");
-    enum err e = point_series_attrs(m->series, point, 7, m->sent_name);
-    if (e == ERR_OK)
-        e = point_series_ref(m->series, m->name, "_sum", NULL, BYTES_NONE, TSDB_SERIES_SAMPLES,
-                             &refs[n]);
+    point_series_attrs(m->series, point, 7, m->sent_name);
+    enum err e = point_series_ref(m->series, m->name, "_sum", NULL, BYTES_NONE, TSDB_SERIES_SAMPLES,
+                                  &refs[n]);
     values[n++] = plain(s.sum);
     if (e == ERR_OK)
         e = point_series_ref(m->series, m->name, "_count", NULL, BYTES_NONE, TSDB_SERIES_SAMPLES,

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "collector/otlp/attr_encode.h"
 #include "collector/otlp/metric_name.h"
+#include "collector/otlp/otlp_memo.h"
 
 enum err point_series_init(struct point_series *p, struct decode *d)
 {
@@ -18,9 +19,15 @@ void point_series_done(struct point_series *p)
     buf_done(&p->text);
 }
 
-enum err point_series_resource(struct point_series *p, const struct decode_resource *r)
+/* Keys are chained: each part is hashed with what came before as its seed, its length included. */
+static struct hash128 chain(struct hash128 key, struct bytes part)
 {
-    p->instance = r->instance;
+    struct hash128 h = hash128(part, key.lo ^ (key.hi << 1 | key.hi >> 63));
+    return (struct hash128){h.lo ^ (key.hi + part.size), h.hi ^ key.lo};
+}
+
+static enum err build_job(struct point_series *p, const struct decode_resource *r)
+{
     p->job = r->service;
     if (!r->service.size || !r->name_space.size)
         return ERR_OK;
@@ -29,6 +36,15 @@ enum err point_series_resource(struct point_series *p, const struct decode_resou
     buf_u8(&p->text, '/');
     buf_bytes_append(&p->text, r->service);
     return decode_keep(p->d, &p->text, &p->job);
+}
+
+enum err point_series_resource(struct point_series *p, const struct decode_resource *r)
+{
+    p->instance = r->instance;
+    enum err e = build_job(p, r);
+    p->resource_key = chain((struct hash128){otlp_memo_seed(), p->d->o->org}, p->job);
+    p->resource_key = chain(p->resource_key, p->instance);
+    return e;
 }
 
 /* --- attributes to labels ------------------------------------------------------------------------ */
@@ -144,30 +160,45 @@ static enum err refuse(struct point_series *p, struct bytes metric, const char *
     return ERR_INVALID;
 }
 
-enum err point_series_attrs(struct point_series *p, struct bytes wire, uint32_t number,
-                            struct bytes metric)
+void point_series_attrs(struct point_series *p, struct bytes wire, uint32_t number,
+                        struct bytes metric)
 {
-    struct attr attrs[POINT_SERIES_ATTRS_MAX];
-    unsigned n = 0;
     struct otlp_wire w = otlp_wire_of(wire);
     struct otlp_wire_field f;
     arena_reset(p->scratch);
+    p->wire = wire;
+    p->number = number;
+    p->metric = metric;
+    p->key = p->resource_key;
+    p->is_translated = false;
+    while (otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD)
+        if (f.number == number)
+            p->key = chain(p->key, f.bytes);
+}
+
+static enum err translate(struct point_series *p)
+{
+    struct attr attrs[POINT_SERIES_ATTRS_MAX];
+    unsigned n = 0;
+    struct otlp_wire w = otlp_wire_of(p->wire);
+    struct otlp_wire_field f;
     p->count = 0;
     while (otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD) {
-        if (f.number != number)
+        if (f.number != p->number)
             continue;
         if (n == POINT_SERIES_ATTRS_MAX)
-            return refuse(p, metric, "a point has too many attributes");
+            return refuse(p, p->metric, "a point has too many attributes");
         if (!read_attr(p, f.bytes, &attrs[n++]))
-            return refuse(p, metric, "a point's attributes are too long");
+            return refuse(p, p->metric, "a point's attributes are too long");
     }
     if (!attrs_to_labels(p, attrs, n))
-        return refuse(p, metric, "a point's attributes are too long");
+        return refuse(p, p->metric, "a point's attributes are too long");
     if (p->job.size)
         label_set(p, BYTES_LIT("job"), p->job);
     if (p->instance.size)
         label_set(p, BYTES_LIT("instance"), p->instance);
     export_job(p);
+    p->is_translated = true;
     return ERR_OK;
 }
 
@@ -175,8 +206,16 @@ enum err point_series_ref(struct point_series *p, struct bytes name, const char 
                           const char *extra, struct bytes value, enum tsdb_series_kind kind,
                           struct tsdb_ref *out)
 {
-    struct tsdb_label all[POINT_SERIES_ATTRS_MAX + 4];
     struct bytes extra_name = bytes_str(extra);
+    struct hash128 key = chain(chain(p->key, name), bytes_str(suffix));
+    if (extra)
+        key = chain(chain(key, extra_name), value);
+    if (otlp_memo_find(p->d->o->series, p->d->o->org, kind, key, out))
+        return ERR_OK;
+    enum err e = p->is_translated ? ERR_OK : translate(p);
+    if (e != ERR_OK)
+        return e;
+    struct tsdb_label all[POINT_SERIES_ATTRS_MAX + 4];
     unsigned n = 0;
     for (unsigned i = 0; i < p->count; i++)
         if (!bytes_equal_str(p->labels[i].name, "__name__") &&
@@ -194,7 +233,9 @@ enum err point_series_ref(struct point_series *p, struct bytes name, const char 
     struct err_msg why = {""};
     if (tsdb_labels_build(all, n, p->scratch, &labels, &why) != ERR_OK)
         return refuse(p, name, why.text);
-    enum err e = tsdb_registry_ref(p->d->o->series, p->d->o->org, kind, labels, out);
+    e = tsdb_registry_ref(p->d->o->series, p->d->o->org, kind, labels, out);
+    if (e == ERR_OK)
+        otlp_memo_put(p->d->o->series, key, *out);
     if (e != ERR_LIMIT)
         return e;
     tsdb_batch_reject(p->d->batch, TSDB_REJECT_CARDINALITY,

@@ -12,6 +12,7 @@
 #ifndef COLLECTOR_OTLP_POINT_SERIES_H
 #define COLLECTOR_OTLP_POINT_SERIES_H
 
+#include "base/hash.h"
 #include "collector/otlp/decode.h"
 
 #define POINT_SERIES_ATTRS_MAX 112u /* leaves room under TSDB_LABELS_MAX for ours */
@@ -22,16 +23,22 @@ struct point_series {
     struct arena *scratch; /* of the current point */
     struct buf text;
     struct bytes job, instance; /* in the batch's arena; empty = none */
-    struct tsdb_label labels[POINT_SERIES_ATTRS_MAX + 2]; /* of the current point */
+    struct hash128 resource_key; /* of job and instance */
+    /* of the current point */
+    struct bytes wire, metric;
+    uint32_t number;
+    struct hash128 key; /* of its attributes as they were sent */
+    bool is_translated; /* labels are filled: only a series not seen before needs them */
+    struct tsdb_label labels[POINT_SERIES_ATTRS_MAX + 2];
     unsigned count;
 };
 
 enum err point_series_init(struct point_series *p, struct decode *d) MUST_CHECK;
 void point_series_done(struct point_series *p);
 enum err point_series_resource(struct point_series *p, const struct decode_resource *r) MUST_CHECK;
-/* Reads the KeyValues in field `number` of the message. metric: for the sentence of a rejection. */
-enum err point_series_attrs(struct point_series *p, struct bytes wire, uint32_t number,
-                            struct bytes metric) MUST_CHECK;
+/* The point's attributes are the KeyValues in field `number` of the message. metric: for the sentence of a rejection. */
+void point_series_attrs(struct point_series *p, struct bytes wire, uint32_t number,
+                        struct bytes metric);
 /* The series of the current point: name + suffix, attributes, job, instance, and extra=value (extra NULL: none). */
 enum err point_series_ref(struct point_series *p, struct bytes name, const char *suffix,
                           const char *extra, struct bytes value, enum tsdb_series_kind kind,

@@ -1,0 +1,24 @@
+/* What a thread remembers of the series it has seen: a keyed hash of how a sender wrote a series, and the number it got.
+ *
+ * Senders repeat their series in every request, in the same order: first the series that followed the last one is tried (its memory is
+ * next in line), then a table by key. This spares translating, sorting and looking up labels again.
+ * Owner: the thread (freed when it ends).  Thread: each has its own.
+ * Failure: none; without memory nothing is remembered.
+ * Limits: OTLP_MEMO_SERIES numbers of 24 bytes; in a slot of the table the newer replaces the older.
+ * Invariants: 1. A number is given only while it means, in that registry, the org, kind and identity that it had when it was put. 2. Keys are
+ *             128 bits seeded by otlp_memo_seed, which no sender knows: equal keys are taken for equal series of that org.
+ */
+#ifndef COLLECTOR_OTLP_OTLP_MEMO_H
+#define COLLECTOR_OTLP_OTLP_MEMO_H
+
+#include "base/hash.h"
+#include "tsdb/tsdb_registry.h"
+
+#define OTLP_MEMO_SERIES (1u << 18)
+
+uint64_t otlp_memo_seed(void); /* random, one a process */
+bool otlp_memo_find(const struct tsdb_registry *r, uint32_t org, enum tsdb_series_kind kind,
+                    struct hash128 key, struct tsdb_ref *out);
+void otlp_memo_put(const struct tsdb_registry *r, struct hash128 key, struct tsdb_ref ref);
+
+#endif
