@@ -250,6 +250,8 @@ static bool handshake(struct net_conn *conn)
     ERR_clear_error();
     rc = SSL_do_handshake(tls->ssl);
     error = SSL_get_error(tls->ssl, rc);
+    if (rc != 1 && error != SSL_ERROR_WANT_READ)
+        net_stats_refused(NET_REFUSED_TLS_HANDSHAKE); /* before the peer can know */
     flush(conn); /* our flight, or the alert */
     if (conn->closed)
         return false;
@@ -260,7 +262,6 @@ static bool handshake(struct net_conn *conn)
         return true;
     }
     if (error != SSL_ERROR_WANT_READ) {
-        net_stats_refused(NET_REFUSED_TLS_HANDSHAKE);
         tls->shut = true;
         net_conn_finish(conn);
     }
