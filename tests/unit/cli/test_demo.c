@@ -1,14 +1,19 @@
 /* The demo's fleet: the same seed gives the same bytes, the bytes are OTLP, and incidents are as large as they say. */
 #include "cli/demo_gen.h"
+#include "base/clock.h"
 #include "base/hash.h"
 #include "cli/demo.h"
 #include "collector/otlp/otlp.h"
 #include "helper_fixture.h"
+#include "tsdb/tsdb_read.h"
 #include "otlp.pb-c.h"
 
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -156,6 +161,112 @@ static void what_the_fleet_did_is_what_is_counted(void **state)
     arena_free(a);
 }
 
+static void on_appended(void *ctx, enum err e, const struct tsdb_result *r)
+{
+    atomic_int *answers = ctx;
+    atomic_fetch_add(answers, e == ERR_OK ? 1 : 1000000);
+}
+
+static struct tsdb *open_store(const char *dir, struct stage **out_stage)
+{
+    struct tsdb *db;
+    struct err_msg msg = {""};
+    assert_int_equal(stage_new(NULL, out_stage, &msg), ERR_OK);
+    struct tsdb_options o = {.dir = dir, .settler = stage_settler(*out_stage)};
+    if (tsdb_open(&o, &db, &msg) != ERR_OK)
+        fail_msg("%s", msg.text);
+    stage_set_series(*out_stage, tsdb_series(db));
+    return db;
+}
+
+static void store_seconds(struct tsdb *db, struct stage *stage, struct demo_gen *g, int64_t from,
+                          int64_t to)
+{
+    atomic_int answers = 0;
+    struct err_msg msg = {""};
+    for (int64_t s = from; s < to; s++) {
+        struct buf b;
+        size_t size;
+        struct tsdb_batch *batch;
+        buf_init(&b, 0);
+        assert_int_equal(demo_gen_requests(g, s, s + 1), ERR_OK);
+        demo_gen_traces(g, &b);
+        struct otlp_decode_options d = {.org = TSDB_ORG_DEFAULT,
+                                        .signal = TSDB_SPANS,
+                                        .encoding = OTLP_PROTOBUF,
+                                        .now_ns = (s + 1) * 1000000000};
+        uint8_t *body = buf_take(&b, &size);
+        if (otlp_decode(&d, body, size, &batch, &msg) != ERR_OK)
+            fail_msg("%s", msg.text);
+        assert_int_equal(stage_apply(stage, batch, &msg), ERR_OK);
+        assert_int_equal(tsdb_append(db, &batch, on_appended, &answers), ERR_OK);
+    }
+    for (int i = 0; i < 1000 && atomic_load(&answers) < to - from; i++)
+        clock_sleep_ms(10);
+    assert_int_equal(atomic_load(&answers), to - from);
+}
+
+static int64_t stored_sum(struct tsdb *db, const char *family, const char *label, const char *value,
+                          int64_t at_s)
+{
+    struct tsdb_view *v;
+    struct tsdb_matcher m[2] = {
+        {.op = TSDB_MATCH_EQ, .name = BYTES_LIT("__name__"), .value = bytes_str(family)},
+        {.op = TSDB_MATCH_EQ, .name = bytes_str(label), .value = bytes_str(value)}};
+    int64_t sum = 0;
+    assert_int_equal(tsdb_view_open(db, TSDB_ORG_DEFAULT, NULL, &v), ERR_OK);
+    assert_int_equal(tsdb_cells_sum(v, m, label ? 2 : 1, (uint32_t)(at_s / 60 - 60),
+                                    (uint32_t)(at_s / 60 + 60), &sum),
+                     ERR_OK);
+    tsdb_view_close(v);
+    return sum;
+}
+
+static void assert_stored(struct tsdb *db, const struct demo_gen_totals *t, int64_t at_s)
+{
+    assert_int_equal(stored_sum(db, "llm_requests_total", NULL, NULL, at_s), t->calls);
+    assert_int_equal(stored_sum(db, "llm_requests_total", "outcome", "ok", at_s),
+                     t->calls - t->failed_calls);
+    assert_int_equal(stored_sum(db, "llm_user_requests_total", NULL, NULL, at_s), t->requests);
+    assert_int_equal(stored_sum(db, "llm_tokens_total", "type", "input", at_s), t->input_tokens);
+    assert_int_equal(stored_sum(db, "llm_tokens_total", "type", "output", at_s), t->output_tokens);
+}
+
+/* The same through the store: read back at once, after a restart that replays the journal, across it, and from sealed parts. */
+static void the_store_keeps_the_fleets_sums_across_restart_and_flush(void **state)
+{
+    char dir[] = "/tmp/telltale-demo-XXXXXX", command[64];
+    struct demo_gen_options o = {.seed = 5, .rate = 30};
+    struct demo_gen *g = demo_gen_new(&o);
+    struct stage *stage;
+    struct err_msg msg = {""};
+    int64_t t = clock_wall_ms() / 1000 - 100;
+    assert_non_null(mkdtemp(dir));
+    struct tsdb *db = open_store(dir, &stage);
+    store_seconds(db, stage, g, t, t + 12);
+    assert_stored(db, demo_gen_totals_of(g), t);
+    tsdb_close(db, false);
+    stage_free(stage);
+
+    db = open_store(dir, &stage);
+    assert_stored(db, demo_gen_totals_of(g), t);
+    store_seconds(db, stage, g, t + 12, t + 20);
+    assert_stored(db, demo_gen_totals_of(g), t);
+    if (tsdb_flush(db, false, &msg) != ERR_OK)
+        fail_msg("%s", msg.text);
+    assert_stored(db, demo_gen_totals_of(g), t);
+    tsdb_close(db, true);
+    stage_free(stage);
+
+    db = open_store(dir, &stage);
+    assert_stored(db, demo_gen_totals_of(g), t);
+    tsdb_close(db, false);
+    stage_free(stage);
+    demo_gen_free(g);
+    snprintf(command, sizeof command, "rm -rf %s", dir);
+    assert_int_equal(system(command), 0);
+}
+
 static double share(uint64_t part, uint64_t whole)
 {
     return (double)part / (double)(whole ? whole : 1);
@@ -259,6 +370,7 @@ int main(void)
         cmocka_unit_test(the_same_seed_gives_the_same_bytes),
         cmocka_unit_test(the_steps_it_is_asked_in_change_nothing),
         cmocka_unit_test(what_the_fleet_did_is_what_is_counted),
+        cmocka_unit_test(the_store_keeps_the_fleets_sums_across_restart_and_flush),
         cmocka_unit_test(incidents_are_as_large_as_they_say),
         cmocka_unit_test(confounders_change_what_they_say_and_no_more),
         cmocka_unit_test(an_incident_begins_at_its_onset_and_ends),
