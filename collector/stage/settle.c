@@ -9,6 +9,8 @@
 STATS_COUNTER(twins, "telltale_stage_settled_total", "rule=\"twin\"", "Rows settled by other rows.")
 STATS_COUNTER(repeats, "telltale_stage_settled_total", "rule=\"repeat\"",
               "Rows settled by other rows.")
+STATS_COUNTER(nested, "telltale_stage_settled_total", "rule=\"nested\"",
+              "Rows settled by other rows.")
 STATS_COUNTER(log_twins, "telltale_stage_settled_total", "rule=\"log\"",
               "Rows settled by other rows.")
 STATS_COUNTER(leaf_booked, "telltale_stage_settled_total", "rule=\"agent_booked\"",
@@ -384,18 +386,20 @@ static void agent_books(struct work *w, const struct pending *p)
     genai_memo_batch(s->derive->memo);
 }
 
-static const struct settle_index_entry *find_span(struct settle *s, uint32_t org,
-                                                  struct tsdb_id16 trace, struct tsdb_id8 span)
+static struct settle_index_entry *find_span(struct settle *s, uint32_t org, struct tsdb_id16 trace,
+                                            struct tsdb_id8 span, struct settle_index **out_index)
 {
     uint64_t h = hash_span(org, &trace, &span);
     for (uint32_t g = s->generation_count; g > 0; g--) {
         uint32_t it = 0;
-        const struct settle_index_entry *e;
+        struct settle_index_entry *e;
         while ((e = settle_index_span(s->generations[g - 1], h, &it)))
             if (!(e->flags & SETTLE_INDEX_LOG) && e->b->org == org &&
                 same_id16(e->b->spans.trace_id[e->row], trace) &&
-                same_id8(e->b->spans.span_id[e->row], span))
+                same_id8(e->b->spans.span_id[e->row], span)) {
+                *out_index = s->generations[g - 1];
                 return e;
+            }
     }
     return NULL;
 }
@@ -412,7 +416,8 @@ static bool is_below(struct settle *s, const struct tsdb_batch *cb, uint32_t cal
             return true;
         if (same_id8(up, none))
             return false;
-        const struct settle_index_entry *e = find_span(s, cb->org, c->trace_id[call], up);
+        struct settle_index *x;
+        const struct settle_index_entry *e = find_span(s, cb->org, c->trace_id[call], up, &x);
         if (!e)
             break;
         up = e->b->spans.parent_id[e->row];
@@ -600,6 +605,67 @@ static bool twin_row(struct work *w, uint32_t row, struct settle_index_entry *n)
     return true;
 }
 
+/* A call directly below another, inside its time, with the same model and the very same usage: the outer one is a framework's or an
+ * SDK's span around it (two instrumentations at once). Anthropic's platform counts what its client cannot see, so its usage may differ. */
+static bool repeats_its_child(const struct tsdb_spans *p, uint32_t pr, const struct tsdb_spans *c,
+                              uint32_t cr)
+{
+    struct bytes pid = STR_OF(p, response_id, pr), cid = STR_OF(c, response_id, cr);
+    struct bytes pm = STR_OF(p, model, pr), cm = STR_OF(c, model, cr);
+    if (!(class_of(p, pr) & class_of(c, cr) & TSDB_CLASS_CALL) ||
+        !same_id8(c->parent_id[cr], p->span_id[pr]) || c->start_ns[cr] < p->start_ns[pr] ||
+        c->end_ns[cr] > p->end_ns[pr])
+        return false;
+    if (TSDB_SPAN_GET(c, dialect, cr, 0) == GENAI_DIALECT_ANTHROPIC_PLATFORM)
+        return true;
+    return bytes_equal(STR_OF(p, operation, pr), STR_OF(c, operation, cr)) &&
+           (!pm.size || !cm.size || bytes_equal(pm, cm)) &&
+           (!pid.size || !cid.size || bytes_equal(pid, cid)) &&
+           TSDB_SPAN_GET(p, input_tokens, pr, -1) == TSDB_SPAN_GET(c, input_tokens, cr, -1) &&
+           TSDB_SPAN_GET(p, output_tokens, pr, -1) == TSDB_SPAN_GET(c, output_tokens, cr, -1);
+}
+
+/* true: this row books. The child usually came first. */
+static bool nested_row(struct work *w, uint32_t row)
+{
+    struct settle *s = w->s;
+    const struct tsdb_spans *sp = &w->b->spans;
+    struct settle_index *x;
+    uint32_t walked = 0;
+    uint64_t h = hash_trace(w->b->org, &sp->trace_id[row]);
+    if (s->o.without_twins)
+        return true;
+    struct settle_index_entry *e =
+        find_span(s, w->b->org, sp->trace_id[row], sp->parent_id[row], &x);
+    if (e && !(e->flags & SETTLE_INDEX_LOST) && repeats_its_child(&e->b->spans, e->row, sp, row)) {
+        stats_add(&nested, 1);
+        take_back(w, e->b, e->row, true);
+        overhead(w, w->b, row, e->b, e->row);
+        mark_lost(w, x, e);
+    }
+    for (uint32_t g = 0; g < s->generation_count; g++) {
+        x = s->generations[g];
+        for (uint32_t i = settle_index_trace(x, h); i != SETTLE_INDEX_NONE;
+             i = x->entries[i].next_in_trace) {
+            e = &x->entries[i];
+            if (++walked > SETTLE_TRACE_MAX) {
+                stats_add(&not_kept, 1);
+                return true;
+            }
+            if (e->flags & (SETTLE_INDEX_DEAD | SETTLE_INDEX_LOG) || e->b->org != w->b->org ||
+                !same_id16(e->b->spans.trace_id[e->row], sp->trace_id[row]) ||
+                !repeats_its_child(sp, row, &e->b->spans, e->row))
+                continue;
+            stats_add(&nested, 1);
+            take_back(w, w->b, row, true);
+            if (!(e->flags & SETTLE_INDEX_LOST))
+                overhead(w, e->b, e->row, w->b, row);
+            return false;
+        }
+    }
+    return true;
+}
+
 static size_t content_of(const struct tsdb_spans *sp, uint32_t row)
 {
     return sp->attrs[row].size + sp->events[row].size + sp->links[row].size;
@@ -675,7 +741,7 @@ static void span_row(struct work *w, uint32_t row)
     e.span_hash = hash_span(w->b->org, &sp->trace_id[row], &sp->span_id[row]);
     if (class & TSDB_CLASS_CALL) {
         e.id_hash = hash_response(w->b->org, STR_OF(sp, response_id, row));
-        if (!twin_row(w, row, &e)) {
+        if (!twin_row(w, row, &e) || !nested_row(w, row)) {
             e.flags |= SETTLE_INDEX_LOST;
             e.id_hash = 0; /* the winner is the one to be found */
         }

@@ -6,6 +6,7 @@
  *     span row ──► repeat of a span?  ── older/poorer ──► its cells go          ── newer/richer ──► the old one's cells go
  *        │no
  *        ├─ call with response id ──► twin?  inner interval books, else the later start; outer − inner ──► llm_gateway_overhead_seconds
+ *        ├─ call directly below a call of the same usage ──► the outer one is a wrapper: the inner books
  *        ├─ call ──► agent rows waiting above it ──► their usage is unclaimed
  *        └─ agent with usage ──► call below known? unclaimed : waits 60 s of silence ──► booked (agent_reported)
  *
