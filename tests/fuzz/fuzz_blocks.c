@@ -1,0 +1,66 @@
+/* Every decoder of blocks: the first byte chooses which. */
+#include "base/arena.h"
+#include "tsdb/block_index.h"
+#include "tsdb/columns.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void series(uint8_t kind, struct bytes in, struct arena *a)
+{
+    struct block_series b;
+    uint32_t n;
+    if (block_series_open(in, a, &b) != ERR_OK)
+        return;
+    for (uint32_t i = 0; i < b.chunk_count && i < 64; i++) {
+        struct head_point *p;
+        struct block_cells c;
+        struct head_cell *cells;
+        if (kind == 0)
+            (void)!block_series_samples(&b, i, a, &p, &n);
+        else if (kind == 1)
+            (void)!block_series_hists(&b, i, a, &p, &n);
+        else if (block_series_cells(&b, i, &c) == ERR_OK)
+            (void)!block_cells_read(&c, a, &cells);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct arena *a = arena_new(16u << 20);
+    if (!size || !a) {
+        arena_free(a);
+        return 0;
+    }
+    struct bytes in = bytes_of(data + 1, size - 1), body;
+    struct block_index_series *s;
+    struct block_trace *t;
+    struct block_zone z;
+    struct block_exemplar *x;
+    struct tsdb_metadata_row *m;
+    struct tsdb_spans spans = {0};
+    struct tsdb_logs logs = {0};
+    struct reader r;
+    uint32_t n, first;
+    switch (data[0] % 9) {
+    case 0:
+    case 1:
+    case 2: series(data[0] % 9, in, a); break;
+    case 3: (void)!block_index_read(in, 1, a, &first, &s, &n); break;
+    case 4: (void)!block_traces_find(in, 7000, a, &t, &n); break;
+    case 5:
+        (void)!block_zone_read(in, a, &z);
+        (void)block_traces_may_have(in, 1);
+        break;
+    case 6: (void)!block_exemplars_read(in, a, &x, &n); break;
+    case 7: (void)!block_metadata_read(in, a, &m, &n); break;
+    default:
+        if (block_unpack(in, a, &body) != ERR_OK)
+            break;
+        r = reader_of(body);
+        if (columns_decode(&r, &tsdb_batch_span_schema, a, &spans, false) == ERR_OK &&
+            reader_left(&r))
+            (void)!columns_decode(&r, &tsdb_batch_log_schema, a, &logs, false);
+    }
+    arena_free(a);
+    return 0;
+}

@@ -1,0 +1,180 @@
+/* Journal records: what was encoded comes back, encodes to the same bytes, and no bytes hurt the decoder. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include "base/check.h"
+#include "tsdb/record.h"
+
+static uint64_t state = 42;
+static uint32_t rnd(uint32_t n)
+{
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(state >> 33) % n;
+}
+
+static struct tsdb_batch *random_batch(struct tsdb_registry *r)
+{
+    struct tsdb_batch *b = tsdb_batch_new(1, (enum tsdb_signal)rnd(3), 0);
+    struct tsdb_ref ref[8];
+    for (uint32_t i = 0; i < 8; i++) {
+        uint8_t name[] = {(uint8_t)('a' + i)};
+        struct tsdb_label l = {BYTES_LIT("__name__"), bytes_of(name, 1)};
+        struct tsdb_labels labels;
+        assert_int_equal(tsdb_labels_build(&l, 1, b->arena, &labels, NULL), ERR_OK);
+        assert_int_equal(tsdb_registry_ref(r, 1, i < 4 ? TSDB_SERIES_SAMPLES : TSDB_SERIES_CELLS,
+                                           labels, &ref[i]),
+                         ERR_OK);
+    }
+    for (uint32_t i = rnd(60); i-- > 0;) {
+        uint32_t row = tsdb_batch_add_span(b);
+        bytes_put_u64be(b->spans.trace_id[row].b, state);
+        b->spans.start_ns[row] = (int64_t)state >> rnd(60);
+        b->spans.end_ns[row] = (int64_t)rnd(1000000);
+        b->spans.name[row] = rnd(2) ? BYTES_LIT("chat") : BYTES_LIT("embed");
+        b->spans.attrs[row] = bytes_slice(BYTES_LIT("many different bytes"), 0, rnd(20));
+        if (rnd(10) == 0)
+            assert_true(tsdb_batch_span_column(
+                b, (enum tsdb_span_column)(TSDB_SPAN_row_class +
+                                           rnd(TSDB_SPAN_COLUMN_COUNT - TSDB_SPAN_row_class))));
+        if (b->spans.model)
+            b->spans.model[row] = BYTES_LIT("m");
+        assert_true(tsdb_batch_add_cell(b, ref[4 + rnd(4)], rnd(100), (int64_t)rnd(9) - 4, row));
+    }
+    for (uint32_t i = rnd(40); i-- > 0;) {
+        uint32_t row = tsdb_batch_add_log(b);
+        b->logs.time_ns[row] = rnd(100000);
+        b->logs.severity[row] = (uint8_t)rnd(24);
+        b->logs.body[row] = BYTES_LIT("\1\2hi");
+    }
+    for (uint32_t i = rnd(100); i-- > 0;) {
+        double v = rnd(2) ? rnd(1000) : 1.0 / (1 + rnd(1000));
+        assert_true(tsdb_batch_add_sample(b, ref[rnd(4)], rnd(100000), v, rnd(2) ? 0 : rnd(9)));
+    }
+    for (uint32_t i = rnd(8); i-- > 0;) {
+        struct tsdb_hist *h = ARENA_ARRAY(b->arena, struct tsdb_hist, 1);
+        assert_int_equal(tsdb_hist_of(rnd(100) * 0.5, b->arena, h), ERR_OK);
+        assert_true(tsdb_batch_add_hist(b, ref[rnd(4)], rnd(1000), h, 0));
+        assert_true(tsdb_batch_add_hist_cell(b, ref[4 + rnd(4)], rnd(100), h, TSDB_NO_ROW));
+        assert_true(tsdb_batch_add_metadata(b, BYTES_LIT("f"), BYTES_LIT("counter"),
+                                            BYTES_LIT("help"), BYTES_LIT("s")));
+        assert_true(
+            tsdb_batch_add_exemplar(b, ref[0], 5, 1.5, tsdb_registry_info(r, ref[1])->labels));
+    }
+    b->received = 100;
+    b->received_ns = 12345;
+    b->request_key = (struct hash128){state, rnd(100)};
+    b->rejected[rnd(TSDB_REJECT_COUNT)] = rnd(5);
+    return b;
+}
+
+static void encode(const struct tsdb_batch *b, const struct tsdb_registry *r, struct buf *out)
+{
+    struct record_defs d = {0};
+    assert_int_equal(record_encode(b, r, &d, out), ERR_OK);
+    record_defs_done(&d);
+}
+
+static void what_decodes_encodes_to_the_same_bytes(void **unused)
+{
+    struct tsdb_registry *r = tsdb_registry_new(0);
+    for (int round = 0; round < 60; round++) {
+        struct tsdb_batch *b = random_batch(r), *back = NULL;
+        struct record_refs refs = {0};
+        struct buf one = {0}, two = {0};
+        struct err_msg msg = {""};
+        encode(b, r, &one);
+        assert_int_equal(record_decode(buf_bytes(&one), r, &refs, 0, &back, &msg), ERR_OK);
+        assert_int_equal(back->spans.count, b->spans.count);
+        for (uint32_t i = 0; i < b->spans.count; i++) {
+            struct hash128 x = record_span_hash(&b->spans, i),
+                           y = record_span_hash(&back->spans, i);
+            assert_true(hash128_equal(x, y));
+            assert_true(TSDB_SPAN_GET(&b->spans, cost_nanousd, i, -1) ==
+                        TSDB_SPAN_GET(&back->spans, cost_nanousd, i, -1));
+        }
+        assert_true(back->samples.count == b->samples.count && back->hists.count == b->hists.count);
+        for (uint32_t i = 0; i < b->samples.count; i++)
+            assert_true(back->samples.series[i].v == b->samples.series[i].v &&
+                        back->samples.t_ms[i] == b->samples.t_ms[i] &&
+                        back->samples.value[i] == b->samples.value[i] &&
+                        back->samples.start_ms[i] == b->samples.start_ms[i]);
+        assert_true(back->received == 100 && back->received_ns == 12345 &&
+                    hash128_equal(back->request_key, b->request_key) &&
+                    tsdb_batch_rejected(back) == tsdb_batch_rejected(b));
+        encode(back, r, &two);
+        assert_true(bytes_equal(buf_bytes(&one), buf_bytes(&two)));
+        tsdb_batch_free(b), tsdb_batch_free(back);
+        record_refs_done(&refs);
+        buf_done(&one), buf_done(&two);
+    }
+    tsdb_registry_free(r);
+}
+
+static void dropped_spans_and_their_cells_are_not_written(void **unused)
+{
+    struct tsdb_registry *r = tsdb_registry_new(0);
+    struct tsdb_batch *b = random_batch(r), *back = NULL;
+    while (b->spans.count < 4) {
+        tsdb_batch_free(b);
+        b = random_batch(r);
+    }
+    struct record_refs refs = {0};
+    struct buf out = {0};
+    uint32_t cells = 0;
+    b->span_dropped = arena_alloc(b->arena, b->spans.count);
+    b->span_dropped[1] = b->span_dropped[3] = 1;
+    for (uint32_t i = 0; i < b->cells.count; i++)
+        cells += b->cells.row[i] != 1 && b->cells.row[i] != 3;
+    encode(b, r, &out);
+    assert_int_equal(record_decode(buf_bytes(&out), r, &refs, 0, &back, NULL), ERR_OK);
+    assert_int_equal(back->spans.count, b->spans.count - 2);
+    assert_int_equal(back->cells.count, cells);
+    assert_true(back->spans.start_ns[1] == b->spans.start_ns[2]);
+    tsdb_batch_free(b), tsdb_batch_free(back);
+    record_refs_done(&refs);
+    buf_done(&out);
+    tsdb_registry_free(r);
+}
+
+static void the_decoder_survives_any_bytes(void **unused)
+{
+    struct tsdb_registry *r = tsdb_registry_new(100000);
+    uint32_t refused = 0;
+    for (int round = 0; round < 20; round++) {
+        struct tsdb_batch *b = random_batch(r);
+        struct buf good = {0};
+        encode(b, r, &good);
+        for (int k = 0; k < 100; k++) {
+            size_t size = k % 3 ? good.size : rnd((uint32_t)good.size);
+            uint8_t *copy = malloc(size + 1);
+            struct record_refs refs = {0};
+            struct tsdb_batch *back = NULL;
+            memcpy(copy, good.data, size);
+            for (uint32_t i = rnd(4); size && i-- > 0;)
+                copy[rnd((uint32_t)size)] = (uint8_t)rnd(256);
+            enum err e = record_decode(bytes_of(copy, size), r, &refs, 16u << 20, &back, NULL);
+            assert_true(e == ERR_OK || e == ERR_CORRUPT || e == ERR_LIMIT);
+            refused += e != ERR_OK;
+            if (e == ERR_OK)
+                tsdb_batch_free(back);
+            record_refs_done(&refs);
+            free(copy);
+        }
+        tsdb_batch_free(b);
+        buf_done(&good);
+    }
+    assert_true(refused > 600);
+    tsdb_registry_free(r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_decodes_encodes_to_the_same_bytes),
+        cmocka_unit_test(dropped_spans_and_their_cells_are_not_written),
+        cmocka_unit_test(the_decoder_survives_any_bytes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
