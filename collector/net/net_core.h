@@ -1,7 +1,8 @@
 /* The server object: options, doors, routes, loops, and the budget of body memory.
  *
  * Owner: net_new's caller.  Thread: as marked.  Failure: see functions.
- * Invariants: 1. Routes and options never change after net_start. 2. body_bytes = the sum of all requests' `charged`.
+ * Invariants: 1. Routes and options never change after net_start. 2. body_bytes = the sum of all requests' `charged`
+ *   and all connections' `pending_charged`.
  */
 #ifndef COLLECTOR_NET_CORE_H
 #define COLLECTOR_NET_CORE_H
@@ -49,7 +50,6 @@ struct net {
     struct net_tls_ctx *tls; /* NULL: no TLS */
     bool started;
     unsigned threads; /* loops that run */
-    uint64_t hash_seed;
 
     /* atomic */
     _Atomic size_t body_bytes;

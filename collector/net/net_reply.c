@@ -162,7 +162,6 @@ void net_reply_grpc(struct net_request *take_req, const struct net_grpc_response
     CHECK(take_req->is_grpc);
     reply->is_grpc = true;
     reply->status = 200;
-    reply->grpc_status = response->grpc_status;
     net_reply_header(&reply->headers, "content-type", "application/grpc");
     net_reply_header(&reply->headers, "grpc-accept-encoding", "identity,gzip,zstd,snappy");
     grpc_trailers(&reply->trailers, response);

@@ -20,7 +20,6 @@ struct net_reply_data {
     struct buf headers; /* "name\0value\0"..., names in lower case */
     uint8_t *body;
     size_t body_size;
-    int grpc_status;
     struct buf trailers; /* as headers; gRPC */
 };
 
