@@ -385,6 +385,64 @@ static void the_limit_of_series_refuses_points_not_requests(void **state)
     tsdb_registry_free(series);
 }
 
+/* The gauges named, one point each, decoded into the registry; checks that each sample's series has the right name. */
+static void decode_gauges(struct tsdb_registry *series, const char *const *names, unsigned n)
+{
+    struct tsdb_batch *b;
+    struct err_msg msg;
+    struct buf json;
+    size_t size;
+    buf_init(&json, 0);
+    buf_str(&json, "{\"resourceMetrics\":[{\"scopeMetrics\":[{\"metrics\":[");
+    for (unsigned i = 0; i < n; i++)
+        buf_printf(&json,
+                   "%s{\"name\":\"%s\",\"gauge\":{\"dataPoints\":[{\"timeUnixNano\":\"%lld\","
+                   "\"asInt\":1}]}}",
+                   i ? "," : "", names[i], (long long)HELPER_OTLP_NOW_NS);
+    buf_str(&json, "]}]}]}");
+    uint8_t *body = buf_take(&json, &size);
+    assert_int_equal(helper_otlp_decode(TSDB_SAMPLES, OTLP_JSON, series, body, size, &b, &msg),
+                     ERR_OK);
+    assert_int_equal(b->samples.count, n);
+    for (unsigned i = 0; i < n; i++)
+        assert_true(bytes_equal_str(
+            tsdb_labels_get(tsdb_registry_info(series, b->samples.series[i])->labels,
+                            BYTES_LIT("__name__")),
+            names[i]));
+    tsdb_batch_free(b);
+}
+
+static void take_number(struct tsdb_registry *series, int i)
+{
+    struct arena *a = arena_new(0);
+    struct bytes value = arena_printf(a, "%d", i);
+    struct tsdb_label label = {BYTES_LIT("taken"), value};
+    struct tsdb_labels labels;
+    struct tsdb_ref ref;
+    assert_int_equal(tsdb_labels_build(&label, 1, a, &labels, NULL), ERR_OK);
+    assert_int_equal(tsdb_registry_ref(series, TSDB_ORG_DEFAULT, TSDB_SERIES_SAMPLES, labels, &ref),
+                     ERR_OK);
+    arena_free(a);
+}
+
+/* The thread remembers series by what was sent: neither another order nor another registry may mislead it. */
+static void a_remembered_series_is_never_mistaken(void **state)
+{
+    static const char *const abc[] = {"a", "b", "c"}, *const cab[] = {"c", "a", "b", "a", "c"},
+                             *const bxc[] = {"b", "x", "c"};
+    for (int round = 0; round < 3; round++) {
+        struct tsdb_registry *series = tsdb_registry_new(0);
+        for (int i = 0; i < 4 * round; i++) /* numbers that others took */
+            take_number(series, i);
+        decode_gauges(series, round == 1 ? bxc : abc, 3);
+        decode_gauges(series, cab, 5);
+        decode_gauges(series, bxc, 3);
+        decode_gauges(series, abc, 3);
+        assert_int_equal(tsdb_registry_count(series), 4 + 4 * round);
+        tsdb_registry_free(series);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -398,6 +456,7 @@ int main(void)
         cmocka_unit_test(delta_sums_become_cells_by_minute),
         cmocka_unit_test(bad_points_are_refused_one_by_one),
         cmocka_unit_test(the_limit_of_series_refuses_points_not_requests),
+        cmocka_unit_test(a_remembered_series_is_never_mistaken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
