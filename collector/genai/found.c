@@ -384,7 +384,8 @@ bool found_json_nanousd(struct bytes json, const char *quoted_key, int64_t *out)
     struct bytes rest = json_after_key(json, quoted_key);
     size_t n = 0;
     double usd;
-    while (n < rest.size && n < 32 && memchr("0123456789.eE+-", rest.data[n], 15))
+    while (n < rest.size && n < 32 && rest.data[n] != ',' && rest.data[n] != '}' &&
+           rest.data[n] != ' ')
         n++;
     if (!n || !bytes_to_f64(bytes_slice(rest, 0, n), &usd) || !(usd >= 0) || usd > 1e6)
         return false;
