@@ -10,6 +10,7 @@ struct group {
     struct tsdb_labels labels;
     bool drop_name;
     struct row row; /* v: sum, minimum, count, mean; has: what was seen */
+    struct query_hist_sum *hists;
     double *carry, *mean, *count, *aux; /* where the operation needs them */
     uint8_t *state; /* bit flags below */
     uint32_t *members, member_count, member_cap; /* rows kept for topk, quantile, limitk */
@@ -90,9 +91,9 @@ static struct group *group_of(struct aggregator *a, const struct row *r)
         a->group_cap = cap;
     }
     struct group *g = &a->groups[at];
+    g->drop_name |= !n->aggregate.without && r->drop_name && by_has_name(n);
     if (is_new) {
         g->labels.enc = a->keys.entries[at].key; /* the key is the group's labels, canonical */
-        g->drop_name = !n->aggregate.without && r->drop_name && by_has_name(n);
         if (!group_arrays(a, g))
             return NULL;
     }
@@ -145,29 +146,25 @@ static bool add_hist(struct aggregator *a, struct group *g, size_t i, const stru
     unsigned flags = 0;
     if (!row_need_hist(a->e, &g->row, a->g.count))
         return false;
-    g->state[i] |= h->hint == TSDB_HIST_RESET      ? STATE_RESET
-                   : h->hint == TSDB_HIST_NO_RESET ? STATE_NO_RESET
-                                                   : 0;
-    if (g->count)
-        g->count[i]++;
-    if (!(g->state[i] & STATE_HIST)) {
-        g->row.h[i] = h;
-    } else if (!(g->state[i] & STATE_SPOILED)) {
-        const struct query_hist *sum = query_hist_add(g->row.h[i], h, 1, a->e->arena, &flags);
-        if (flags & QUERY_HIST_INCOMPATIBLE) {
-            g->state[i] |= STATE_SPOILED;
-            eval_warn(a->e, a->n->aggregate.expr,
-                      "vector contains a mix of histograms with exponential and custom buckets "
-                      "schemas");
-        } else if (!sum) {
-            return eval_nomem(a->e);
-        }
-        if (flags & QUERY_HIST_BOUNDS_RECONCILED)
-            eval_info(a->e, a->n->aggregate.expr,
-                      "mismatched custom buckets were reconciled during aggregation");
-        g->row.h[i] = sum;
+    if (!g->hists && !(g->hists = arena_alloc(a->e->arena, a->g.count * sizeof *g->hists)))
+        return eval_nomem(a->e);
+    g->state[i] |= STATE_HIST | (h->hint == TSDB_HIST_RESET      ? STATE_RESET
+                                 : h->hint == TSDB_HIST_NO_RESET ? STATE_NO_RESET
+                                                                 : 0);
+    if (g->state[i] & STATE_SPOILED)
+        return true;
+    bool ok = query_hist_sum_add(&g->hists[i], h, a->op == AGG_AVG, a->e->arena, &flags);
+    if (flags & QUERY_HIST_INCOMPATIBLE) {
+        g->state[i] |= STATE_SPOILED;
+        eval_warn(a->e, a->n->aggregate.expr,
+                  "vector contains a mix of histograms with exponential and custom buckets "
+                  "schemas");
+    } else if (!ok) {
+        return eval_nomem(a->e);
     }
-    g->state[i] |= STATE_HIST;
+    if (flags & QUERY_HIST_BOUNDS_RECONCILED)
+        eval_info(a->e, a->n->aggregate.expr,
+                  "mismatched custom buckets were reconciled during aggregation");
     return true;
 }
 
@@ -229,9 +226,7 @@ static bool finish_hist(struct aggregator *a, struct group *g, size_t i)
         return true;
     if ((g->state[i] & STATE_RESET) && (g->state[i] & STATE_NO_RESET))
         eval_warn(a->e, at, "conflicting counter resets during histogram aggregation");
-    const struct query_hist *h = query_hist_compact(g->row.h[i], a->e->arena);
-    if (h && a->op == AGG_AVG)
-        h = query_hist_divide(h, g->count[i], a->e->arena);
+    const struct query_hist *h = query_hist_sum_result(&g->hists[i], a->op == AGG_AVG, a->e->arena);
     if (!h)
         return eval_nomem(a->e);
     g->row.h[i] = h;
@@ -374,7 +369,7 @@ static int compare_bottom(const void *x, const void *y)
 /* A stable place in [0, 1) for a series: limit_ratio keeps r by it. */
 static double ratio_place(struct tsdb_labels l)
 {
-    return (double)(hash64(l.enc, 7) >> 11) / 9007199254740992.0;
+    return (double)(hash64(l.enc, 3) >> 11) / 9007199254740992.0;
 }
 
 static bool ratio_keeps(double ratio, struct tsdb_labels l)

@@ -347,6 +347,12 @@ static bool emit(struct matching *m, struct pair *p, const struct row *one, size
                                 : operate(m->e, m->n, many, single, &result, &keep);
     if (m->e->err != ERR_OK)
         return false;
+    bool one_to_one = m->n->binary.card == CARD_ONE_TO_ONE;
+    if (one_to_one && p->group->many_seen[i])
+        return eval_fail(m->e, ERR_EXECUTION,
+                         "multiple matches for labels: many-to-one matching must be explicit "
+                         "(group_left/group_right)");
+    p->group->many_seen[i] = 1;
     if (cell == CELL_NONE || (comparison && !m->n->binary.returns_bool && !keep))
         return true;
     if (p->out_index == SIZE_MAX || p->last_one != one) {
@@ -359,14 +365,9 @@ static bool emit(struct matching *m, struct pair *p, const struct row *one, size
         p->last_one = one;
     }
     struct row *r = &m->out->items[p->out_index];
-    bool one_to_one = m->n->binary.card == CARD_ONE_TO_ONE;
-    if (r->has[i] != CELL_NONE || (one_to_one && p->group->many_seen[i]))
+    if (r->has[i] != CELL_NONE)
         return eval_fail(m->e, ERR_EXECUTION,
-                         one_to_one ? "multiple matches for labels: many-to-one matching must be "
-                                      "explicit (group_left/group_right)"
-                                    : "multiple matches for labels: grouping labels must ensure "
-                                      "unique matches");
-    p->group->many_seen[i] = 1;
+                         "multiple matches for labels: grouping labels must ensure unique matches");
     return put_cell(m->e, m->n, r, i, m->g.count, cell, result, keep);
 }
 
@@ -421,9 +422,9 @@ static bool fill_many(struct matching *m, double fill, uint8_t **present)
 static bool vectors(struct eval *e, const struct node *n, struct matching *m)
 {
     bool left = n->binary.fill_left_set, right = n->binary.fill_right_set;
-    bool fill_one = m->swapped ? left : right, fill_other = m->swapped ? right : left;
-    double one_value = m->swapped ? n->binary.fill_left : n->binary.fill_right;
-    double many_value = m->swapped ? n->binary.fill_right : n->binary.fill_left;
+    /* As in Prometheus, with group_right too: fill_right fills the "one" side, fill_left the "many" side. */
+    bool fill_one = right, fill_other = left;
+    double one_value = n->binary.fill_right, many_value = n->binary.fill_left;
     m->many_any = arena_alloc(e->arena, m->g.count);
     if (!m->many_any)
         return eval_nomem(e);

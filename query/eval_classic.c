@@ -127,8 +127,6 @@ static double classic_fraction(double lower, double upper, struct bucket *b, siz
         return NAN;
     if (lower >= upper)
         return 0;
-    if (n < 2)
-        return NAN;
     for (size_t i = 0; i < n && !(lower_set && upper_set); i++) {
         double low = i ? b[i - 1].upper : -INFINITY, high = b[i].upper;
         if (i == 0 && high > 0)
@@ -144,7 +142,8 @@ static double classic_fraction(double lower, double upper, struct bucket *b, siz
             upper_set = true;
         }
         if (!lower_set && low < lower && high > lower) {
-            lower_rank = RANK(lower);
+            lower_rank =
+                low == -INFINITY ? b[i].count : RANK(lower); /* an endless bucket is not divided */
             lower_set = true;
         }
         if (!upper_set && low < upper && high > upper) {
@@ -158,7 +157,7 @@ static double classic_fraction(double lower, double upper, struct bucket *b, siz
         lower_rank = total;
     if (!upper_set || upper_rank > total)
         upper_rank = total;
-    return (upper_rank - lower_rank) / total;
+    return fmax(0, upper_rank - lower_rank) / total;
 }
 
 /* --- grouping ---------------------------------------------------------------------------------- */
@@ -263,6 +262,8 @@ static struct row *result_row(struct eval *e, const struct quantile_args *q, siz
     if (q->id == FUNCTION_HISTOGRAM_QUANTILES) {
         char text[JSON_OUT_PROM_FLOAT_MAX];
         size_t n = json_out_prom_float(q->q[k][0], text);
+        if (strspn(text, "-0123456789") >= n) /* 1 is written 1.0 in labels */
+            n += (size_t)snprintf(text + n, sizeof text - n, ".0");
         r->labels = labels_set(e, labels, q->label, arena_copy(e->arena, bytes_of(text, n)));
     }
     return e->err == ERR_OK ? r : NULL;
@@ -328,10 +329,9 @@ static bool one_quantile(struct eval *e, const struct quantile_args *q, size_t k
     if (!group_classics(e, q, in, g.count, &map, &groups))
         return false;
     const struct row **natives = arena_alloc(e->arena, (map.count + 1) * sizeof *natives);
-    struct row **native_out = arena_alloc(e->arena, (map.count + 1) * sizeof *native_out);
+    size_t *native_out = ARENA_ARRAY(e->arena, size_t, map.count + 1);
     if (!natives || !native_out)
         return eval_nomem(e);
-    size_t first = out->count, from_native = 0;
     for (size_t s = 0; s < in->count; s++) {
         const struct row *r = &in->items[s];
         if (!memchr(r->has, CELL_HIST, g.count))
@@ -339,20 +339,15 @@ static bool one_quantile(struct eval *e, const struct quantile_args *q, size_t k
         struct row *o = result_row(e, q, k, r->labels, out, g.count);
         if (!o || !native_cells(e, q, k, r, g, o))
             return false;
-        from_native++;
         size_t at = key_map_find(&map, r->labels.enc);
-        if (at != SIZE_MAX)
+        if (at != SIZE_MAX) {
             natives[at] = r;
+            native_out[at] = out->count - 1;
+        }
     }
     for (size_t c = 0; c < map.count; c++) {
-        struct row *o = NULL;
-        for (size_t s = 0; natives[c] && s < from_native && !o; s++)
-            if (tsdb_labels_equal(natives[c]->labels, groups[c].labels) &&
-                q->id != FUNCTION_HISTOGRAM_QUANTILES &&
-                tsdb_labels_equal(out->items[first + s].labels, groups[c].labels))
-                o = &out->items[first + s];
-        if (!o)
-            o = result_row(e, q, k, groups[c].labels, out, g.count);
+        struct row *o = natives[c] ? &out->items[native_out[c]]
+                                   : result_row(e, q, k, groups[c].labels, out, g.count);
         if (!o || !classic_cells(e, q, k, &groups[c], natives[c], g, o))
             return false;
     }

@@ -65,7 +65,8 @@ struct bytes labels_key(struct buf *b, struct tsdb_labels l, const struct name_l
     struct tsdb_label label;
     buf_clear(b);
     for (const uint8_t *from = it.at; tsdb_labels_next(&it, &label); from = it.at) {
-        if (contains(names, label.name) != keep || (!keep && labels_is_metadata(label.name)))
+        if (contains(names, label.name) != keep ||
+            (!keep && bytes_equal_str(label.name, "__name__")))
             continue;
         buf_append(b, from, (size_t)(it.at - from));
     }

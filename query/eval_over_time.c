@@ -19,11 +19,8 @@ static enum cell floats_only(struct range_call *c, const struct window *w)
     static enum cell name(struct range_call *c, const struct window *w, double *out, \
                           const struct query_hist **out_h)
 
-static const struct query_hist *add_hist(struct range_call *c, const struct query_hist *x,
-                                         const struct query_hist *y, double sign)
+static void note_flags(struct range_call *c, unsigned flags)
 {
-    unsigned flags;
-    const struct query_hist *r = query_hist_add(x, y, sign, c->e->arena, &flags);
     if (flags & QUERY_HIST_INCOMPATIBLE) {
         struct bytes name = eval_for_metric(c->e, c->labels);
         eval_warn(c->e, c->arg,
@@ -33,7 +30,6 @@ static const struct query_hist *add_hist(struct range_call *c, const struct quer
     }
     if (flags & QUERY_HIST_BOUNDS_RECONCILED)
         eval_info(c->e, c->arg, "mismatched custom buckets were reconciled during aggregation");
-    return r;
 }
 
 static bool hints_collide(const struct window *w)
@@ -46,15 +42,20 @@ static bool hints_collide(const struct window *w)
     return reset && no_reset;
 }
 
-static enum cell sum_hists(struct range_call *c, const struct window *w,
+static enum cell sum_hists(struct range_call *c, const struct window *w, bool averaging,
                            const struct query_hist **out_h)
 {
-    const struct query_hist *h = w->p.hh[0];
-    for (size_t i = 1; i < w->p.hn && h; i++)
-        h = add_hist(c, h, w->p.hh[i], 1);
+    struct query_hist_sum sum = {0};
+    unsigned flags = 0;
+    for (size_t i = 0; i < w->p.hn; i++) {
+        bool ok = query_hist_sum_add(&sum, w->p.hh[i], averaging, c->e->arena, &flags);
+        note_flags(c, flags);
+        if (!ok)
+            return CELL_NONE;
+    }
     if (hints_collide(w))
         eval_warn(c->e, c->arg, "conflicting counter resets during histogram aggregation");
-    *out_h = h ? query_hist_compact(h, c->e->arena) : NULL;
+    *out_h = query_hist_sum_result(&sum, averaging, c->e->arena);
     return *out_h ? CELL_HIST : CELL_NONE;
 }
 
@@ -66,7 +67,7 @@ RANGE_FUNCTION(sum_over_time)
         return CELL_NONE;
     }
     if (w->p.hn)
-        return sum_hists(c, w, out_h);
+        return sum_hists(c, w, false, out_h);
     for (size_t i = 0; i < w->p.fn; i++)
         kahan_add(w->p.fv[i], &sum, &carry);
     *out = isinf(sum) ? sum : sum + carry;
@@ -106,12 +107,8 @@ RANGE_FUNCTION(avg_over_time)
         eval_mixed_warning(c->e, c->arg, c->labels);
         return CELL_NONE;
     }
-    if (w->p.hn) {
-        if (sum_hists(c, w, out_h) != CELL_HIST)
-            return CELL_NONE;
-        *out_h = query_hist_divide(*out_h, (double)w->p.hn, c->e->arena);
-        return *out_h ? CELL_HIST : CELL_NONE;
-    }
+    if (w->p.hn)
+        return sum_hists(c, w, true, out_h);
     *out = mean_of(w->p.fv, w->p.fn);
     return CELL_FLOAT;
 }
@@ -283,9 +280,12 @@ RANGE_FUNCTION(mad_over_time)
     if (!floats_only(c, w) || !(v = sorted_copy(c, w)))
         return CELL_NONE;
     double median = quantile_of(0.5, v, w->p.fn);
-    for (size_t i = 0; i < w->p.fn; i++)
+    bool has_nan = false;
+    for (size_t i = 0; i < w->p.fn; i++) {
+        has_nan |= isnan(w->p.fv[i]);
         v[i] = fabs(w->p.fv[i] - median);
-    *out = quantile_of(0.5, v, w->p.fn);
+    }
+    *out = has_nan ? NAN : quantile_of(0.5, v, w->p.fn);
     return CELL_FLOAT;
 }
 

@@ -79,8 +79,14 @@ static bool points_of_row(struct eval *e, const struct row *r, struct grid g, st
             ft[out->fn] = grid_time(g, i);
             fv[out->fn++] = r->v[i];
         } else if (r->has[i] == CELL_HIST) {
+            /* Hints speak of neighbouring samples; these are steps. */
+            const struct query_hist *h = r->h[i];
+            if (h->hint == TSDB_HIST_RESET || h->hint == TSDB_HIST_NO_RESET)
+                h = query_hist_with_hint(h, TSDB_HIST_UNKNOWN_RESET, a);
+            if (!h)
+                return eval_nomem(e);
             ht[out->hn] = grid_time(g, i);
-            hh[out->hn++] = r->h[i];
+            hh[out->hn++] = h;
         }
     }
     out->ft = ft;

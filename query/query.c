@@ -196,7 +196,7 @@ static enum err run(struct query_source *src, const struct query_limits *limits,
                      .text = text,
                      .start = g.start,
                      .end = end_ms,
-                     .step = g.step,
+                     .step = range ? g.step : 0,
                      .msg = msg ? msg : &local};
     if (limits)
         e.limits = *limits;

@@ -62,6 +62,17 @@ bool query_hist_is_reset(const struct query_hist *h, const struct query_hist *pr
                          struct arena *scratch);
 bool query_hist_equal(const struct query_hist *x, const struct query_hist *y);
 
+/* A compensated sum or mean in the making; start with all zero. add: false when the two cannot be combined (flags) or the arena is full. */
+struct query_hist_sum {
+    const struct query_hist *total, *carry;
+    double n;
+    bool is_mean; /* a sum would overflow */
+};
+bool query_hist_sum_add(struct query_hist_sum *s, const struct query_hist *h, bool averaging,
+                        struct arena *a, unsigned *out_flags);
+const struct query_hist *query_hist_sum_result(const struct query_hist_sum *s, bool averaging,
+                                               struct arena *a);
+
 /* All buckets in ascending order of bounds, empty ones left out unless keep_empty. */
 size_t query_hist_ranges(const struct query_hist *h, bool keep_empty, struct arena *a,
                          struct query_hist_range **out);

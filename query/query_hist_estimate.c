@@ -122,7 +122,7 @@ double query_hist_fraction(double lower, double upper, const struct query_hist *
             upper_set = true;
         }
         if (!lower_set && b.lower < lower && b.upper > lower) {
-            lower_rank = rank_at(h, &b, rank, lower);
+            lower_rank = b.lower == -INFINITY ? rank + b.count : rank_at(h, &b, rank, lower);
             lower_set = true;
         }
         if (!upper_set && b.lower < upper && b.upper > upper) {
@@ -136,7 +136,7 @@ double query_hist_fraction(double lower, double upper, const struct query_hist *
         lower_rank = total;
     if (!upper_set || upper_rank > total)
         upper_rank = total;
-    return (upper_rank - lower_rank) / h->count;
+    return fmax(0, upper_rank - lower_rank) / h->count;
 }
 
 double query_hist_variance(const struct query_hist *h, struct arena *scratch)
@@ -160,24 +160,93 @@ double query_hist_variance(const struct query_hist *h, struct arena *scratch)
     return (sum + carry) / h->count;
 }
 
-/* The share of a bucket's observations at most `bound`, by the same interpolation as the quantiles. */
-static double share_below(const struct query_hist *h, const struct query_hist_range *b,
-                          double bound)
+/* --- trimming ---------------------------------------------------------------------------------- */
+
+struct trim {
+    const struct query_hist *h;
+    double bound;
+    bool upper; /* keep what is at most bound; else what is above */
+    double count, sum;
+    bool removed;
+};
+
+static double middle(const struct trim *t, bool linear, double lower, double upper)
 {
-    if (bound >= b->upper)
-        return 1;
-    if (bound <= b->lower)
+    if (lower == -INFINITY)
+        return upper;
+    if (upper == INFINITY)
+        return lower;
+    if (linear)
+        return (lower + upper) / 2;
+    return upper < 0 || (upper == 0 && lower < 0) ? -sqrt(lower * upper) : sqrt(lower * upper);
+}
+
+/* What stays of a bucket; its observations are taken to lie in the middle of the part that stays. */
+static double trim_bucket(struct trim *t, struct query_hist_range b, bool linear)
+{
+    bool custom = query_hist_is_custom(t->h);
+    double kept = b.count, cut = t->bound;
+    if (b.count == 0)
         return 0;
-    if (b->upper == INFINITY || b->lower == -INFINITY)
-        return b->upper == INFINITY ? 0 : 1;
-    return rank_at(h, b, 0, bound) / b->count;
+    if (custom && b.lower == -INFINITY && b.upper > 0 && b.upper < INFINITY &&
+        (cut >= 0 || t->upper || cut == -INFINITY))
+        b.lower = 0;
+    if (t->upper ? cut >= b.upper : cut <= b.lower) {
+        ; /* all of it */
+    } else if (t->upper ? cut <= b.lower : cut >= b.upper) {
+        kept = 0;
+    } else if (b.lower == -INFINITY) {
+        kept = t->upper && b.upper < INFINITY ? kept : 0;
+    } else if (b.upper == INFINITY) {
+        kept = t->upper ? 0 : kept;
+    } else {
+        double below = rank_at(t->h, &b, 0, cut);
+        kept = t->upper ? below : b.count - below;
+    }
+    t->removed |= kept != b.count || (b.upper == INFINITY && !t->upper && cut > b.lower);
+    if (kept != 0) {
+        double lower = !t->upper && cut > b.lower ? cut : b.lower;
+        double upper = t->upper && cut < b.upper ? cut : b.upper;
+        t->sum += kept * middle(t, linear, lower, upper);
+        t->count += kept;
+    }
+    return kept;
 }
 
 const struct query_hist *query_hist_trim(const struct query_hist *h, double bound, bool upper,
                                          struct arena *a)
 {
-    (void)share_below;
-    (void)bound;
-    (void)upper;
-    return query_hist_copy(h, a);
+    struct query_hist *out = arena_alloc(a, sizeof *out);
+    struct query_hist_bucket *pos = ARENA_ARRAY(a, struct query_hist_bucket, h->pos_count + 1u);
+    struct query_hist_bucket *neg = ARENA_ARRAY(a, struct query_hist_bucket, h->neg_count + 1u);
+    struct trim t = {.h = h, .bound = bound, .upper = upper};
+    bool custom = query_hist_is_custom(h);
+    if (!out || !pos || !neg)
+        return NULL;
+    *out = *h;
+    for (uint32_t i = h->neg_count; i-- > 0;) {
+        struct query_hist_range b = {.lower = -query_hist_bound(h, h->neg[i].index),
+                                     .upper = -query_hist_bound(h, h->neg[i].index - 1),
+                                     .count = h->neg[i].count};
+        neg[i] = (struct query_hist_bucket){h->neg[i].index, trim_bucket(&t, b, false)};
+    }
+    if (!custom) {
+        struct query_hist_range zero = {
+            .lower = -h->zero_threshold, .upper = h->zero_threshold, .count = h->zero_count};
+        clip_zero_bucket(h, &zero);
+        out->zero_count = trim_bucket(&t, zero, true);
+    }
+    for (uint32_t i = 0; i < h->pos_count; i++) {
+        struct query_hist_range b = {.lower = query_hist_bound(h, h->pos[i].index - 1),
+                                     .upper = query_hist_bound(h, h->pos[i].index),
+                                     .count = h->pos[i].count};
+        pos[i] = (struct query_hist_bucket){h->pos[i].index, trim_bucket(&t, b, custom)};
+    }
+    out->pos = pos;
+    out->neg = neg;
+    if (t.removed) {
+        out->count = t.count;
+        out->sum = t.sum;
+    }
+    return query_hist_compact(out, a);
 }

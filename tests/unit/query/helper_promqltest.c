@@ -418,7 +418,7 @@ static uint8_t stored_hint(const struct item *it, const struct query_hist *prev,
     if (!prev)
         return now.hint;
     now.hint = TSDB_HIST_UNKNOWN_RESET;
-    return query_hist_is_reset(&now, prev, a) ? TSDB_HIST_RESET : TSDB_HIST_NO_RESET;
+    return query_hist_is_reset(&now, prev, a) ? TSDB_HIST_UNKNOWN_RESET : TSDB_HIST_NO_RESET;
 }
 
 static void store(struct memory_source *m, struct tsdb_labels l, int64_t step,
