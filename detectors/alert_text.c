@@ -31,16 +31,18 @@ void alert_text_sentence(const char *service, unsigned burning, int64_t since_ms
                  (int)MIN(phrase.size, (size_t)300), phrase.size ? (const char *)phrase.data : "");
 }
 
-/* "2 d 4 h", "3 h 20 min", "12 min": two units are enough. */
+/* "2 d 4 h", "3 h", "12 min": two units are enough, and no zero one. */
 static void rough_duration(double minutes, char out[32])
 {
     int64_t m = (int64_t)minutes;
-    if (m >= 1440)
-        snprintf(out, 32, "%lld d %lld h", (long long)(m / 1440), (long long)(m % 1440 / 60));
-    else if (m >= 60)
-        snprintf(out, 32, "%lld h %lld min", (long long)(m / 60), (long long)(m % 60));
-    else
+    int64_t big = m >= 1440 ? m / 1440 : m / 60, small = m >= 1440 ? m % 1440 / 60 : m % 60;
+    if (m < 60)
         snprintf(out, 32, "%lld min", (long long)m);
+    else if (small == 0)
+        snprintf(out, 32, "%lld %s", (long long)big, m >= 1440 ? "d" : "h");
+    else
+        snprintf(out, 32, "%lld %s %lld %s", (long long)big, m >= 1440 ? "d" : "h",
+                 (long long)small, m >= 1440 ? "h" : "min");
 }
 
 static void summary_burn(struct alert *a, const char *title)
@@ -49,7 +51,8 @@ static void summary_burn(struct alert *a, const char *title)
     rough_duration(a->long_minutes, long_window);
     rough_duration(a->short_minutes, short_window);
     if (!isnan(a->budget_left) && a->budget_left <= 0)
-        snprintf(left, sizeof(left), "; the error budget is spent (%.0f %%)", a->budget_left * 100);
+        snprintf(left, sizeof(left), "; the error budget is spent (%.3g times)",
+                 1 - a->budget_left);
     else if (!isnan(a->budget_left) && isfinite(a->exhaustion_minutes)) {
         char gone[32];
         rough_duration(a->exhaustion_minutes, gone);
