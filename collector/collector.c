@@ -36,18 +36,11 @@ enum err collector_new(const struct collector_options *o, struct collector **out
     return ERR_OK;
 }
 
-void collector_stop(struct collector *c)
-{
-    if (c->ingest.pool)
-        pool_free(c->ingest.pool);
-    c->ingest.pool = NULL;
-}
-
 void collector_free(struct collector *c)
 {
     if (!c)
         return;
-    collector_stop(c);
+    pool_free(c->ingest.pool);
     free(c);
 }
 

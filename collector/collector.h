@@ -3,7 +3,8 @@
  *   net -> inflate -> otlp_decode | remote_write_decode -> stage_apply -> tsdb_append -> (commit) -> reply
  *          `------ on the loop up to 1 MiB, else on a worker ------'                  committer
  *
- * Owner: the program. Order of the end: net_stop, collector_stop, tsdb_close (answers what waits), collector_free, net_free.
+ * Owner: the program. Order of the end: net_stop, collector_free (ends the workers after what they hold), tsdb_close (answers
+ *        what waits), net_free.
  * Thread: collector_new, collector_routes, collector_free: one thread. The handlers run on net's loops, on workers and on the committer.
  * Failure: collector_new: ERR_NOMEM. Requests: docs/format/otlp.md lists every answer.
  * Limits: bodies OTLP_BODY_MAX after decompression; COLLECTOR_QUEUE_MAX bodies wait for a worker, then 503.
@@ -30,9 +31,8 @@ struct collector_options {
 
 enum err collector_new(const struct collector_options *o, struct collector **out,
                        struct err_msg *msg) MUST_CHECK;
-/* Ends the workers after the bodies they hold; no handler may run any more. */
-void collector_stop(struct collector *c);
-void collector_free(struct collector *c); /* NULL is fine; no request may be in flight */
+/* Ends the workers after the bodies they hold; no handler may run any more. NULL is fine. */
+void collector_free(struct collector *c);
 /* POST /v1/{traces,metrics,logs} on the OTLP/HTTP door, the three gRPC Export methods, POST /api/v1/write on OTLP/HTTP and web doors. */
 enum err collector_routes(struct collector *c, struct net *net) MUST_CHECK;
 

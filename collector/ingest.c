@@ -33,7 +33,7 @@ TSDB_REJECT_TABLE(X)
 #undef X
 
 struct job {
-    const struct ingest_route *route;
+    struct ingest_route route; /* a copy: answers may be given after the collector's end */
     struct net_request *req;
     enum otlp_encoding encoding;
     enum zip_kind zip;
@@ -120,7 +120,7 @@ static void answer_error(struct job *take_j, enum err e, const char *sentence)
     stats_add(counter_of(e), 1);
     if (!sentence || !*sentence)
         sentence = err_text(e);
-    if (take_j->route->kind == INGEST_REMOTE_WRITE)
+    if (take_j->route.kind == INGEST_REMOTE_WRITE)
         reply_text(take_j->req, status, sentence, retry_s);
     else
         reply_status(take_j, e, sentence, retry_s);
@@ -132,7 +132,7 @@ static void answer_otlp(struct job *take_j, uint64_t rejected, const char *messa
     struct buf body;
     buf_init(&body, 0);
     bool grpc = net_request_is_grpc(take_j->req);
-    otlp_response(take_j->route->signal, grpc ? OTLP_PROTOBUF : take_j->encoding, rejected,
+    otlp_response(take_j->route.signal, grpc ? OTLP_PROTOBUF : take_j->encoding, rejected,
                   rejected ? message : NULL, &body);
     if (grpc) {
         struct net_grpc_response r = {.body = buf_bytes(&body)};
@@ -171,7 +171,7 @@ static void answer_remote_write(struct job *take_j, uint64_t rejected, const cha
 
 static void answer(struct job *take_j, uint64_t rejected, const char *message)
 {
-    if (take_j->route->kind == INGEST_REMOTE_WRITE)
+    if (take_j->route.kind == INGEST_REMOTE_WRITE)
         answer_remote_write(take_j, rejected, message);
     else
         answer_otlp(take_j, rejected, message);
@@ -204,10 +204,10 @@ static void count_rejected(const struct tsdb_batch *b)
 
 static enum err decode(struct job *j, struct tsdb_batch **out, struct err_msg *msg)
 {
-    const struct ingest *in = j->route->ingest;
+    const struct ingest *in = j->route.ingest;
     struct otlp_decode_options o = {
         .org = net_request_access(j->req)->org,
-        .signal = j->route->signal,
+        .signal = j->route.signal,
         .encoding = j->encoding,
         .series = tsdb_series(in->db),
         .now_ns = clock_wall_ns(),
@@ -215,7 +215,7 @@ static enum err decode(struct job *j, struct tsdb_batch **out, struct err_msg *m
     };
     uint8_t *body = j->body;
     j->body = NULL;
-    return j->route->kind == INGEST_REMOTE_WRITE
+    return j->route.kind == INGEST_REMOTE_WRITE
                ? remote_write_decode(&o, body, j->body_size, out, &j->written, msg)
                : otlp_decode(&o, body, j->body_size, out, msg);
 }
@@ -223,7 +223,7 @@ static enum err decode(struct job *j, struct tsdb_batch **out, struct err_msg *m
 /* Decoded bytes to the store. Takes the job. */
 static void store(struct job *j)
 {
-    const struct ingest *in = j->route->ingest;
+    const struct ingest *in = j->route.ingest;
     struct tsdb_batch *b = NULL;
     struct err_msg msg = {""};
     enum err e = decode(j, &b, &msg);
@@ -272,7 +272,7 @@ static enum err inflate(struct job *j, size_t max, struct err_msg *msg)
 static void run_on_worker(void *ctx)
 {
     struct job *j = ctx;
-    struct tsdb *db = j->route->ingest->db; /* the job may be gone after store */
+    struct tsdb *db = j->route.ingest->db; /* the job may be gone after store */
     struct err_msg msg = {""};
     enum err e = inflate(j, OTLP_BODY_MAX, &msg);
     if (e == ERR_TOO_LARGE)
@@ -286,7 +286,7 @@ static void run_on_worker(void *ctx)
 
 static void start(struct job *j)
 {
-    struct tsdb *db = j->route->ingest->db;
+    struct tsdb *db = j->route.ingest->db;
     struct err_msg msg = {""};
     bool is_small =
         j->body_size <= (j->zip == ZIP_NONE ? COLLECTOR_INLINE_MAX : INLINE_COMPRESSED_MAX);
@@ -294,7 +294,7 @@ static void start(struct job *j)
     /* A small compressed body may hide a large one: here it may grow to 1 MiB, what is more goes to a worker. */
     enum err e = is_small ? inflate(j, COLLECTOR_INLINE_MAX, &msg) : ERR_TOO_LARGE;
     if (e == ERR_TOO_LARGE) {
-        if (pool_submit(j->route->ingest->pool, run_on_worker, j) == ERR_OK)
+        if (pool_submit(j->route.ingest->pool, run_on_worker, j) == ERR_OK)
             return; /* ends the expectation */
         answer_error(j, ERR_UNAVAILABLE, "all decoders are busy; try again");
     } else if (e != ERR_OK) {
@@ -357,7 +357,7 @@ void ingest_handle(void *ctx, struct net_request *take_req)
         net_reply_err(take_req, ERR_NOMEM, "out of memory", RETRY_AFTER_S);
         return;
     }
-    j->route = route;
+    j->route = *route;
     j->req = take_req;
     const char *sentence = NULL;
     enum err e = route->kind == INGEST_REMOTE_WRITE ? remote_write_headers(j, &sentence)

@@ -138,9 +138,8 @@ static int stop(void **state)
     struct server *s = *state;
     http_client_free(s->client);
     assert_int_equal(net_stop(s->net, 2000), 0);
-    collector_stop(s->collector);
-    assert_int_equal(fake.expected, 0);
     collector_free(s->collector);
+    assert_int_equal(fake.expected, 0);
     net_free(s->net);
     tsdb_registry_free(fake.series);
     free(s);

@@ -68,10 +68,9 @@ static int stop(void **state)
     struct server *s = *state;
     struct tsdb_account before[32], after[32];
     assert_int_equal(net_stop(s->net, 5000), 0);
-    collector_stop(s->collector);
+    collector_free(s->collector);
     size_t n = tsdb_accounts(s->db, before, ARRAY_LEN(before));
     tsdb_close(s->db, false);
-    collector_free(s->collector);
     net_free(s->net);
     stage_free(s->stage);
     /* what was acknowledged is there when the directory is opened again */
