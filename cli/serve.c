@@ -282,11 +282,12 @@ static bool stop(struct server *s, bool seal)
         if (cut)
             log_warn("serve", "%u requests were cut off after %d s", cut, DRAIN_MS / 1000);
     }
+    collector_free(
+        s->collector); /* its workers hand over what they hold; the flush answers it while net is there */
     if (s->db && seal && tsdb_flush(s->db, false, &msg) != ERR_OK) {
         log_error("serve", "not everything could be sealed, the journal keeps it: %s", msg.text);
         ok = false;
     }
-    collector_free(s->collector);
     net_free(s->net);
     web_free(s->web);
     web_prom_free(s->prom);
