@@ -17,7 +17,9 @@
 #include "base/arena.h"
 #include "base/hash.h"
 
-#define PART_BLOCK_MAX (4u << 20)
+#define PART_BLOCK_MAX \
+    (256u              \
+     << 20) /* blocks aim at 1 MiB; a single row may be as large as a request, and must not stop a flush */
 #define PART_SUMMARY_MAX 8192u
 
 enum part_class { PART_TEXT, PART_ROWS, PART_SAMPLES, PART_CELLS, PART_CLASS_COUNT };
