@@ -15,7 +15,8 @@
 
 #define BLOCK_CHUNK_ROWS 4096u
 #define BLOCK_SERIES_TARGET (48u << 10)
-#define BLOCK_BODY_MAX (32u << 20)
+#define BLOCK_BODY_MAX PART_BLOCK_MAX
+#define BLOCK_PIECE_BYTES (1u << 20) /* chunks of large histograms are cut at about this */
 
 /* Every block begins alike. pack: zstd is tried and kept when it saves more than a sixteenth. */
 void block_pack(struct bytes body, bool try_zstd, struct buf *out);

@@ -25,13 +25,14 @@ static const void *table_of(const struct head_flush *f, const struct kind *k,
     return k->is_spans ? (const void *)&b->spans : (const void *)&b->logs;
 }
 
-static size_t text_size(const struct kind *k, const void *table, uint32_t row)
+/* Of all strings: names can be as large as texts. */
+static size_t row_size(const struct kind *k, const void *table, uint32_t row)
 {
     size_t size = 0;
     for (uint32_t i = 0; i < k->schema->column_count; i++) {
         const struct bytes *col;
         memcpy(&col, (const uint8_t *)table + k->schema->columns[i].offset, sizeof(col));
-        if ((k->text_mask >> i & 1) && col)
+        if (k->schema->columns[i].type == TSDB_STR && col)
             size += col[row].size;
     }
     return size;
@@ -43,7 +44,7 @@ static size_t cut(const struct head_flush *f, const struct kind *k, const struct
 {
     size_t text = 0, i = from;
     for (; i < to && i - from < ROWS_MAX; i++) {
-        size_t size = text_size(k, table_of(f, k, &r[i]), r[i].row);
+        size_t size = row_size(k, table_of(f, k, &r[i]), r[i].row);
         if (i > from && text + size > TEXT_TARGET)
             break;
         text += size;

@@ -24,6 +24,25 @@ static enum err stream_close(struct head_flush *f, struct stream *s, enum part_c
     return e;
 }
 
+static size_t hist_size(const struct tsdb_hist *h)
+{
+    return 64 + ((size_t)h->pos_count + h->neg_count + h->custom_count) * 9 +
+           ((size_t)h->pos_span_count + h->neg_span_count) * 8;
+}
+
+/* How many histograms make the next chunk: a few huge ones must not become a huge block. */
+static uint32_t hists_in_chunk(const struct head_point *p, const struct head_cell *c, uint32_t n)
+{
+    size_t size = 0;
+    uint32_t i = 0;
+    for (; i < n && i < BLOCK_CHUNK_ROWS; i++) {
+        size += hist_size(p ? p[i].hist : c[i].hist);
+        if (i > 0 && size > BLOCK_PIECE_BYTES)
+            break;
+    }
+    return i;
+}
+
 /* The day's samples (floats and histograms apart) of one series, as chunks. */
 static enum err put_points(struct head_flush *f, const struct head_series *s, uint32_t id,
                            struct stream *floats, struct stream *hists)
@@ -48,7 +67,8 @@ static enum err put_points(struct head_flush *f, const struct head_series *s, ui
             if ((p[i].hist != NULL) == (is_hist == 1))
                 run[count++] = p[i];
         for (uint32_t at = 0; at < count;) {
-            uint32_t rows = MIN(count - at, is_hist ? 256u : BLOCK_CHUNK_ROWS);
+            uint32_t rows = is_hist ? hists_in_chunk(run + at, NULL, count - at)
+                                    : MIN(count - at, BLOCK_CHUNK_ROWS);
             if (is_hist)
                 block_writer_hists(&st->w, id, run + at, rows);
             else
@@ -116,8 +136,9 @@ static enum err put_cells(struct head_flush *f, const struct head_series *s, uin
         uint32_t n;
         enum err e = day_cells(f, is_hist ? s->hist_cells : s->cells,
                                is_hist ? s->hist_cell_count : s->cell_count, is_hist, &c, &n);
-        if (e == ERR_OK && n) {
-            block_writer_cells(&st->w, id, c, n, is_hist);
+        for (uint32_t at = 0, rows; e == ERR_OK && at < n; at += rows) {
+            rows = is_hist ? hists_in_chunk(NULL, c + at, n - at) : n;
+            block_writer_cells(&st->w, id, c + at, rows, is_hist);
             if (block_writer_is_full(&st->w))
                 e = stream_close(f, st, PART_CELLS);
         }
@@ -238,14 +259,20 @@ static enum err flush_extras(struct head_flush *f, uint32_t org)
                               .time_min = (int64_t)f->day * 86400000,
                               .time_max = (int64_t)f->day * 86400000 + 86399999};
     struct buf block = {0}, summary = {0};
-    for (uint32_t from = 0, n = 0; from < xn && e == ERR_OK; from += 4096, n++) {
+    for (uint32_t from = 0, to, n = 0; from < xn && e == ERR_OK; from = to, n++) {
+        size_t size = 0;
+        for (to = from; to < xn && to - from < 4096 && size < BLOCK_PIECE_BYTES; to++)
+            size += x[to].series.enc.size + x[to].labels.enc.size;
         buf_clear(&block);
-        block_exemplars_write(x + from, MIN(xn - from, 4096u), &block);
+        block_exemplars_write(x + from, to - from, &block);
         e = head_flush_put(f, &meta, org, BLOCK_EXEMPLARS, PART_SAMPLES, n, &block, &summary);
     }
-    for (uint32_t from = 0, n = 0; from < mn && e == ERR_OK; from += 4096, n++) {
+    for (uint32_t from = 0, to, n = 0; from < mn && e == ERR_OK; from = to, n++) {
+        size_t size = 0;
+        for (to = from; to < mn && to - from < 4096 && size < BLOCK_PIECE_BYTES; to++)
+            size += m[to].family.size + m[to].type.size + m[to].help.size + m[to].unit.size;
         buf_clear(&block);
-        block_metadata_write(m + from, MIN(mn - from, 4096u), &block);
+        block_metadata_write(m + from, to - from, &block);
         e = head_flush_put(f, &meta, org, BLOCK_METADATA, PART_SAMPLES, n, &block, &summary);
     }
     buf_done(&block);

@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/hash.h"
 #include "tsdb/tsdb_read.h"
 
 #define NOW_MS INT64_C(1795168800000) /* 2026-11-20T10:00:00Z */
@@ -504,11 +505,50 @@ static void a_view_does_not_see_what_comes_after_it(void **state)
     clock_test_set_wall(NULL);
 }
 
+/* A row larger than any block aims to be, and one whose text does not compress: both must get through a flush. */
+static void a_huge_row_is_sealed_and_read_back(void **state)
+{
+    struct env e;
+    struct err_msg msg = {""};
+    struct arena *a = arena_new(0);
+    enum { HUGE = 9 << 20 };
+    clock_test_set_wall(fixed_now);
+    env_open(&e, 11);
+    struct tsdb_batch *b = tsdb_batch_new(1, TSDB_SPANS, 0);
+    uint8_t *noise = arena_alloc(b->arena, HUGE);
+    for (size_t i = 0; i < HUGE; i++)
+        noise[i] = (uint8_t)rnd(&e, 256);
+    uint64_t want = hash64(bytes_of(noise, HUGE), 0);
+    for (int i = 0; i < 3; i++) {
+        uint32_t row = tsdb_batch_add_span(b);
+        b->spans.trace_id[row].b[0] = 7;
+        b->spans.span_id[row].b[0] = (uint8_t)(i + 1);
+        b->spans.start_ns[row] = b->spans.end_ns[row] = NOW_MS * 1000000 + i;
+        if (i == 1)
+            b->spans.attrs[row] = b->spans.name[row] = bytes_of(noise, HUGE);
+    }
+    b->received = 3;
+    b->received_ns = clock_wall_ns();
+    append(&e, b);
+    assert_int_equal(tsdb_flush(e.db, false, &msg), ERR_OK);
+    struct tsdb_view *v = view_of(&e);
+    struct tsdb_spans got;
+    assert_int_equal(tsdb_trace(v, (struct tsdb_id16){{7}}, a, &got), ERR_OK);
+    assert_int_equal(got.count, 3);
+    assert_true(hash64(got.attrs[1], 0) == want && hash64(got.name[1], 0) == want);
+    assert_int_equal(got.attrs[0].size, 0);
+    tsdb_view_close(v);
+    env_close(&e);
+    arena_free(a);
+    clock_test_set_wall(NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_equal_the_model_in_head_in_parts_and_across),
         cmocka_unit_test(a_view_does_not_see_what_comes_after_it),
+        cmocka_unit_test(a_huge_row_is_sealed_and_read_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
