@@ -10,8 +10,8 @@
 
 const char *detectors_state_name(enum detectors_state s)
 {
-    static const char *const names[] = {"ok",      "pending",      "firing",  "resolved",
-                                        "no-data", "insufficient", "starting"};
+    static const char *const names[] = {"ok",      "pending",      "firing",   "resolved",
+                                        "no_data", "insufficient", "starting", "spent"};
     CHECK((size_t)s < ARRAY_LEN(names));
     return names[s];
 }

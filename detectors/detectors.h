@@ -96,7 +96,8 @@ enum detectors_state {
     DETECTORS_RESOLVED, /* recently */
     DETECTORS_NO_DATA,
     DETECTORS_INSUFFICIENT, /* coverage below 90 %, or cost without prices: never green */
-    DETECTORS_STARTING /* not evaluated yet */
+    DETECTORS_STARTING, /* not evaluated yet */
+    DETECTORS_SPENT /* nothing burns now, but no budget is left: never green */
 };
 const char *detectors_state_name(enum detectors_state s); /* "ok", "pending", ... */
 

@@ -56,7 +56,10 @@ static enum detectors_state objective_state(const struct detectors *d, const str
         return DETECTORS_STARTING;
     if (query_slo_eligible(&o->view.period) == 0 && o->view.period.missing == 0)
         return DETECTORS_NO_DATA;
-    return is_insufficient(o->slo, &o->view.period) ? DETECTORS_INSUFFICIENT : DETECTORS_OK;
+    if (is_insufficient(o->slo, &o->view.period))
+        return DETECTORS_INSUFFICIENT;
+    return query_slo_budget_left(&o->view.period, o->slo->target) <= 0 ? DETECTORS_SPENT
+                                                                       : DETECTORS_OK;
 }
 
 /* The sentence of the newest firing alert of the service speaks for all of them. */
@@ -248,7 +251,7 @@ enum err detectors_headline_get(struct detectors *d, struct arena *a,
         h.burning += s == DETECTORS_FIRING;
         h.pending += s == DETECTORS_PENDING;
         h.no_data += s == DETECTORS_NO_DATA || s == DETECTORS_STARTING;
-        spent += s == DETECTORS_OK && query_slo_budget_left(&o->view.period, o->slo->target) <= 0;
+        spent += s == DETECTORS_SPENT;
     }
     for (uint32_t i = 0; i < d->book.count; i++) {
         const struct alert *x = d->book.list[i];

@@ -530,6 +530,29 @@ static void fingerprints_depend_on_rule_labels_and_start_only(void **state)
     assert_string_not_equal(x, y);
 }
 
+static void a_spent_budget_is_never_shown_as_fine(void **state)
+{
+    (void)state;
+    struct sim s;
+    sim_begin(&s, "0.999");
+    history(&s, 600, 100, 0.1); /* long over, and overspent */
+    for (int i = 0; i < 4 * 1440 / 60; i++) {
+        s.now_ms += 59 * 60000;
+        step(&s, 60000, 10, 0);
+    }
+    struct arena *a = arena_new(0);
+    struct detectors_slo_row row;
+    struct detectors_headline head;
+    assert_int_equal(detectors_slo(s.d, BYTES_LIT("checkout"), a, &row), ERR_OK);
+    assert_int_equal(row.state, DETECTORS_SPENT);
+    assert_string_equal(detectors_state_name(row.state), "spent");
+    assert_int_equal(detectors_headline_get(s.d, a, &head), ERR_OK);
+    assert_true(bytes_equal_str(head.sentence,
+                                "Nothing burns now; 1 of 1 SLOs has spent its error budget."));
+    arena_free(a);
+    sim_end(&s);
+}
+
 static void the_series_agrees_with_the_table(void **state)
 {
     (void)state;
@@ -616,6 +639,7 @@ int main(void)
         cmocka_unit_test(a_restart_neither_repeats_nor_forgets_an_alert),
         cmocka_unit_test(one_burning_objective_is_told_once_and_the_rest_when_that_is_over),
         cmocka_unit_test(fingerprints_depend_on_rule_labels_and_start_only),
+        cmocka_unit_test(a_spent_budget_is_never_shown_as_fine),
         cmocka_unit_test(the_series_agrees_with_the_table),
         cmocka_unit_test(evaluating_an_idle_objective_is_cheap),
         cmocka_unit_test(an_alert_survives_its_bytes_and_garbage_does_not),

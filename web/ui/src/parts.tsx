@@ -12,6 +12,7 @@ const states: Record<string, [string, string, string]> = {
   resolved: ['good', '✓', 'resolved'],
   no_data: ['unknown', '▨', 'no data'],
   insufficient: ['unknown', '▨', 'insufficient coverage'],
+  spent: ['bad', '■', 'budget spent'],
   starting: ['unknown', '▨', 'starting'],
   fresh: ['good', '✓', 'fresh'],
   late: ['warn', '◆', 'late'],
