@@ -1,0 +1,106 @@
+// The page against the real program, fed over OTLP: what was sent is what it shows.
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { after, before, test } from 'node:test';
+import { startServer } from '../e2e/server.mjs';
+import { closeBrowser, open } from './browser.mjs';
+
+let server, page;
+before(async () => {
+  server = await startServer();
+  page = await open();
+});
+after(async () => {
+  await closeBrowser();
+  await server?.stop().catch((e) => console.error(e));
+});
+
+const attribute = (key, value) => ({ key, value: typeof value === 'number' ? { intValue: String(value) } : { stringValue: value } });
+const attributes = (o) => Object.entries(o).map(([k, v]) => attribute(k, v));
+function span(traceId, spanId, parentSpanId, name, startMs, tookMs, more = {}, failed = false) {
+  return { traceId, spanId, parentSpanId, name, kind: 3, startTimeUnixNano: `${startMs}000000`, endTimeUnixNano: `${startMs + tookMs}000000`, attributes: attributes(more), status: failed ? { code: 2, message: 'refused' } : {} };
+}
+async function send(service, spans) {
+  const body = { resourceSpans: [{ resource: { attributes: attributes({ 'service.name': service }) }, scopeSpans: [{ scope: { name: 'test' }, spans }] }] };
+  const answer = await fetch(`${server.otlpHttp}/v1/traces`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
+  assert.equal(answer.status, 200, await answer.text());
+}
+const hex = (n) => randomBytes(n).toString('hex');
+const tile = (name) => page.textContent(`[data-tile=${name}]`);
+
+test('before anything arrived: three lines with this server’s own address', async () => {
+  await page.goto(`${server.web}/`);
+  await page.waitForSelector('[data-state=empty]');
+  assert.equal(new URL(page.url()).pathname, '/oncall');
+  assert.ok((await page.textContent('.paste')).includes(`OTEL_EXPORTER_OTLP_ENDPOINT=${server.otlpHttp}`));
+});
+
+test('spans without a model call: the page says what is missing, without a reload', async () => {
+  await send('plain', [span(hex(16), hex(8), '', 'GET /', Date.now() - 50, 20, { 'http.route': '/' })]);
+  await page.waitForSelector('[data-state=no_genai]', { timeout: 15000 });
+  assert.match(await page.textContent('[data-state=no_genai]'), /1 spans? arrived/);
+});
+
+const calls = 25, refused = 3, failedTrace = hex(16);
+test('the numbers are those that were sent', async () => {
+  const now = Date.now(), spans = [];
+  for (let i = 0; i < calls; i++) {
+    const bad = i < refused, trace = i === 0 ? failedTrace : hex(16), root = hex(8);
+    spans.push(span(trace, root, '', 'POST /chat', now - 2200, 2100, { 'http.route': '/chat' }, bad));
+    spans.push(span(trace, hex(8), root, 'chat gpt-4o', now - 2100, 1000 + i * 40, {
+      'gen_ai.operation.name': 'chat', 'gen_ai.provider.name': 'openai', 'gen_ai.request.model': 'gpt-4o',
+      ...(bad ? { 'error.type': '429', 'http.response.status_code': 429 } : { 'gen_ai.response.model': 'gpt-4o-2024-11-20', 'gen_ai.usage.input_tokens': 100, 'gen_ai.usage.output_tokens': 20, 'gen_ai.response.finish_reasons': 'stop', 'gen_ai.output.messages': JSON.stringify([{ role: 'assistant', parts: [{ type: 'text', content: '<img src=x onerror=alert(1)>' }] }]) }),
+    }, bad));
+  }
+  await send('checkout', spans);
+  await page.waitForSelector('h1.sentence', { timeout: 15000 });
+  await page.waitForFunction((n) => document.querySelector('[data-tile=calls]')?.textContent.includes(`${n} calls`), calls, { timeout: 15000 });
+  assert.match(await tile('errors'), new RegExp(`${refused} of ${calls} calls`));
+  assert.match(await tile('tokens'), new RegExp(`${((calls - refused) * 100).toLocaleString('en-US')} in, ${(calls - refused) * 20} out`));
+  const model = page.locator('[data-section=models] tr', { hasText: 'gpt-4o' });
+  assert.match(await model.locator('td').nth(1).textContent(), new RegExp(`^${calls}$`));
+  assert.match(await model.locator('td').nth(2).textContent(), new RegExp(`^${refused}$`));
+  assert.match(await model.locator('td').nth(10).textContent(), /^\$0\.0\d+/);
+  assert.match(await page.textContent('[data-section=freshness]'), /checkout✓ fresh/);
+  assert.match(await page.textContent('[data-section=ingest]'), new RegExp(`spans${1 + 2 * calls}${1 + 2 * calls}00`));
+  await page.waitForSelector('.plot canvas');
+});
+
+test('three clicks from the page to the words of the call that failed', async () => {
+  await page.locator('[data-section=examples] tr[data-row] a').first().click();
+  await page.waitForURL(/\/trace\/[0-9a-f]{32}/);
+  await page.waitForSelector('.waterfall a.span');
+  assert.equal(await page.locator('.waterfall a.span').count(), 2);
+  assert.match(await page.textContent('.detail'), /rate limited/);
+  assert.match(await page.textContent('.detail'), /429/);
+});
+
+test('text from telemetry stays text', async () => {
+  await page.goto(`${server.web}/traces?service=checkout&model=gpt-4o`);
+  await page.waitForSelector('tr[data-row]');
+  await page.locator('tr[data-row]', { hasText: 'ok' }).first().locator('a').click();
+  await page.waitForSelector('.messages');
+  assert.match(await page.textContent('.messages'), /<img src=x onerror=alert\(1\)>/);
+  assert.equal(await page.locator('.messages img').count(), 0);
+});
+
+test('new data shows within five seconds, in place', async () => {
+  await page.goto(`${server.web}/oncall`);
+  await page.waitForSelector('[data-tile=calls]');
+  await page.focus('tr[data-row] a.rowlink');
+  await send('checkout', [span(hex(16), hex(8), '', 'chat gpt-4o', Date.now() - 900, 800, { 'gen_ai.operation.name': 'chat', 'gen_ai.provider.name': 'openai', 'gen_ai.request.model': 'gpt-4o' })]);
+  await page.waitForFunction((n) => document.querySelector('[data-tile=calls]').textContent.includes(`${n} calls`), calls + 1, { timeout: 5000 });
+  assert.equal(await page.evaluate(() => document.activeElement.className), 'rowlink');
+});
+
+test('when the server stops, the page says so and keeps what it knew', async () => {
+  await server.stop();
+  server = undefined;
+  await page.waitForSelector('.notice.bad', { timeout: 15000 });
+  assert.match(await page.textContent('.notice.bad'), /does not answer/);
+  assert.match(await tile('calls'), new RegExp(`${calls + 1} calls`));
+});
+
+test('no script error, no violation of the policy, no request to elsewhere', () => {
+  assert.deepEqual(page.trouble, []);
+});

@@ -1,0 +1,188 @@
+// The page against a stand-in server: states that a live one reaches only after hours, the keyboard, the phone, accessibility.
+import assert from 'node:assert/strict';
+import { createRequire } from 'node:module';
+import { after, afterEach, before, test } from 'node:test';
+import { closeBrowser, open } from './browser.mjs';
+import { startMock } from './mock.mjs';
+
+const axeFile = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
+const id = '0abc0000'.padStart(32, '5');
+let server, base, page;
+before(async () => {
+  server = await startMock('ok');
+  base = `http://127.0.0.1:${server.address().port}`;
+});
+after(async () => {
+  await closeBrowser();
+  server?.closeAllConnections();
+  server?.close();
+});
+afterEach(async () => {
+  const trouble = page?.trouble ?? [];
+  await page?.context().close();
+  page = undefined;
+  server.state = 'ok';
+  server.fail = null;
+  assert.deepEqual(trouble, []);
+});
+
+async function visit(path, options) {
+  page = await open(options);
+  await page.goto(base + path);
+  await page.waitForSelector('main h1, main .sentence');
+  return page;
+}
+
+// The axe script is put in by the debugger, which no page policy governs; it looks, it does not load.
+async function serious() {
+  await page.evaluate((await import('node:fs')).readFileSync(axeFile, 'utf8'));
+  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
+  return violations.filter((v) => ['serious', 'critical'].includes(v.impact)).map((v) => `${v.id}: ${v.nodes.map((n) => n.target.join(' ') + ' ' + (n.any[0]?.message ?? '')).slice(0, 3).join(' | ')}`);
+}
+
+test('a burning objective: the sentence first, then numbers, the alert, the table and pictures', async () => {
+  await visit('/oncall');
+  assert.match(await page.textContent('h1.sentence.bad'), /1 SLO burning/);
+  assert.match(await page.textContent('[data-tile=budget] .value'), /41/);
+  assert.match(await page.textContent('.alert'), /21\.4×/);
+  assert.equal(await page.locator('tr[data-row]').first().locator('.state').textContent(), '▲ burning');
+  await page.waitForSelector('.plot canvas');
+  assert.ok((await page.locator('.plot canvas').count()) >= 8);
+  assert.match(await page.title(), /▲ 1 burning/);
+  const order = await page.evaluate(() => ['h1.sentence', '.tiles', '.alerts', '.charts'].map((s) => document.querySelector(s).getBoundingClientRect().top));
+  assert.deepEqual([...order].sort((a, b) => a - b), order);
+});
+
+for (const [state, needle] of [['empty', /No data yet/], ['no_genai', /no model call among them/]])
+  test(`state ${state} says what to do`, async () => {
+    server.state = state;
+    await visit('/oncall');
+    assert.match(await page.textContent(`[data-state=${state}]`), needle);
+    if (state === 'empty') assert.match(await page.textContent('.paste'), /OTEL_EXPORTER_OTLP_ENDPOINT=http:\/\/127\.0\.0\.1:4318/);
+    assert.equal(await page.locator('.charts').count(), 0);
+    assert.deepEqual(await serious(), []);
+  });
+
+test('nothing new for minutes is said, and is a gap, not a zero', async () => {
+  server.state = 'silent';
+  await visit('/oncall');
+  assert.match(await page.textContent('.notice.warn'), /No new data since/);
+});
+
+test('a server that is gone leaves the last numbers and says from when; it comes back by itself', async () => {
+  await visit('/oncall');
+  const port = server.address().port;
+  await page.focus('tr[data-row] a.rowlink');
+  server.closeAllConnections();
+  await new Promise((done) => server.close(done));
+  await page.waitForSelector('.notice.bad', { timeout: 15000 });
+  assert.match(await page.textContent('.notice.bad'), /does not answer.*as it was at \d\d:\d\d:\d\d/s);
+  assert.match(await page.textContent('[data-tile=budget] .value'), /41/);
+  await new Promise((done) => server.listen(port, '127.0.0.1', done));
+  await page.waitForSelector('.notice.bad', { state: 'detached', timeout: 15000 });
+  assert.equal(await page.evaluate(() => document.activeElement.className), 'rowlink', 'the focus survived');
+});
+
+test('a key is asked for once', async () => {
+  server.fail = { status: 401, error: 'a key is needed here' };
+  await visit('/oncall');
+  assert.match(await page.textContent('h1'), /asks for a key/);
+  assert.equal(await page.evaluate(() => document.activeElement.id), 'key');
+  await page.keyboard.type('tta_something');
+  await page.keyboard.press('Enter');
+  await page.waitForSelector('h1.sentence');
+});
+
+test('the keyboard does everything: rows, search, help, time, zoom, pages', async () => {
+  await visit('/oncall');
+  await page.keyboard.press('j');
+  await page.keyboard.press('j');
+  await page.keyboard.press('k');
+  assert.match(await page.evaluate(() => document.activeElement.textContent), /checkout availability/);
+  await page.keyboard.press('j');
+  await page.keyboard.press('Enter');
+  await page.waitForURL(/slo=ttft/);
+  await page.keyboard.press('?');
+  assert.match(await page.textContent('.help'), /error budget/);
+  await page.keyboard.press('Escape');
+  assert.equal(await page.locator('.help').count(), 0);
+  await page.keyboard.press('[');
+  await page.waitForURL(/to=\d+/);
+  await page.keyboard.press('l');
+  await page.waitForURL((u) => !u.searchParams.has('to'));
+  await page.keyboard.press('+');
+  await page.waitForURL(/range=30/);
+  await page.keyboard.press('/');
+  await page.keyboard.type('mini');
+  await page.keyboard.press('Enter');
+  await page.waitForURL(/model=gpt-4o-mini/);
+  assert.match(await page.textContent('.filters'), /gpt-4o-mini/);
+  await page.keyboard.press('Escape');
+  await page.waitForURL((u) => !u.searchParams.has('model'));
+  await page.keyboard.press('g');
+  await page.keyboard.press('t');
+  await page.waitForURL(/\/traces/);
+  await page.keyboard.press('j');
+  await page.keyboard.press('Enter');
+  await page.waitForURL(/\/trace\//);
+  await page.keyboard.press('Escape');
+  await page.waitForURL(/\/traces/);
+});
+
+test('y copies a link that shows the same tomorrow', async () => {
+  await visit('/oncall?range=180');
+  await page.keyboard.press('y');
+  await page.waitForFunction(() => document.querySelector('.said').textContent.includes('copied'));
+  const link = new URL(await page.evaluate(() => navigator.clipboard.readText()));
+  assert.equal(link.searchParams.get('range'), '180');
+  assert.ok(Number(link.searchParams.get('to')) > Date.now() - 120000);
+});
+
+test('dragging over a picture selects its time', async () => {
+  await visit('/oncall?range=180');
+  await page.waitForSelector('.plot canvas');
+  const plot = page.locator('.plot .u-over').nth(3);
+  await plot.scrollIntoViewIfNeeded();
+  const box = await plot.boundingBox();
+  await page.mouse.move(box.x + box.width * 0.3, box.y + 40);
+  await page.mouse.down();
+  await page.mouse.move(box.x + box.width * 0.6, box.y + 60, { steps: 5 });
+  await page.mouse.up();
+  await page.waitForURL(/to=\d+/);
+  const range = Number(new URL(page.url()).searchParams.get('range'));
+  assert.ok(range > 30 && range < 80, String(range));
+  await page.goBack();
+  await page.waitForURL((u) => !u.searchParams.has('to'));
+});
+
+test('the waterfall: critical path, failure by shape, what the model said, hostile names as text', async () => {
+  await visit(`/trace/${id}`);
+  assert.equal(await page.locator('.time.critical').count(), 5);
+  assert.match(await page.locator('a.span').nth(4).textContent(), /▲.*rate limited/s);
+  await page.locator('a.span').nth(5).click();
+  await page.waitForURL(/span=06/);
+  assert.match(await page.textContent('.messages'), /Where is my order\?/);
+  assert.match(await page.textContent('.facts'), /TTFT420 ms/);
+  assert.match(await page.textContent('.facts'), /\$0\.0087/);
+  await page.locator('a.span').nth(0).click();
+  await page.waitForURL(/span=01/);
+  assert.match(await page.textContent('.detail'), /__proto__/);
+});
+
+for (const dark of [false, true])
+  for (const path of ['/oncall', '/traces', `/trace/${id}`])
+    test(`no serious accessibility fault on ${path.slice(0, 8)} (${dark ? 'dark' : 'light'})`, async () => {
+      await visit(path, { dark });
+      await page.waitForTimeout(300);
+      assert.deepEqual(await serious(), []);
+    });
+
+for (const path of ['/oncall', '/traces', `/trace/${id}`])
+  test(`a phone of 390 px shows ${path.slice(0, 8)} without scrolling sideways`, async () => {
+    await visit(path, { width: 390, height: 844 });
+    await page.waitForTimeout(300);
+    assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= 390);
+    const small = await page.evaluate(() => [...document.querySelectorAll('header a, header button, main button, tr[data-row] a.rowlink')]
+      .filter((e) => e.offsetParent && !e.closest('.until') && !e.classList.contains('copy') && e.getBoundingClientRect().height < 44).map((e) => e.textContent));
+    assert.deepEqual(small, [], 'touch targets');
+  });

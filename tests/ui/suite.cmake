@@ -1,0 +1,10 @@
+# The page in a real browser (Debian's chromium); node modules come from `./dev setup test`.
+find_program(CHROMIUM chromium)
+if(CHROMIUM AND EXISTS ${CMAKE_SOURCE_DIR}/tests/ui/node_modules)
+    add_test(NAME ui.states COMMAND ${NODE} --test --test-reporter=spec ${CMAKE_SOURCE_DIR}/tests/ui/states.test.mjs)
+    set_tests_properties(ui.states PROPERTIES TIMEOUT 300 ENVIRONMENT "CHROMIUM=${CHROMIUM}")
+    if(TARGET telltale)
+        add_test(NAME ui.live COMMAND ${NODE} --test --test-reporter=spec ${CMAKE_SOURCE_DIR}/tests/ui/live.test.mjs)
+        set_tests_properties(ui.live PROPERTIES TIMEOUT 300 ENVIRONMENT "CHROMIUM=${CHROMIUM};TELLTALE=$<TARGET_FILE:telltale>")
+    endif()
+endif()
