@@ -122,9 +122,11 @@ test('the keyboard does everything: rows, search, help, time, zoom, pages', asyn
   await page.keyboard.press('g');
   await page.keyboard.press('t');
   await page.waitForURL(/\/traces/);
+  await page.waitForSelector('tr[data-row]');
   await page.keyboard.press('j');
   await page.keyboard.press('Enter');
   await page.waitForURL(/\/trace\//);
+  await page.waitForSelector('.waterfall');
   await page.keyboard.press('Escape');
   await page.waitForURL(/\/traces/);
 });

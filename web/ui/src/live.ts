@@ -55,8 +55,12 @@ export function useAnswer<T>(path: string | null, live: boolean): Answer<T> & { 
     };
     const tick = () => {
       if (document.hidden) return;
-      if (Date.now() - last >= LEAST_MS) void ask();
-      else wanted = true;
+      if (running) {
+        wanted = true;
+        return;
+      }
+      clearTimeout(timer);
+      timer = setTimeout(ask, Math.max(0, last + LEAST_MS - Date.now()));
     };
     again.current = () => void ask();
     set((old) => ({ ...old, asking: true }));

@@ -101,8 +101,8 @@ function App() {
   const answer = useAnswer<Oncall>(page === 'oncall' ? apiPath(params) : 'oncall?range=60', live && page === 'oncall');
   const now = useNow(10000);
 
+  const afterG = useRef(false);
   useEffect(() => {
-    let g = false;
     const press = (e: KeyboardEvent) => {
       const target = e.target as HTMLElement;
       const typing = target.matches?.('input, textarea, select');
@@ -120,14 +120,14 @@ function App() {
         '[': () => shift(-0.5, 1), ']': () => shift(0.5, 1), '+': () => shift(0, 0.5), '=': () => shift(0, 0.5), '-': () => shift(0, 2),
         l: () => change({ to: undefined }), y: copyLink, t: () => setTheme(isDark() ? 'light' : 'dark'),
       };
-      if (g) {
-        g = false;
+      if (afterG.current) {
+        afterG.current = false;
         if (e.key === 'o') return void (e.preventDefault(), go('/oncall'));
         if (e.key === 't') return void (e.preventDefault(), go('/traces'));
       }
       if (e.key === 'g') {
-        g = true;
-        setTimeout(() => (g = false), 1500);
+        afterG.current = true;
+        setTimeout(() => (afterG.current = false), 1500);
         return;
       }
       if (actions[e.key]) {

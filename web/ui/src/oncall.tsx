@@ -56,7 +56,7 @@ function tiles(d: Oncall, slo: Slo | undefined): Tile[] {
       id: 'budget', label: `error budget left · ${slo.name}`, value: f.percent(slo.budget_left), target: `target ${f.sli(slo.target)} over ${f.minutes(slo.period_minutes)}`,
       n: `${f.exact(slo.period.bad)} bad of ${f.exact(slo.period.good + slo.period.bad)}`, state: slo.state === 'firing' ? 'bad' : slo.budget_left! < 0 ? 'bad' : slo.budget_left! < 0.25 ? 'warn' : undefined,
     }, {
-      id: 'gone', label: 'budget gone in', value: slo.exhaustion_minutes === null ? (slo.budget_left! <= 0 ? 'gone' : 'not burning') : f.roughly(slo.exhaustion_minutes),
+      id: 'gone', label: 'budget gone in', value: slo.budget_left! <= 0 ? 'gone' : slo.exhaustion_minutes === null ? 'not burning' : f.roughly(slo.exhaustion_minutes),
       target: slo.burn_1h === null ? undefined : `at ${f.burn(slo.burn_1h)} (1 h)`, state: slo.exhaustion_minutes !== null && slo.exhaustion_minutes < 4320 ? 'warn' : undefined,
     });
   out.push(
@@ -119,7 +119,7 @@ function Meter({ left }: { left: number | null }) {
 function Slos({ slos, chosen, params }: { slos: Slo[]; chosen?: Slo; params: URLSearchParams }) {
   const columns: Column<Slo>[] = [
     { head: 'objective', cell: (s) => <><b>{s.name}</b>{s.service && <span class="quiet"> {s.service}</span>}</>, sort: (s) => s.name },
-    { head: 'state', cell: (s) => <State of={s.state} word={s.state === 'firing' ? (s.severity === 'page' ? 'burning' : 'burning slowly') : undefined} />, sort: (s) => s.state },
+    { head: 'state', cell: (s) => (s.state === 'ok' && s.budget_left !== null && s.budget_left <= 0 ? <State of="spent" /> : <State of={s.state} word={s.state === 'firing' ? (s.severity === 'page' ? 'burning' : 'burning slowly') : undefined} />), sort: (s) => s.state },
     { head: 'SLI', number: true, cell: (s) => f.sli(s.sli), sort: (s) => s.sli ?? 2, hint: 'good of all eligible over the period' },
     { head: 'target', number: true, cell: (s) => f.sli(s.target), sort: (s) => s.target },
     { head: 'budget left', number: true, cell: (s) => <span class="budget"><Meter left={s.budget_left} />{f.percent(s.budget_left)}</span>, sort: (s) => s.budget_left ?? 2 },
@@ -186,7 +186,7 @@ export function hueOf(models: string[]): Map<string, string> {
 }
 
 // Steps in which nothing is known. A quiet minute among few calls is zero calls; where ten or more were to be expected, nothing arrived.
-function missing(calls: number[]): boolean[] {
+function missing(calls: number[], open_ms: number): boolean[] {
   const busy = calls.filter((n) => n > 0);
   const usual = busy.reduce((a, b) => a + b, 0) / Math.max(1, busy.length);
   const out = calls.map(() => false);
@@ -194,8 +194,8 @@ function missing(calls: number[]): boolean[] {
     if (calls[i]) continue;
     let end = i;
     while (end + 1 < calls.length && !calls[end + 1]) end++;
-    const open = i === 0 || end === calls.length - 1;
-    if (!busy.length || i === 0 || (end - i + (open ? 0 : 1)) * usual * (busy.length / calls.length) >= 10) out.fill(true, i, end + 1);
+    const steps = end - i + (end === calls.length - 1 ? open_ms : 1); // the last step is not over
+    if (!busy.length || i === 0 || steps * usual * (busy.length / calls.length) >= 10) out.fill(true, i, end + 1);
     i = end;
   }
   return out;
@@ -203,18 +203,21 @@ function missing(calls: number[]): boolean[] {
 
 function Traffic({ d }: { d: Oncall }) {
   const t = d.traffic;
-  const per = (v: number[]) => v.map((n) => n / (t.step_ms / 60000));
+  // the open step has lasted only so far: a rate over its whole length would look like a fall
+  const lasted = t.t_ms.map((at) => Math.min(t.step_ms, Math.max(0, d.now_ms - at)));
+  const rate = (v: number[], unit_ms: number) => v.map((n, i) => (lasted[i] < 15000 ? null : (n * unit_ms) / lasted[i]));
+  const per = (v: number[]) => rate(v, 60000);
   const any = t.good_at.map((g, i) => g + t.bad_at[i] + t.excluded_at[i]);
   const seen = any.map((n) => n > 0);
   const known = <T,>(v: T[]) => v.map((x, i) => (seen[i] ? x : null));
-  const gaps = missing(any);
+  const gaps = missing(any, lasted[lasted.length - 1] / t.step_ms);
   const calls = per(any).map((v, i) => (gaps[i] ? null : v));
-  const hue = hueOf(d.models.map((m) => m.model));
+  const hue = hueOf(d.models.filter((m) => !m.is_rest).map((m) => m.model));
   const name = (m: Model) => m.model || 'no model';
-  const stack = d.models.map((m) => m.cost_at.map((c) => (c / 1e9) * (3600000 / t.step_ms)));
+  const stack = d.models.map((m) => rate(m.cost_at, 3600000).map((c) => (c === null ? null : c / 1e9)));
   const cost: Line[] = d.models.map((m, k) => ({
     label: name(m), color: m.is_rest ? '--quiet-line' : hue.get(m.model)!, fill: true, width: 1, shown: stack[k],
-    values: t.t_ms.map((_, i) => (gaps[i] ? null : stack.slice(k).reduce((s, v) => s + v[i], 0))),
+    values: t.t_ms.map((_, i) => (gaps[i] || stack[k][i] === null ? null : stack.slice(k).reduce((s, v) => s + (v[i] ?? 0), 0))),
   }));
   const lines: Line[] = d.models.map((m) => ({ label: name(m), color: m.is_rest ? '--quiet-line' : hue.get(m.model)!, values: per(m.calls_at).map((v, i) => (gaps[i] ? null : v)) }));
   const quantiles = (q: typeof t.latency): Line[] => [
@@ -276,7 +279,7 @@ export const traceColumns = (now: number): Column<TraceLine>[] => [
 ];
 
 function Models({ d }: { d: Oncall }) {
-  const hue = hueOf(d.models.map((m) => m.model));
+  const hue = hueOf(d.models.filter((m) => !m.is_rest).map((m) => m.model));
   const columns: Column<Model>[] = [
     { head: 'model', cell: (m) => <><span class={`swatch ${(hue.get(m.model) ?? '').slice(2)}`} aria-hidden="true" />{m.model || 'no model'}</>, sort: (m) => m.model },
     { head: 'calls', number: true, cell: (m) => f.exact(m.calls.good + m.calls.bad + m.calls.excluded), sort: (m) => m.calls.good + m.calls.bad + m.calls.excluded },
