@@ -109,9 +109,9 @@ function App() {
       if (e.ctrlKey || e.metaKey || e.altKey) return;
       if (e.key === 'Escape') {
         if (typing) target.blur();
-        else if (help) setHelp(false);
+        else if (document.querySelector('.help')) setHelp(false);
         else if (location.pathname !== '/oncall') history.length > 1 ? history.back() : go('/oncall');
-        else if (params.get('service') || params.get('model')) change({ service: undefined, model: undefined });
+        else if (/[?&](service|model)=/.test(location.search)) change({ service: undefined, model: undefined });
         return;
       }
       if (typing) return;
@@ -150,7 +150,7 @@ function App() {
       document.removeEventListener('theme', theme);
       document.removeEventListener('said', say);
     };
-  }, [help, params]);
+  }, []); // everything is read when a key is pressed, so that a quick hand meets no stale state
 
   const burning = answer.data?.headline.burning ?? 0;
   useEffect(() => {
