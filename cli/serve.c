@@ -119,12 +119,19 @@ static enum err start_store(struct server *s)
     return e;
 }
 
+/* As configured, and this machine's own name: it stands in the address that is printed when a door listens on every interface. */
 static const char *const *host_names(struct server *s)
 {
     const struct config_list *names = &s->options.host_names;
-    const char **list = ARENA_ARRAY(s->arena, const char *, names->count + 1);
+    const char **list = ARENA_ARRAY(s->arena, const char *, names->count + 2);
+    char host[256];
+    size_t n = 0;
     for (size_t i = 0; list && i < names->count; i++)
-        list[i] = names->items[i];
+        list[n++] = names->items[i];
+    if (list && gethostname(host, sizeof(host)) == 0) {
+        host[sizeof(host) - 1] = 0;
+        list[n] = (const char *)arena_printf(s->arena, "%s", host).data;
+    }
     return list;
 }
 
