@@ -7,6 +7,7 @@
 #include <zstd.h>
 
 #include "base/check.h"
+#include "base/hash.h"
 
 #define ZSTD_WINDOW_LOG_MAX 23 /* 8 MiB */
 #define SNAPPY_RATIO_MAX 22u /* a 3-byte copy yields at most 64 bytes */
@@ -138,8 +139,8 @@ static enum err inflate_zstd(struct bytes in, size_t out_max, struct buf *out, s
     return out->size - start > out_max ? too_large(out_max, msg) : ERR_OK;
 }
 
-static enum err inflate_snappy(struct bytes in, size_t out_max, struct buf *out,
-                               struct err_msg *msg)
+static enum err inflate_snappy_block(struct bytes in, size_t out_max, struct buf *out,
+                                     struct err_msg *msg)
 {
     size_t size;
     const char *data = (const char *)in.data;
@@ -157,6 +158,71 @@ static enum err inflate_snappy(struct bytes in, size_t out_max, struct buf *out,
         return err_set(msg, ERR_INVALID, "snappy body is damaged");
     out->size += size;
     return ERR_OK;
+}
+
+/* Snappy's framing format: chunks of {type u8, size u24, bytes}; data begins with a masked CRC-32C of its plain bytes. */
+#define SNAPPY_STREAM BYTES_LIT("\xff\x06\x00\x00sNaPpY")
+#define SNAPPY_CHUNK_MAX 65536u
+enum { CHUNK_COMPRESSED = 0x00, CHUNK_PLAIN = 0x01, CHUNK_SKIPPABLE = 0x80 };
+
+static enum err inflate_snappy_chunk(uint8_t type, struct bytes chunk, size_t out_max,
+                                     struct buf *out, struct err_msg *msg)
+{
+    if (chunk.size < 4)
+        return err_set(msg, ERR_INVALID, "snappy chunk is too short");
+    struct bytes data = bytes_slice(chunk, 4, chunk.size);
+    size_t at = out->size, max = MIN(out_max, SNAPPY_CHUNK_MAX);
+    if (type == CHUNK_PLAIN) {
+        if (data.size > out_max)
+            return too_large(out_max, msg);
+        buf_bytes_append(out, data);
+        if (!buf_ok(out))
+            return ERR_NOMEM;
+    } else {
+        enum err e = inflate_snappy_block(data, max, out, msg);
+        if (e == ERR_TOO_LARGE && max < out_max)
+            return err_set(msg, ERR_INVALID, "snappy chunk is longer than a chunk may be");
+        if (e != ERR_OK)
+            return e;
+    }
+    uint32_t crc = hash_crc32c(0, bytes_slice(buf_bytes(out), at, out->size));
+    if (((crc >> 15 | crc << 17) + 0xa282ead8u) != bytes_u32le(chunk.data))
+        return err_set(msg, ERR_INVALID, "snappy chunk is damaged: its checksum differs");
+    return ERR_OK;
+}
+
+static enum err inflate_snappy_stream(struct bytes in, size_t out_max, struct buf *out,
+                                      struct err_msg *msg)
+{
+    size_t start = out->size;
+    while (in.size) {
+        if (in.size < 4)
+            return err_set(msg, ERR_INVALID, "snappy stream is truncated");
+        uint8_t type = in.data[0];
+        size_t size = (size_t)in.data[1] | (size_t)in.data[2] << 8 | (size_t)in.data[3] << 16;
+        if (size > in.size - 4)
+            return err_set(msg, ERR_INVALID, "snappy stream is truncated");
+        struct bytes chunk = bytes_slice(in, 4, 4 + size);
+        in = bytes_slice(in, 4 + size, in.size);
+        if (type == CHUNK_COMPRESSED || type == CHUNK_PLAIN) {
+            enum err e = inflate_snappy_chunk(type, chunk, out_max - (out->size - start), out, msg);
+            if (e == ERR_TOO_LARGE)
+                return too_large(out_max, msg);
+            if (e != ERR_OK)
+                return e;
+        } else if (type < CHUNK_SKIPPABLE) {
+            return err_set(msg, ERR_INVALID, "snappy stream has a chunk of unknown type %u", type);
+        }
+    }
+    return ERR_OK;
+}
+
+/* Senders mean either form by "snappy"; a stream says so in its first ten bytes. */
+static enum err inflate_snappy(struct bytes in, size_t out_max, struct buf *out,
+                               struct err_msg *msg)
+{
+    return bytes_has_prefix(in, SNAPPY_STREAM) ? inflate_snappy_stream(in, out_max, out, msg)
+                                               : inflate_snappy_block(in, out_max, out, msg);
 }
 
 enum err zip_inflate(enum zip_kind kind, struct bytes in, size_t out_max, struct buf *out,

@@ -1,4 +1,4 @@
-/* Compression, each library in this one place: zlib (gzip, deflate), zstd, snappy (block).
+/* Compression, each library in this one place: zlib (gzip, deflate), zstd, snappy (block; framed streams are read too).
  *
  * Owner: caller.  Thread: any (contexts are per call or thread-local).
  * Failure: zip_inflate: ERR_INVALID (not that format, truncated, trailing garbage), ERR_TOO_LARGE once the output would pass out_max

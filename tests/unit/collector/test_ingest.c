@@ -12,6 +12,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/http_client.h"
 #include "base/zip.h"
 #include "collector/collector.h"
@@ -501,6 +502,51 @@ static void grpc_export_has_its_own_statuses(void **state)
     buf_done(&plain);
 }
 
+static uint32_t masked_crc(struct bytes b)
+{
+    uint32_t crc = hash_crc32c(0, b);
+    return (crc >> 15 | crc << 17) + 0xa282ead8u;
+}
+
+static void put_chunk(struct buf *out, uint8_t type, uint32_t crc, struct bytes data)
+{
+    buf_u32(out, (uint32_t)(data.size + 4) << 8 | type);
+    buf_u32(out, crc);
+    buf_bytes_append(out, data);
+}
+
+/* Some senders mean snappy's framing by "snappy", others the plain block. */
+static void framed_snappy_is_read_and_its_checksums_are_checked(void **state)
+{
+    struct server *s = *state;
+    struct buf plain, block, framed;
+    spans(4, 0, &plain);
+    size_t half = plain.size / 2;
+    struct bytes one = bytes_slice(buf_bytes(&plain), 0, half),
+                 two = bytes_slice(buf_bytes(&plain), half, plain.size);
+    fake_set(FAKE_STORE, ERR_OK);
+    static const struct {
+        uint32_t wrong_crc;
+        uint8_t extra_type;
+        int status;
+    } cases[] = {{0, 0xfe, 200}, {0, 0x99, 200}, {1, 0xfe, 400}, {0, 0x02, 400}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        buf_init(&framed, 0);
+        buf_append(&framed, "\xff\x06\x00\x00sNaPpY", 10);
+        zip(ZIP_SNAPPY, one, &block);
+        put_chunk(&framed, 0x00, masked_crc(one) + cases[i].wrong_crc, buf_bytes(&block));
+        put_chunk(&framed, cases[i].extra_type, 0, BYTES_LIT("padding"));
+        put_chunk(&framed, 0x01, masked_crc(two), two);
+        expect(s, "/v1/traces", PROTO, "snappy", buf_bytes(&framed), cases[i].status, NULL);
+        framed.size--;
+        expect(s, "/v1/traces", PROTO, "snappy", buf_bytes(&framed), 400, NULL);
+        buf_done(&block);
+        buf_done(&framed);
+    }
+    assert_int_equal(fake.rows, 8);
+    buf_done(&plain);
+}
+
 /* --- remote write --------------------------------------------------------------------------------- */
 
 static struct bytes samples(const char *name, int64_t t_ms, struct buf *out)
@@ -567,6 +613,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(no_acknowledgement_before_the_commit, start, stop),
         cmocka_unit_test_setup_teardown(large_bodies_are_decoded_away_from_the_loop, start, stop),
         cmocka_unit_test_setup_teardown(grpc_export_has_its_own_statuses, start, stop),
+        cmocka_unit_test_setup_teardown(framed_snappy_is_read_and_its_checksums_are_checked, start,
+                                        stop),
         cmocka_unit_test_setup_teardown(remote_write_answers_as_its_specification_says, start,
                                         stop),
     };
