@@ -59,9 +59,12 @@ static enum err build_names(struct metric_points *m, const struct data_kind *kin
 static enum err add_metadata(struct metric_points *m, const struct data_kind *kind)
 {
     const char *type = m->is_sum && !m->is_monotonic ? "gauge" : kind->type;
-    return tsdb_batch_add_metadata(m->d->batch, m->name, bytes_str(type), m->help, m->unit)
-               ? ERR_OK
-               : decode_full();
+    struct tsdb_batch *b = m->d->batch;
+    bool added =
+        (!m->has_named || tsdb_batch_add_metadata(b, m->name, bytes_str(type), m->help, m->unit)) &&
+        (!m->has_plain ||
+         tsdb_batch_add_metadata(b, m->plain_name, BYTES_LIT("gauge"), m->help, m->unit));
+    return added ? ERR_OK : decode_full();
 }
 
 static enum err decode_data(struct metric_points *m, const struct data_kind *kind,
@@ -72,18 +75,19 @@ static enum err decode_data(struct metric_points *m, const struct data_kind *kin
     m->is_sum = kind->field == 7;
     read_traits(m, data);
     enum err e = build_names(m, kind);
-    bool kept = false;
+    bool is_number = kind->add == metric_points_number; /* says itself under which name */
+    m->has_named = m->has_plain = false;
     while (e == ERR_OK && otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD) {
         if (f.number != 1)
             continue;
         e = m->name.size ? kind->add(m, f.bytes)
                          : metric_points_reject(m, TSDB_REJECT_BAD_LABELS,
                                                 "the name is empty, too long, or has no letter");
-        kept |= e == ERR_OK;
+        m->has_named |= e == ERR_OK && !is_number;
         if (e == ERR_INVALID)
             e = ERR_OK; /* this point was rejected */
     }
-    return e == ERR_OK && kept ? add_metadata(m, kind) : e;
+    return e == ERR_OK ? add_metadata(m, kind) : e;
 }
 
 static enum err decode_metric(struct metric_points *m, struct bytes wire)

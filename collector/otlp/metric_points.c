@@ -135,6 +135,8 @@ static enum err add_delta(struct metric_points *m, struct bytes point, const str
                                   whole ? TSDB_SERIES_CELLS : TSDB_SERIES_SAMPLES, &ref);
     if (e != ERR_OK)
         return e;
+    m->has_plain |= !whole;
+    m->has_named |= whole;
     if (!whole) {
         e = metric_points_add(m, ref, &n->head, plain(otlp_wire_f64(n->bits)));
     } else {
@@ -170,6 +172,7 @@ enum err metric_points_number(struct metric_points *m, struct bytes point)
         point_series_ref(m->series, m->name, "", NULL, BYTES_NONE, TSDB_SERIES_SAMPLES, &ref);
     if (e != ERR_OK)
         return e;
+    m->has_named = true;
     if (!m->is_sum)
         n.head.start_ms = 0; /* a gauge starts nowhere */
     double v = n.value_field == 6 ? (double)(int64_t)n.bits : plain(otlp_wire_f64(n.bits));

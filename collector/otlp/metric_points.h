@@ -27,6 +27,8 @@ struct metric_points {
     struct bytes plain_name; /* without _total: fractional deltas */
     unsigned temporality;
     bool is_sum, is_monotonic;
+    bool has_plain; /* a point was stored under plain_name */
+    bool has_named; /* ... under name */
     int64_t first_ms, last_ms; /* of the points stored; first > last: none yet */
 };
 

@@ -339,7 +339,7 @@ static void delta_sums_become_cells_by_minute(void **state)
            "cell {__name__=used_total} += 12 minute -1\nused_total is a counter\n");
     /* measured amounts stay what they are, under a name that does not promise a counter */
     expect("", DELTA("USD", "true", "\"asDouble\":0.003"),
-           "{__name__=used_USD} 0.003 @-60000\nused_USD_total is a counter\n");
+           "{__name__=used_USD} 0.003 @-60000\nused_USD is a gauge\n");
     expect("", DELTA("", "false", "\"asInt\":1"),
            "rejected 1: metric \"used\": deltas of a sum that may fall; send it as cumulative\n");
 }
