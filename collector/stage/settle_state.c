@@ -1,0 +1,133 @@
+#include "collector/stage/settle_state.h"
+
+#include "base/stats.h"
+
+STATS_COUNTER(not_kept, "telltale_stage_settle_not_kept_total", "",
+              "Rows that could not be remembered for settling: they book as they stand.")
+
+void settle_state_not_kept(int64_t rows)
+{
+    stats_add(&not_kept, rows);
+}
+
+void settle_state_row(const struct tsdb_batch *b, uint32_t row, struct genai_row *r)
+{
+    const struct tsdb_spans *sp = &b->spans;
+    memset(r, 0, sizeof *r);
+    r->service = sp->service[row];
+    r->env = SETTLE_STR(sp, env, row);
+    r->region = SETTLE_STR(sp, region, row);
+    r->provider = SETTLE_STR(sp, provider, row);
+    r->model = SETTLE_STR(sp, model, row);
+    r->operation = SETTLE_STR(sp, operation, row);
+    r->endpoint = SETTLE_STR(sp, endpoint, row);
+    r->variant = SETTLE_STR(sp, variant, row);
+    r->plane = TSDB_SPAN_GET(sp, plane, row, 0);
+    r->input_tokens = TSDB_SPAN_GET(sp, input_tokens, row, -1);
+    r->output_tokens = TSDB_SPAN_GET(sp, output_tokens, row, -1);
+    r->end_ns = sp->end_ns[row] > 0     ? sp->end_ns[row]
+                : sp->start_ns[row] > 0 ? sp->start_ns[row]
+                                        : b->received_ns;
+}
+
+/* Cells that belong to the row as a user's request and not as a call. */
+static bool is_request_cell(const struct settle *s, struct tsdb_ref ref)
+{
+    const struct tsdb_series_info *info = tsdb_registry_info(s->derive->series, ref);
+    struct bytes name = tsdb_labels_get(info->labels, BYTES_LIT("__name__"));
+    struct bytes family = tsdb_labels_get(info->labels, BYTES_LIT("family"));
+    return bytes_has_prefix(name, BYTES_LIT("llm_user_")) ||
+           bytes_has_prefix(family, BYTES_LIT("llm_user_"));
+}
+
+static void negate_cell(struct settle_work *w, const struct tsdb_cells *c, uint32_t i)
+{
+    const struct tsdb_hist *h = c->hist ? c->hist[i] : NULL;
+    if (!h) {
+        w->ok = w->ok &&
+                tsdb_batch_add_cell(w->mut, c->series[i], c->minute[i], -c->add[i], TSDB_NO_ROW);
+        return;
+    }
+    struct tsdb_hist *n = ARENA_ARRAY(w->mut->arena, struct tsdb_hist, 1);
+    double *pos = ARENA_ARRAY(w->mut->arena, double, h->pos_count ? h->pos_count : 1);
+    if (!n || !pos || tsdb_hist_copy(h, w->mut->arena, n) != ERR_OK) {
+        w->ok = false;
+        return;
+    }
+    for (uint32_t k = 0; k < h->pos_count; k++)
+        pos[k] = -h->pos[k];
+    n->pos = pos;
+    n->count = -h->count;
+    n->sum = -h->sum;
+    n->zero_count = -h->zero_count;
+    w->ok = w->ok && tsdb_batch_add_hist_cell(w->mut, c->series[i], c->minute[i], n, TSDB_NO_ROW);
+}
+
+void settle_state_take_back(struct settle_work *w, const struct tsdb_batch *b, uint32_t row,
+                            bool call_only)
+{
+    const struct tsdb_cells *c = &b->cells;
+    if (!w->mut)
+        return;
+    uint32_t end = b == w->b ? w->s->cells_given : c->count, lo = 0, hi = end;
+    while (lo < hi) { /* cells of spans are in row order, corrections (TSDB_NO_ROW) after them */
+        uint32_t mid = lo + (hi - lo) / 2;
+        if (c->row[mid] < row)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    call_only = call_only && (settle_state_class(&b->spans, row) & TSDB_CLASS_REQUEST);
+    for (uint32_t i = lo; i < end && c->row[i] == row && w->ok; i++) {
+        if (call_only && is_request_cell(w->s, c->series[i]))
+            continue;
+        negate_cell(w, c, i);
+    }
+}
+
+void settle_state_remember(struct settle_work *w, struct settle_index *x,
+                           const struct settle_index_entry *e)
+{
+    struct settle *s = w->s;
+    if (s->change_count == SETTLE_CHANGES_KEPT) { /* the older half belongs to commits long done */
+        memmove(s->changes, s->changes + SETTLE_CHANGES_KEPT / 2,
+                SETTLE_CHANGES_KEPT / 2 * sizeof *s->changes);
+        s->change_count = SETTLE_CHANGES_KEPT / 2;
+    }
+    s->changes[s->change_count++] =
+        (struct settle_change){w->seq, x->generation, (uint32_t)(e - x->entries), *e};
+}
+
+void settle_state_mark_lost(struct settle_work *w, struct settle_index *x,
+                            struct settle_index_entry *e)
+{
+    settle_state_remember(w, x, e);
+    e->flags |= SETTLE_INDEX_LOST;
+}
+
+struct settle_index *settle_state_index(struct settle *s, uint64_t generation)
+{
+    for (uint32_t i = 0; i < s->generation_count; i++)
+        if (s->generations[i]->generation == generation)
+            return s->generations[i];
+    return NULL;
+}
+
+struct settle_index_entry *settle_state_find_span(struct settle *s, uint32_t org,
+                                                  struct tsdb_id16 trace, struct tsdb_id8 span,
+                                                  struct settle_index **out_index)
+{
+    uint64_t h = settle_state_hash_span(org, &trace, &span);
+    for (uint32_t g = s->generation_count; g > 0; g--) {
+        uint32_t it = 0;
+        struct settle_index_entry *e;
+        while ((e = settle_index_span(s->generations[g - 1], h, &it)))
+            if (!(e->flags & SETTLE_INDEX_LOG) && e->b->org == org &&
+                settle_state_same16(e->b->spans.trace_id[e->row], trace) &&
+                settle_state_same8(e->b->spans.span_id[e->row], span)) {
+                *out_index = s->generations[g - 1];
+                return e;
+            }
+    }
+    return NULL;
+}
