@@ -87,7 +87,7 @@ enum alert_event alert_step(struct alert *a, const struct alert_input *in)
         a->last_true_minute = in->horizon;
         if (in->verdict == QUERY_SLO_BURNS_PAGE)
             a->severity = QUERY_SLO_PAGE;
-        return in->horizon - a->opened_minute >= in->after_minutes ? fire(a, in) : ALERT_NOTHING;
+        return in->horizon >= a->opened_minute + in->after_minutes ? fire(a, in) : ALERT_NOTHING;
     case DETECTORS_FIRING: return step_firing(a, in);
     default: return ALERT_NOTHING;
     }

@@ -341,6 +341,8 @@ static void run_rule(struct round *r, struct objective *o, uint32_t rule)
         in.after_minutes = def->after_minutes;
         in.resolve_minutes = resolve_minutes(def->short_minutes);
     }
+    if (o->floor[rule] > r->horizon)
+        o->floor[rule] = 0; /* the clock went back: nothing of that future has happened */
     int32_t at = book_find_active(r->d, s->id, evaluator_rule_name(o, rule));
     if (at >= 0) {
         step_alert(r, o, rule, at, &in);

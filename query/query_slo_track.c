@@ -313,7 +313,8 @@ static enum err step(struct query_slo_tracker *t, const struct query_slo_source 
 enum err query_slo_source_advance(struct query_slo_tracker *t, const struct query_slo_source *src,
                                   uint32_t h, uint32_t changed_from, uint32_t changed_to)
 {
-    CHECK(h > t->ring_size + t->slo->period_minutes + HORIZONS);
+    if (h <= t->ring_size + t->slo->period_minutes + HORIZONS)
+        return ERR_INVALID; /* a clock near 1970: no window fits before it */
     if (!t->is_built || h < t->h || h - t->h > STEP_MAX)
         return rebuild(t, src, h);
     if (changed_from <= changed_to && t->slo->slice_minutes) {

@@ -530,6 +530,26 @@ static void fingerprints_depend_on_rule_labels_and_start_only(void **state)
     assert_string_not_equal(x, y);
 }
 
+static void a_clock_that_jumps_neither_crashes_nor_silences(void **state)
+{
+    (void)state;
+    struct sim s;
+    sim_begin(&s, "0.999");
+    history(&s, 1440, 100, 0);
+    for (int i = 0; i < 3; i++)
+        step(&s, 60000, 100, 1.0);
+    for (int i = 0; i < 100; i++) /* resolved */
+        step(&s, 60000, 2000, 0);
+    assert_int_equal(count_alerts(&s, QUERY_SLO_PAGE, DETECTORS_FIRING), 0);
+    assert_int_equal(detectors_evaluate(s.d, 3600000), ERR_INVALID); /* 1970 */
+    assert_int_equal(detectors_evaluate(s.d, s.now_ms + 300 * 86400000ll), ERR_OK);
+    s.now_ms -= 80 * 60000; /* and back to before the resolution */
+    for (int i = 0; i < 30; i++)
+        step(&s, 60000, 2000, 1.0);
+    assert_true(count_alerts(&s, QUERY_SLO_PAGE, DETECTORS_FIRING) > 0);
+    sim_end(&s);
+}
+
 static void a_spent_budget_is_never_shown_as_fine(void **state)
 {
     (void)state;
@@ -639,6 +659,7 @@ int main(void)
         cmocka_unit_test(a_restart_neither_repeats_nor_forgets_an_alert),
         cmocka_unit_test(one_burning_objective_is_told_once_and_the_rest_when_that_is_over),
         cmocka_unit_test(fingerprints_depend_on_rule_labels_and_start_only),
+        cmocka_unit_test(a_clock_that_jumps_neither_crashes_nor_silences),
         cmocka_unit_test(a_spent_budget_is_never_shown_as_fine),
         cmocka_unit_test(the_series_agrees_with_the_table),
         cmocka_unit_test(evaluating_an_idle_objective_is_cheap),
