@@ -13,7 +13,8 @@
  * Owner: the stage.  Thread: the committer, in commit order.
  * Failure: ERR_LIMIT when the batch's arena is full. Past a limit a row is not remembered: it books as it stands, counted.
  * Limits: SETTLE_ROWS_MAX rows a generation, SETTLE_PENDING_MAX waiting agent rows and SETTLE_WAITING_MAX of one trace,
- *         SETTLE_TRACE_MAX rows of a trace looked at, SETTLE_ANCESTORS_MAX steps up it.
+ *         SETTLE_TRACE_MAX rows of a trace looked at for
+ *         calls below an agent and SETTLE_NESTED_MAX for a call's own, SETTLE_ANCESTORS_MAX steps up it.
  * Invariants: 1. Of the rows of one key at most one books. 2. Replaying the batches of a generation leads to the state that settling them
  *             led to. 3. Nothing points into a generation that was dropped.
  */
@@ -26,6 +27,7 @@
 #define SETTLE_PENDING_MAX (1u << 16)
 #define SETTLE_WAITING_MAX 256u
 #define SETTLE_TRACE_MAX 4096u
+#define SETTLE_NESTED_MAX 256u
 #define SETTLE_ANCESTORS_MAX 64u
 
 struct settle_options {

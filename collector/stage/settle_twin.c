@@ -141,10 +141,8 @@ bool settle_twin_nested(struct settle_work *w, uint32_t row)
         for (uint32_t i = settle_index_trace(x, h); i != SETTLE_INDEX_NONE;
              i = x->entries[i].next_in_trace) {
             e = &x->entries[i];
-            if (++walked > SETTLE_TRACE_MAX) {
-                settle_state_not_kept(1);
-                return true;
-            }
+            if (++walked > SETTLE_NESTED_MAX)
+                return true; /* a call's own children came shortly before it */
             if (e->flags & (SETTLE_INDEX_DEAD | SETTLE_INDEX_LOG) || e->b->org != w->b->org ||
                 !settle_state_same16(e->b->spans.trace_id[e->row], sp->trace_id[row]) ||
                 !repeats_its_child(sp, row, &e->b->spans, e->row))

@@ -1,5 +1,5 @@
 /* Rows that tell of one call: twins by response id, a call around the same call, the same span sent again.
- * Owner: settle.  Thread: the committer.  Failure: w->ok.  Limits: SETTLE_TRACE_MAX rows of a trace are looked at.
+ * Owner: settle.  Thread: the committer.  Failure: w->ok.  Limits: SETTLE_NESTED_MAX rows of a trace are looked at for children.
  * Invariant: of two rows that are found to be one call, exactly one books afterwards.
  */
 #ifndef COLLECTOR_STAGE_SETTLE_TWIN_H

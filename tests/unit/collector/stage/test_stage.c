@@ -216,6 +216,38 @@ static void many_threads_get_the_cells_that_one_gets(void **state)
     fixture_close(&f);
 }
 
+/* A sender that never changes its ids: one call books, and the time it takes stays in proportion. */
+static void an_id_repeated_without_end_books_once(void **state)
+{
+    struct fixture_file f = fixture_open("genai/traps.json");
+    const struct json_node *one = case_named(&f, "LiteLLM between");
+    struct fixture_run r;
+    fixture_run_begin(&r, one, NULL);
+    for (int round = 0; round < 3; round++) {
+        struct tsdb_batch *b = fixture_batch(json_get(one, "batches")->child);
+        struct tsdb_spans *s = &b->spans;
+        for (uint32_t i = 1; i < 5000; i++) {
+            assert_int_equal(tsdb_batch_add_span(b), i);
+            s->trace_id[i] = s->trace_id[0];
+            s->span_id[i] = s->span_id[0];
+            s->span_id[i].b[7] = (uint8_t)i;
+            s->span_id[i].b[6] = (uint8_t)(i >> 8);
+            s->parent_id[i] = s->parent_id[0];
+            s->kind[i] = 3;
+            s->name[i] = s->name[0];
+            s->service[i] = s->service[0];
+            s->attrs[i] = s->attrs[0];
+            s->start_ns[i] = s->start_ns[0] + i + round * 10000;
+            s->end_ns[i] = s->end_ns[0] + i + round * 10000;
+        }
+        fixture_run_batch(&r, b);
+    }
+    assert_true(fixture_sum(&r, BYTES_LIT("llm_requests_total")) == 1);
+    assert_true(fixture_sum(&r, BYTES_LIT("llm_tokens_total{type=\"input\"}")) == 1000);
+    fixture_run_end(&r);
+    fixture_close(&f);
+}
+
 static void thresholds_are_checked_and_replace_each_other(void **state)
 {
     struct stage *s;
@@ -246,6 +278,7 @@ int main(void)
         cmocka_unit_test(an_agent_row_waits_beyond_the_end_of_its_generation),
         cmocka_unit_test(a_histogram_cell_taken_back_leaves_zero),
         cmocka_unit_test(many_threads_get_the_cells_that_one_gets),
+        cmocka_unit_test(an_id_repeated_without_end_books_once),
         cmocka_unit_test(thresholds_are_checked_and_replace_each_other),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
