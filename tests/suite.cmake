@@ -26,3 +26,12 @@ if(TARGET telltale AND EXISTS ${CMAKE_SOURCE_DIR}/tests/e2e/node_modules)
     set_tests_properties(e2e.kill e2e.kill_can_fail PROPERTIES TIMEOUT 600 RUN_SERIAL ON)
 endif()
 include(${CMAKE_CURRENT_LIST_DIR}/ui/suite.cmake)
+
+# PromQL beside Prometheus itself: 100 generated queries and, where there is one, a file of queries; and that the comparison can fail.
+if(TARGET telltale)
+    add_test(NAME promql.compare COMMAND ${PYTHON3} ${CMAKE_SOURCE_DIR}/tools/promql_compare/promql_compare.py
+        --telltale $<TARGET_FILE:telltale> --queries ${CMAKE_SOURCE_DIR}/../shared/bench/queries.txt)
+    add_test(NAME promql.compare_can_fail COMMAND ${PYTHON3} ${CMAKE_SOURCE_DIR}/tools/promql_compare/promql_compare.py
+        --telltale $<TARGET_FILE:telltale> --count 40 --can-fail)
+    set_tests_properties(promql.compare promql.compare_can_fail PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77)
+endif()
