@@ -222,9 +222,9 @@ class Generator:
         r = self.r
         op = r.choice(["sum", "sum", "avg", "min", "max", "count", "stddev", "stdvar", "group", "topk", "bottomk", "quantile"])
         inner = self.vector(depth - 1)
-        if op in ("topk", "bottomk") and "histogram_quantile" in inner:
-            op = "max"  # Prometheus' choice among equal quantiles follows the order of a Go map
-        if op in ("topk", "bottomk"):
+        if op in ("topk", "bottomk"):  # of values that do not tie: which of equals stays follows the order of a heap or of a Go map
+            inner = r.choice([f"rate(llm_cost_usd_total[{r.choice(RANGES)}])", f"avg_over_time({r.choice(GAUGES)}[{r.choice(RANGES)}])",
+                              "sum by (model) (increase(llm_cost_usd_total[5m]))"])
             return f"{op}{self.grouping()} ({r.choice((1, 2, 5))}, {inner})"
         return f"{op}{self.grouping()} ({'0.7, ' if op == 'quantile' else ''}{inner})"
 
