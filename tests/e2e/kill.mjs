@@ -43,14 +43,15 @@ function post(url, body) {
   });
 }
 
+const spanIdOf = (n, i) => `f${(n * 100 + i).toString(16).padStart(15, "0")}`;
 let serial = 0;
 function makeBatch() {
   const n = ++serial;
-  const traceId = n.toString(16).padStart(32, "a");
+  const traceId = `f${n.toString(16).padStart(31, "0")}`;
   const now = BigInt(Date.now()) * 1000000n;
   const spans = Array.from({ length: spansPerTrace }, (_, i) => ({
     traceId,
-    spanId: (n * 100 + i).toString(16).padStart(16, "b"),
+    spanId: spanIdOf(n, i),
     name: `chat ${n}-${i}`,
     kind: 3,
     startTimeUnixNano: String(now - 1000000n * BigInt(i + 1)),
@@ -82,7 +83,7 @@ async function client() {
       const answer = await post(`${target.otlpHttp}/v1/traces`, batch.body);
       if (answer.status === 200 && !/partialSuccess/.test(answer.text)) acknowledged.set(batch.traceId, batch.n);
       else if (answer.status === 503 || answer.status === 429) {
-        refused++;
+        if (refused++ === 0) console.log(`first refusal: ${answer.status} ${answer.text}`);
         open.push(batch);
         await sleep(20);
       } else throw Object.assign(new Error(`${answer.status} ${answer.text}`), { fatal: true });
@@ -102,7 +103,7 @@ async function verify(end) {
     const seen = new Map();
     for (const span of spans) seen.set(span.spanID, [...(seen.get(span.spanID) ?? []), span]);
     for (let i = 0; i < spansPerTrace; i++) {
-      const id = (n * 100 + i).toString(16).padStart(16, "b");
+      const id = spanIdOf(n, i);
       const found = seen.get(id) ?? [];
       if (found.length === 0) missing++;
       else if (found.length > 1) duplicated++;
