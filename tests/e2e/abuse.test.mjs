@@ -51,15 +51,17 @@ test("a compression bomb and deep nesting are stopped without their memory", asy
   const bomb = gzipSync(Buffer.alloc(400 << 20));
   const answer = await post(bomb, { "content-encoding": "gzip" });
   assert.equal(answer.status, 413);
-  let deep = Buffer.alloc(0);
-  for (let i = 0; i < 20000 && deep.length < 60000; i++) {
+  const field = (number, content) => {
     const length = [];
-    for (let n = deep.length; ; n >>= 7) {
+    for (let n = content.length; ; n >>= 7) {
       length.push(n > 127 ? (n & 127) | 128 : n);
       if (n <= 127) break;
     }
-    deep = Buffer.concat([Buffer.from([0x2a, ...length]), deep]); // AnyValue.array_value / ArrayValue.values by turns
-  }
+    return Buffer.concat([Buffer.from([(number << 3) | 2, ...length]), content]);
+  };
+  let deep = Buffer.alloc(0); // AnyValue.array_value (5) holds ArrayValue.values (1), by turns
+  for (let i = 0; i < 200; i++) deep = field(i % 2 ? 5 : 1, deep);
+  for (const number of [2, 1, 1, 1]) deep = field(number, deep); // KeyValue.value, Resource.attributes, ResourceSpans.resource, resource_spans
   assert.equal((await post(deep)).status, 400);
   const nested = `{"resourceSpans":${"[".repeat(5000)}${"]".repeat(5000)}}`;
   assert.equal((await post(nested, { "content-type": "application/json" })).status, 400);
@@ -95,6 +97,7 @@ test("thousands of slow connections neither crash nor fill the memory, and other
   for (let i = 0; i < count; i++) {
     const socket = connect(Number(port), hostname, () => socket.write("POST /v1/traces HTTP/1.1\r\nHost: x\r\nX-Slow: "));
     socket.on("error", () => {});
+    socket.resume();
     sockets.push(socket);
     if (i % 200 === 199) await sleep(20);
   }
