@@ -9,6 +9,8 @@
 
 #define LIMIT_DEFAULT 20u
 #define LAYOUT_ROWS_MAX 200000u
+#define ROUNDS_MAX 32 /* scans of one search: each yields at least one more trace */
+#define SCRATCH_MAX ((size_t)256 << 20)
 
 /* --- names ------------------------------------------------------------------------------------- */
 
@@ -170,9 +172,25 @@ static bool tag_matches(const struct tsdb_spans *t, uint32_t row, const struct q
     return column_text(t, row, tag->key, &text) && text.size && bytes_equal(text, tag->value);
 }
 
+/* A search as it goes on: rows of traces that were found before are no longer of interest. */
+struct hunt {
+    const struct query_trace_search *s;
+    struct tsdb_id16 *ids; /* found, newest first */
+    size_t count, max;
+};
+
+static bool is_found(const struct hunt *h, struct tsdb_id16 id)
+{
+    for (size_t i = 0; i < h->count; i++)
+        if (memcmp(h->ids[i].b, id.b, sizeof id.b) == 0)
+            return true;
+    return false;
+}
+
 static bool keep_row(void *ctx, const struct tsdb_spans *t, uint32_t row)
 {
-    const struct query_trace_search *s = ctx;
+    const struct hunt *h = ctx;
+    const struct query_trace_search *s = h->s;
     if (s->errors_only && !is_failed(t, row))
         return false;
     if (s->genai_only && !is_genai(t, row))
@@ -180,32 +198,34 @@ static bool keep_row(void *ctx, const struct tsdb_spans *t, uint32_t row)
     for (uint32_t i = 0; i < s->tag_count; i++)
         if (!tag_matches(t, row, &s->tags[i]))
             return false;
-    return true;
+    return !is_found(h, t->trace_id[row]);
 }
 
-static bool id_equal(struct tsdb_id16 a, struct tsdb_id16 b)
+/* One round: the newest rows that are left. *out_more: there may be others behind them. */
+static enum err hunt_round(struct tsdb_view *v, const struct tsdb_span_filter *f, struct hunt *h,
+                           bool *out_more)
 {
-    return memcmp(a.b, b.b, sizeof a.b) == 0;
-}
-
-/* Distinct ids in the order of the rows; rows are few (limit x 4 at first), so a linear look-back over ids is enough. */
-static size_t distinct(const struct tsdb_spans *t, struct tsdb_id16 *ids, size_t limit)
-{
-    size_t n = 0;
-    for (uint32_t row = 0; row < t->count && n < limit; row++) {
-        size_t k = 0;
-        while (k < n && !id_equal(ids[k], t->trace_id[row]))
-            k++;
-        if (k == n)
-            ids[n++] = t->trace_id[row];
-    }
-    return n;
+    uint32_t rows = (uint32_t)MIN((h->max - h->count) * 4, QUERY_TRACE_ROWS_MAX);
+    struct tsdb_spans found = {0};
+    struct arena *scratch = arena_new(SCRATCH_MAX); /* rows are wide, and only their ids are kept */
+    if (!scratch)
+        return ERR_NOMEM;
+    enum err e = tsdb_span_scan(v, f, rows, scratch, &found);
+    if (e == ERR_NOT_FOUND)
+        e = ERR_OK, found.count = 0;
+    for (uint32_t row = 0; e == ERR_OK && row < found.count && h->count < h->max; row++)
+        if (!is_found(h, found.trace_id[row]))
+            h->ids[h->count++] = found.trace_id[row];
+    *out_more = found.count == rows && h->count < h->max;
+    arena_free(scratch);
+    return e;
 }
 
 enum err query_trace_find(struct tsdb_view *v, const struct query_trace_search *s, struct arena *a,
                           struct tsdb_id16 **out, size_t *out_count)
 {
     uint32_t limit = MIN(s->limit ? s->limit : LIMIT_DEFAULT, QUERY_TRACE_LIMIT_MAX);
+    struct hunt h = {.s = s, .ids = ARENA_ARRAY(a, struct tsdb_id16, limit), .max = limit};
     struct tsdb_span_filter f = {.start_min_ns = s->start_min_ns,
                                  .start_max_ns = s->start_max_ns ? s->start_max_ns : INT64_MAX,
                                  .duration_min_ns = s->duration_min_ns,
@@ -214,27 +234,19 @@ enum err query_trace_find(struct tsdb_view *v, const struct query_trace_search *
                                  .name = s->operation,
                                  .newest_first = 1,
                                  .keep = keep_row,
-                                 .ctx = (void *)(uintptr_t)s};
-    struct tsdb_id16 *ids = ARENA_ARRAY(a, struct tsdb_id16, limit);
-    size_t n = 0;
-    if (!ids)
-        return ERR_LIMIT;
+                                 .ctx = &h};
+    enum err e = h.ids ? ERR_OK : ERR_LIMIT;
     if (f.duration_min_ns && !f.duration_max_ns)
         f.duration_max_ns = INT64_MAX;
-    /* many rows of one trace may match: ask for more rows until there are traces enough or no more rows */
-    for (uint32_t rows = limit * 4;; rows *= 4) {
-        struct tsdb_spans found = {0};
-        rows = MIN(rows, QUERY_TRACE_ROWS_MAX);
-        enum err e = tsdb_span_scan(v, &f, rows, a, &found);
-        if (e != ERR_OK && e != ERR_NOT_FOUND)
-            return e;
-        n = distinct(&found, ids, limit);
-        if (n == limit || found.count < rows || rows == QUERY_TRACE_ROWS_MAX)
-            break;
+    /* one trace may hold all the newest rows: go on without it */
+    bool more = true;
+    for (int round = 0; e == ERR_OK && more && round < ROUNDS_MAX; round++)
+        e = hunt_round(v, &f, &h, &more);
+    if (e == ERR_OK) {
+        *out = h.ids;
+        *out_count = h.count;
     }
-    *out = ids;
-    *out_count = n;
-    return ERR_OK;
+    return e;
 }
 
 /* --- one line about a trace -------------------------------------------------------------------- */

@@ -210,10 +210,10 @@ static uint32_t process_of(const struct tsdb_spans *t, uint32_t row, uint32_t *f
     return (*count)++;
 }
 
-static enum err trace_json(struct web_call *c, const struct tsdb_spans *t)
+static enum err trace_json(struct web_call *c, const struct tsdb_spans *t, struct arena *a)
 {
     struct json_out *j = &c->j;
-    uint32_t *firsts = ARENA_ARRAY(c->arena, uint32_t, t->count), processes = 0;
+    uint32_t *firsts = ARENA_ARRAY(a, uint32_t, t->count), processes = 0;
     if (!firsts)
         return ERR_LIMIT;
     json_out_object(j);
@@ -276,14 +276,16 @@ static enum err trace(struct web_call *c)
     enum err e = web_call_view(c, &v);
     if (e != ERR_OK)
         return e;
-    e = tsdb_trace(v, id, c->arena, &spans);
+    struct arena *scratch = arena_new(WEB_TRACE_BYTES_MAX);
+    e = scratch ? tsdb_trace(v, id, scratch, &spans) : ERR_NOMEM;
     if (e == ERR_OK) {
         list_begin(c);
-        e = trace_json(c, &spans);
+        e = trace_json(c, &spans, scratch);
         list_end(c, 1);
     } else if (e == ERR_NOT_FOUND) {
         err_set(&c->msg, e, "trace not found");
     }
+    arena_free(scratch);
     tsdb_view_close(v);
     return e;
 }
@@ -339,18 +341,23 @@ static enum err by_ids(struct web_call *c, struct tsdb_view *v, const struct tsd
 {
     enum err e = ERR_OK;
     size_t found = 0;
+    struct arena *scratch = arena_new(WEB_TRACE_BYTES_MAX);
+    if (!scratch)
+        return ERR_NOMEM;
     list_begin(c);
     for (size_t i = 0; e == ERR_OK && i < n; i++) {
         struct tsdb_spans spans = {0};
-        e = tsdb_trace(v, ids[i], c->arena, &spans);
+        arena_reset(scratch);
+        e = tsdb_trace(v, ids[i], scratch, &spans);
         if (e == ERR_NOT_FOUND)
             e = ERR_OK;
         else if (e == ERR_OK && spans.count) {
-            e = trace_json(c, &spans);
+            e = trace_json(c, &spans, scratch);
             found++;
         }
     }
     list_end(c, found);
+    arena_free(scratch);
     return e;
 }
 

@@ -16,5 +16,6 @@ enum {
     WEB_MODELS_MAX = 7, /* lines that can be told apart; the rest is one more */
     WEB_RANGE_MINUTES_MAX = 45 * 24 * 60,
 };
+#define WEB_TRACE_BYTES_MAX ((size_t)256 << 20) /* one trace as columns, about 1 KB a span */
 
 #endif

@@ -32,12 +32,16 @@ enum err web_traces_list(struct web_call *c, struct tsdb_view *v,
     enum err e = query_trace_find(v, s, c->arena, &ids, &n);
     if (e != ERR_OK)
         return err_set(&c->msg, e, "the search failed: %s", err_text(e));
+    struct arena *scratch = arena_new(WEB_TRACE_BYTES_MAX);
+    if (!scratch)
+        return ERR_NOMEM;
     json_out_array(&c->j);
     for (size_t i = 0; e == ERR_OK && i < n; i++) {
         struct tsdb_spans spans = {0};
         struct query_trace_summary summary;
-        e = tsdb_trace(v, ids[i], c->arena, &spans);
-        if (e == ERR_NOT_FOUND || spans.count == 0) {
+        arena_reset(scratch); /* a trace may be large, its line is not */
+        e = tsdb_trace(v, ids[i], scratch, &spans);
+        if (e == ERR_NOT_FOUND || (e == ERR_OK && spans.count == 0)) {
             e = ERR_OK; /* dropped by retention between the two reads */
             continue;
         }
@@ -47,6 +51,7 @@ enum err web_traces_list(struct web_call *c, struct tsdb_view *v,
         web_traces_summary(&c->j, &summary);
     }
     json_out_array_end(&c->j);
+    arena_free(scratch);
     return e;
 }
 
@@ -227,9 +232,10 @@ static enum err trace(struct web_call *c)
     enum err e = web_call_view(c, &v);
     if (e != ERR_OK)
         return e;
-    e = tsdb_trace(v, id, c->arena, &spans);
+    struct arena *scratch = arena_new(WEB_TRACE_BYTES_MAX);
+    e = scratch ? tsdb_trace(v, id, scratch, &spans) : ERR_NOMEM;
     if (e == ERR_OK)
-        e = query_trace_layout(&spans, c->arena, &layout);
+        e = query_trace_layout(&spans, scratch, &layout);
     if (e == ERR_OK) {
         query_trace_summarise(&spans, &summary);
         json_out_object(&c->j);
@@ -248,6 +254,7 @@ static enum err trace(struct web_call *c)
                                      "or was never sent here"
                                    : err_text(e));
     }
+    arena_free(scratch);
     tsdb_view_close(v);
     return e;
 }

@@ -84,6 +84,14 @@ test('text from telemetry stays text', async () => {
   assert.equal(await page.locator('.messages img').count(), 0);
 });
 
+test('a trace with many matching spans hides no other from a search', async () => {
+  const small = hex(16), large = hex(16), now = Date.now();
+  await send('crowd', [span(small, hex(8), '', 'one', now - 9000, 10)]);
+  await send('crowd', Array.from({ length: 40 }, (_, i) => span(large, hex(8), '', 'many', now - 5000 + i, 10)));
+  const { traces } = await (await fetch(`${server.web}/api/telltale/v1/traces?service=crowd&limit=2`)).json();
+  assert.deepEqual(traces.map((t) => [t.trace_id, t.spans]), [[large, 40], [small, 1]]);
+});
+
 test('new data shows within five seconds, in place', async () => {
   await page.goto(`${server.web}/oncall`);
   await page.waitForSelector('[data-tile=calls]');
