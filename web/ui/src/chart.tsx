@@ -162,7 +162,7 @@ const brief = (label: string) => (label.length > 18 ? label.slice(0, 17) + '…'
 function labelWidth(lines: Line[]): number {
   const ctx = document.createElement('canvas').getContext('2d')!;
   ctx.font = font;
-  return Math.max(8, ...lines.filter((l) => !l.bars).map((l) => ctx.measureText(brief(l.label)).width + 10));
+  return Math.max(18, ...lines.filter((l) => !l.bars).map((l) => ctx.measureText(brief(l.label)).width + 10));
 }
 
 function options(p: Props, width: number, now: () => Props): uPlot.Options {

@@ -119,7 +119,7 @@ function Meter({ left }: { left: number | null }) {
 function Slos({ slos, chosen, params }: { slos: Slo[]; chosen?: Slo; params: URLSearchParams }) {
   const columns: Column<Slo>[] = [
     { head: 'objective', cell: (s) => <><b>{s.name}</b>{s.service && <span class="quiet"> {s.service}</span>}</>, sort: (s) => s.name },
-    { head: 'state', cell: (s) => (s.state === 'ok' && s.budget_left !== null && s.budget_left <= 0 ? <State of="spent" /> : <State of={s.state} word={s.state === 'firing' ? (s.severity === 'page' ? 'burning' : 'burning slowly') : undefined} />), sort: (s) => s.state },
+    { head: 'state', cell: (s) => <State of={s.state} word={s.state === 'firing' ? (s.severity === 'page' ? 'burning' : 'burning slowly') : undefined} />, sort: (s) => s.state },
     { head: 'SLI', number: true, cell: (s) => f.sli(s.sli), sort: (s) => s.sli ?? 2, hint: 'good of all eligible over the period' },
     { head: 'target', number: true, cell: (s) => f.sli(s.target), sort: (s) => s.target },
     { head: 'budget left', number: true, cell: (s) => <span class="budget"><Meter left={s.budget_left} />{f.percent(s.budget_left)}</span>, sort: (s) => s.budget_left ?? 2 },

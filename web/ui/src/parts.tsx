@@ -10,7 +10,6 @@ const states: Record<string, [string, string, string]> = {
   firing: ['bad', '▲', 'burning'],
   pending: ['warn', '◆', 'pending'],
   resolved: ['good', '✓', 'resolved'],
-  spent: ['warn', '◆', 'budget spent'],
   no_data: ['unknown', '▨', 'no data'],
   insufficient: ['unknown', '▨', 'insufficient coverage'],
   spent: ['bad', '■', 'budget spent'],

@@ -151,7 +151,7 @@ export function TracePage({ id, params }: { id: string; params: URLSearchParams 
   const { data, error, at } = useAnswer<Trace>(`traces/${encodeURIComponent(id)}`, false);
   const [shown, setShown] = useState(PAGE);
   const span = params.get('span');
-  const chosen = useMemo(() => data?.spans.find((s) => s.span_id === span) ?? data?.spans.find((s) => failed(s) && s.genai) ?? data?.spans.find((s) => s.genai?.class === 'call') ?? data?.spans[0], [data, span]);
+  const chosen = useMemo(() => data?.spans.find((s) => s.span_id === span) ?? data?.spans.find((s) => failed(s) && s.genai?.class === 'call') ?? data?.spans.find((s) => failed(s) && s.genai) ?? data?.spans.find((s) => s.genai?.class === 'call') ?? data?.spans[0], [data, span]);
   if (!data)
     return <main id="main">{error ? (error.status === 404 ? <><h1>No such trace</h1><p>{error.message}</p><p><a href="/traces">Search traces</a></p></> : <Trouble error={error} at={at} now={now} />) : <p class="quiet">Asking…</p>}</main>;
   const s = data.summary, total = Math.max(1, s.duration_ns);
