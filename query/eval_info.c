@@ -40,7 +40,7 @@ static bool is_info_series(struct info_join *j, struct tsdb_labels l)
             return false;
         positive |= m->op == TSDB_MATCH_EQ || m->op == TSDB_MATCH_RE;
     }
-    return positive || (bytes_equal_str(name, "target_info") && (!j->labels || true) && !positive);
+    return positive || bytes_equal_str(name, "target_info");
 }
 
 static bool wants_label(struct info_join *j, struct bytes name)
@@ -124,33 +124,71 @@ static bool drop_older(struct info_join *j, const struct node *selector)
     return true;
 }
 
-static bool read_infos(struct info_join *j)
+/* Info series are read as of the time at which the base series are: the @ and offsets on the way to the first selector. */
+static bool take_reference(struct eval *e, const struct node *n, struct node *to)
+{
+    int64_t offset;
+    n = promql_unparen(n);
+    switch (n->kind) {
+    case NODE_SELECTOR:
+    case NODE_SUBQUERY:
+        if (!select_offset(e, n, &offset))
+            return false;
+        to->offset_ms += offset;
+        if (n->at != AT_NONE) {
+            to->at = n->at;
+            to->at_ms = n->at_ms;
+        }
+        return n->kind == NODE_SELECTOR || take_reference(e, n->inner.expr, to);
+    case NODE_MATRIX: return take_reference(e, n->inner.expr, to);
+    case NODE_UNARY: return take_reference(e, n->unary.expr, to);
+    case NODE_AGGREGATE: return take_reference(e, n->aggregate.expr, to);
+    case NODE_CALL:
+        for (uint32_t i = 0; i < n->call.args.count; i++)
+            if (n->call.args.items[i]->type == TYPE_VECTOR ||
+                n->call.args.items[i]->type == TYPE_MATRIX)
+                return take_reference(e, n->call.args.items[i], to);
+        return true;
+    default: return true; /* of several selectors none is the base */
+    }
+}
+
+static bool floats_only(struct info_join *j)
+{
+    for (size_t k = 0; k < j->infos.count; k++)
+        if (memchr(j->infos.items[k].has, CELL_HIST, j->g.count))
+            return eval_fail(j->e, ERR_EXECUTION,
+                             "this should be an info metric, with float samples");
+    return true;
+}
+
+static bool read_infos(struct info_join *j, const struct node *base)
 {
     struct eval *e = j->e;
     struct node *n = arena_alloc(e->arena, sizeof *n);
     uint32_t count = j->labels ? j->labels->selector.count : 0;
-    struct node_matcher *m = ARENA_ARRAY(e->arena, struct node_matcher, count + 2u);
+    struct node_matcher *m = ARENA_ARRAY(e->arena, struct node_matcher, count + 1u);
     struct keep keep = {e, &j->infos, j->g.count};
-    bool named = false;
+    bool named = false, positive = false;
     if (!n || !m)
         return eval_nomem(e);
     for (uint32_t i = 0; i < count; i++) {
         m[i] = j->labels->selector.matchers[i];
         named |= is_name(&m[i]);
+        positive |= is_name(&m[i]) && (m[i].op == TSDB_MATCH_EQ || m[i].op == TSDB_MATCH_RE);
     }
     if (!named)
         m[count++] =
             (struct node_matcher){TSDB_MATCH_EQ, BYTES_LIT("__name__"), BYTES_LIT("target_info")};
-    else
+    else if (!positive)
         m[count++] =
-            (struct node_matcher){TSDB_MATCH_RE, BYTES_LIT("__name__"), BYTES_LIT(".*_info")};
-    if (named)
-        count--; /* the caller's names are enough */
+            (struct node_matcher){TSDB_MATCH_RE, BYTES_LIT("__name__"), BYTES_LIT(".+_info")};
     n->kind = NODE_SELECTOR;
     n->type = TYPE_VECTOR;
     n->selector.matchers = m;
     n->selector.count = count;
-    return select_each(e, n, j->g, SELECT_VALUE, rows_keep, &keep) && drop_older(j, n);
+    return take_reference(e, base, n) && select_each(e, n, j->g, SELECT_VALUE, rows_keep, &keep) &&
+           floats_only(j) && drop_older(j, n);
 }
 
 static bool join_row(struct info_join *j, const struct row *base)
@@ -194,7 +232,7 @@ bool info_rows(struct eval *e, const struct node *n, struct grid g, struct rows 
     struct rows base = {0};
     if (n->call.args.count > 1)
         j.labels = n->call.args.items[1];
-    if (!eval_rows(e, n->call.args.items[0], g, &base) || !read_infos(&j))
+    if (!eval_rows(e, n->call.args.items[0], g, &base) || !read_infos(&j, n->call.args.items[0]))
         return false;
     for (size_t k = 0; k < base.count; k++)
         if (!join_row(&j, &base.items[k]))

@@ -274,6 +274,33 @@ static enum cell extended_floats(struct range_call *c, const struct window *w, b
     return CELL_FLOAT;
 }
 
+/* h with what resets inside of the window took away. An end that was interpolated has dealt with a reset beside it already. */
+static const struct query_hist *add_resets(struct range_call *c, const struct window *w,
+                                           const struct query_hist *h,
+                                           const struct query_hist *left,
+                                           const struct query_hist *right, size_t first,
+                                           size_t last, bool left_interpolated)
+{
+    const struct series_points *p = &w->p;
+    const struct query_hist *prev = left;
+    size_t from = p->ht[first] <= w->start ? first + 1 : first;
+    if (left_interpolated) {
+        if (last == first + 1)
+            return h;
+        prev = p->hh[first + 1];
+        from = first + 2;
+    }
+    for (size_t i = from; h && i <= last && p->ht[i] < w->end; i++) {
+        if (query_hist_is_reset(p->hh[i], prev, c->e->arena))
+            h = combine(c, h, prev, 1);
+        prev = p->hh[i];
+    }
+    bool right_seen = p->ht[last] < w->end; /* it is prev */
+    if (h && !right_seen && query_hist_is_reset(right, prev, c->e->arena))
+        h = combine(c, h, prev, 1);
+    return h;
+}
+
 static enum cell extended_hists(struct range_call *c, const struct window *w, bool counter,
                                 bool is_rate, bool smoothed, const struct query_hist **out_h)
 {
@@ -296,17 +323,9 @@ static enum cell extended_hists(struct range_call *c, const struct window *w, bo
         left = hist_between(c, p, first, w->start, counter);
     if (smoothed && last > 0 && p->ht[last] > w->end)
         right = hist_between(c, p, last - 1, w->end, counter);
-    const struct query_hist *h = left && right ? combine(c, right, left, -1) : NULL, *prev = left;
-    if (h && counter) {
-        size_t from = p->ht[first] <= w->start ? first + 1 : first;
-        for (size_t i = from; h && i <= last && p->ht[i] < w->end; i++) {
-            if (query_hist_is_reset(p->hh[i], prev, c->e->arena))
-                h = combine(c, h, prev, 1);
-            prev = p->hh[i];
-        }
-        if (h && query_hist_is_reset(right, prev, c->e->arena))
-            h = combine(c, h, prev, 1);
-    }
+    const struct query_hist *h = left && right ? combine(c, right, left, -1) : NULL;
+    if (h && counter)
+        h = add_resets(c, w, h, left, right, first, last, smoothed && p->ht[first] < w->start);
     if (h && is_rate)
         h = query_hist_divide(h, (double)c->range_ms / 1000, c->e->arena);
     h = h ? query_hist_compact(h, c->e->arena) : NULL;

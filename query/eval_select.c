@@ -74,27 +74,6 @@ int64_t select_reference(const struct eval *e, const struct node *n, struct grid
     }
 }
 
-/* The value halfway between the neighbours of ref: what `smoothed` makes of an instant selector. */
-static enum cell smooth(const struct tsdb_points *p, size_t next, int64_t ref, int64_t lookback,
-                        double *out)
-{
-    while (next > 0 && is_stale(p->value[next - 1]))
-        next--;
-    if (next == 0 || p->t_ms[next - 1] <= ref - lookback || (p->hist && p->hist[next - 1]))
-        return CELL_NONE;
-    size_t after = next;
-    while (after < p->count && is_stale(p->value[after]))
-        after++;
-    double y1 = p->value[next - 1];
-    int64_t t1 = p->t_ms[next - 1];
-    *out = y1;
-    if (t1 == ref || after == p->count || p->t_ms[after] > ref + lookback ||
-        (p->hist && p->hist[after]))
-        return CELL_FLOAT;
-    *out = y1 + (p->value[after] - y1) * (double)(ref - t1) / (double)(p->t_ms[after] - t1);
-    return CELL_FLOAT;
-}
-
 struct filler {
     struct eval *e;
     const struct node *n;
@@ -103,12 +82,80 @@ struct filler {
     int64_t offset, lookback;
 };
 
+/* A histogram between two; a counter that was reset in between grew from zero. */
+static enum cell smooth_hists(const struct filler *f, struct tsdb_labels labels,
+                              const struct tsdb_points *p, size_t from, size_t to, double share,
+                              const struct query_hist **out)
+{
+    struct arena *a = f->e->arena;
+    const struct query_hist *x = query_hist_of(p->hist[from], a);
+    const struct query_hist *y = query_hist_of(p->hist[to], a), *d;
+    unsigned flags = 0;
+    if (!x || !y)
+        return eval_nomem(f->e), CELL_NONE;
+    if (query_hist_is_custom(x) != query_hist_is_custom(y)) {
+        struct bytes name = eval_for_metric(f->e, labels);
+        eval_warn(f->e, f->n,
+                  "vector contains a mix of histograms with exponential and custom buckets "
+                  "schemas" BYTES_FMT,
+                  BYTES_ARG(name));
+        return CELL_NONE;
+    }
+    if (y->hint != TSDB_HIST_GAUGE && query_hist_is_reset(y, x, f->e->scratch)) {
+        *out = query_hist_scale(y, share, a);
+    } else {
+        d = query_hist_add(y, x, -1, a, &flags);
+        d = d ? query_hist_scale(d, share, a) : NULL;
+        *out = d ? query_hist_add(x, d, 1, a, &flags) : NULL;
+    }
+    return *out ? CELL_HIST : CELL_NONE;
+}
+
+/* The value between the neighbours of ref: what `smoothed` makes of an instant selector. */
+static enum cell smooth(const struct filler *f, struct tsdb_labels labels,
+                        const struct tsdb_points *p, size_t next, int64_t ref, double *out,
+                        const struct query_hist **out_h)
+{
+    while (next > 0 && is_stale(p->value[next - 1]))
+        next--;
+    if (next == 0 || p->t_ms[next - 1] <= ref - f->lookback)
+        return CELL_NONE;
+    size_t from = next - 1, to = next;
+    while (to < p->count && is_stale(p->value[to]))
+        to++;
+    bool hist = p->hist && p->hist[from];
+    bool alone = p->t_ms[from] == ref || to == p->count || p->t_ms[to] > ref + f->lookback;
+    if (!alone && hist != (p->hist && p->hist[to])) {
+        eval_mixed_warning(f->e, f->n, labels);
+        return CELL_NONE;
+    }
+    if (alone && hist) {
+        *out_h = query_hist_of(p->hist[from], f->e->arena);
+        return *out_h ? CELL_HIST : CELL_NONE;
+    }
+    *out = p->value[from];
+    if (alone)
+        return CELL_FLOAT;
+    double share = (double)(ref - p->t_ms[from]) / (double)(p->t_ms[to] - p->t_ms[from]);
+    if (hist)
+        return smooth_hists(f, labels, p, from, to, share, out_h);
+    *out += (p->value[to] - p->value[from]) * (double)(ref - p->t_ms[from]) /
+            (double)(p->t_ms[to] - p->t_ms[from]);
+    return CELL_FLOAT;
+}
+
 static bool fill_cell(const struct filler *f, const struct tsdb_points *p, size_t next, size_t i,
                       int64_t ref, struct row *r)
 {
     if (f->n->smoothed) {
-        r->has[i] = (uint8_t)smooth(p, next, ref, f->lookback, &r->v[i]);
-        return true;
+        const struct query_hist *h = NULL;
+        r->has[i] = (uint8_t)smooth(f, r->labels, p, next, ref, &r->v[i], &h);
+        if (r->has[i] == CELL_HIST) {
+            if (!row_need_hist(f->e, r, f->g.count))
+                return false;
+            r->h[i] = h;
+        }
+        return f->e->err == ERR_OK;
     }
     if (next == 0 || p->t_ms[next - 1] <= ref - f->lookback || is_stale(p->value[next - 1]))
         return true;

@@ -132,8 +132,7 @@ static void append_group(const regex_re2 *r, const std::vector<re2::StringPiece>
 extern "C" int regex_re2_expand(const struct regex_re2 *r, struct bytes value, struct bytes tmpl,
                                 struct arena *a, struct bytes *out)
 {
-    std::vector<re2::StringPiece> groups(
-        static_cast<size_t>(r->re.NumberOfCapturingGroups()) + 1);
+    std::vector<re2::StringPiece> groups(static_cast<size_t>(r->re.NumberOfCapturingGroups()) + 1);
     if (!r->re.Match(piece(value), 0, value.size, RE2::ANCHOR_BOTH, groups.data(),
                      static_cast<int>(groups.size())))
         return 0;
