@@ -144,6 +144,9 @@ static void secret_hash(const struct web_access *a, struct bytes secret, uint8_t
           0);
 }
 
+static enum err state_write(struct web_access *a, const char *table, uint64_t id,
+                            struct bytes value);
+
 /* --- records in the state store ---------------------------------------------------------------- */
 
 static struct bytes id_key(uint64_t id, uint8_t out[8])
@@ -225,12 +228,14 @@ static enum err load(struct web_access *a, struct err_msg *msg)
         if (e == ERR_NOT_FOUND)
             e = ERR_OK, n = 0;
         size_t kept = 0;
-        for (size_t i = 0; e == ERR_OK && i < n; i++)
-            if (session_decode(rows[i].key, rows[i].value, &a->sessions[kept]) &&
-                a->sessions[kept].expires_ms > clock_wall_ms())
-                kept++;
-            else
-                a->sessions[kept] = (struct session){0};
+        for (size_t i = 0; e == ERR_OK && i < n; i++) {
+            struct session one;
+            if (session_decode(rows[i].key, rows[i].value, &one) &&
+                one.expires_ms > clock_wall_ms())
+                a->sessions[kept++] = one;
+            else if (rows[i].key.size == 8) /* over: the table keeps no more than there are slots */
+                e = state_write(a, SESSION_TABLE, bytes_u64be(rows[i].key.data), BYTES_NONE);
+        }
     }
     if (e != ERR_OK && msg && !msg->text[0])
         err_set(msg, e, "state: keys cannot be read: %s", err_text(e));

@@ -1,5 +1,8 @@
 # The page in a real browser (Debian's chromium); node modules come from `./dev setup test`.
 find_program(CHROMIUM chromium)
+if(EXISTS ${UI_DIR}/node_modules/typescript)
+    add_test(NAME ui.types COMMAND ${NODE} ${UI_DIR}/node_modules/typescript/bin/tsc --noEmit -p ${UI_DIR})
+endif()
 if(CHROMIUM AND EXISTS ${CMAKE_SOURCE_DIR}/tests/ui/node_modules)
     add_test(NAME ui.states COMMAND ${NODE} --test --test-reporter=spec ${CMAKE_SOURCE_DIR}/tests/ui/states.test.mjs)
     set_tests_properties(ui.states PROPERTIES TIMEOUT 300 ENVIRONMENT "CHROMIUM=${CHROMIUM}")

@@ -496,6 +496,14 @@ static void a_revoked_key_and_its_session_are_refused_at_once(void **state)
     assert_int_equal(web_access_check_listen(f->access, everywhere, &msg), ERR_FORBIDDEN);
 }
 
+static size_t count_rows(const char *table)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < ROWS_MAX; i++)
+        n += fake.rows[i].value_size && strcmp(fake.rows[i].table, table) == 0;
+    return n;
+}
+
 static int64_t test_now_ns;
 static int64_t test_now(void)
 {
@@ -538,6 +546,10 @@ static void guessing_is_slowed_down_and_forgiven_after_a_minute(void **state)
     assert_true(web_access_decide(f->access, &ask, &access, &refusal));
     test_now_ns += WEB_ACCESS_SESSION_MS * 1000000 + 1;
     assert_false(web_access_decide(f->access, &ask, &access, &refusal)); /* the session is over */
+    size_t before = count_rows("web_sessions");
+    web_access_close(f->access);
+    assert_int_equal(web_access_open(&fake, f->dir, &f->access, &msg), ERR_OK);
+    assert_true(before > 0 && count_rows("web_sessions") == 0); /* and leaves nothing behind */
 }
 
 static void writes_that_another_site_sends_are_refused_even_without_keys(void **state)
