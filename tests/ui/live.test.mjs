@@ -92,6 +92,34 @@ test('a trace with many matching spans hides no other from a search', async () =
   assert.deepEqual(traces.map((t) => [t.trace_id, t.spans]), [[large, 40], [small, 1]]);
 });
 
+// Every member that the contract promises is there and of its type.
+function breaches(contract, schema, value, at) {
+  if (schema.$ref) return breaches(contract, contract.components.schemas[schema.$ref.split('/').pop()], value, at);
+  if (schema.allOf) return schema.allOf.flatMap((s) => breaches(contract, s, value, at));
+  if (schema.oneOf) return schema.oneOf.some((s) => !breaches(contract, s, value, at).length) ? [] : [`${at}: none of the forms`];
+  if (schema.enum) return schema.enum.includes(value) ? [] : [`${at}: ${value}`];
+  const type = value === null ? 'null' : Array.isArray(value) ? 'array' : Number.isInteger(value) ? 'integer' : typeof value;
+  const allowed = [schema.type ?? type].flat();
+  if (!allowed.includes(type) && !(type === 'integer' && allowed.includes('number'))) return [`${at}: ${type} instead of ${allowed}`];
+  if (type === 'array') return value.flatMap((v, i) => breaches(contract, schema.items ?? {}, v, `${at}[${i}]`));
+  if (type !== 'object') return [];
+  return [...(schema.required ?? []).filter((k) => !(k in value)).map((k) => `${at}.${k}: missing`),
+    ...Object.entries(schema.properties ?? {}).filter(([k]) => k in value).flatMap(([k, s]) => breaches(contract, s, value[k], `${at}.${k}`))];
+}
+
+test('answers keep the contract that the server itself serves', async () => {
+  const api = `${server.web}/api/telltale/v1/`, json = async (path) => (await fetch(api + path)).json();
+  const contract = await json('openapi.json');
+  const { slos } = await json('slos');
+  assert.ok(slos.length > 0);
+  for (const path of ['oncall', 'slos', `slos/${slos[0].id}`, `budgets?slo=${slos[0].id}`, 'alerts', 'traces?calls=1', `traces/${failedTrace}`, 'count?signal=spans', 'accounts', 'freshness', 'keys']) {
+    const route = Object.keys(contract.paths).find((p) => new RegExp(`^${p.replace(/\{\w+\}/g, '.+')}$`).test('/api/telltale/v1/' + path.split('?')[0]) && (p.includes('{') === /^(slos|traces)\//.test(path)));
+    const schema = contract.paths[route].get.responses['200'].content['application/json'].schema;
+    assert.deepEqual(breaches(contract, schema, await json(path), path), []);
+  }
+  assert.ok(breaches(contract, { $ref: '#/components/schemas/Account' }, { signal: 1 }, 'x').length > 3, 'a breach is seen');
+});
+
 test('new data shows within five seconds, in place', async () => {
   await page.goto(`${server.web}/oncall`);
   await page.waitForSelector('[data-tile=calls]');
