@@ -69,6 +69,8 @@ static enum err checkpoint_load(struct tsdb *db, struct bytes text, struct err_m
 {
     struct reader r = reader_of(text);
     uint64_t format = reader_varint(&r), next = reader_varint(&r);
+    if (!r.failed && next < db->next_seq)
+        return ERR_OK; /* of a generation that was made and then not used: the one before it went on */
     if (r.failed || format != STORE_FORMAT || !account_decode(db->accounts, &r) ||
         !dedup_decode(db->requests, &r))
         return err_set(msg, ERR_CORRUPT, "a journal's checkpoint is damaged");
@@ -633,7 +635,6 @@ enum err committer_replay(struct tsdb *db, uint64_t id, struct generation **out,
     }
     journal_close(r.g->journal);
     r.g->journal = NULL;
-    r.g->was_replayed = true;
     *out = r.g;
     return ERR_OK;
 }

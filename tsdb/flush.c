@@ -13,7 +13,8 @@
 #include "tsdb/files.h"
 #include "tsdb/store.h"
 
-#define RETRY_MS 1000
+#define RETRY_MS_MIN 50 /* doubled at each failure in a row */
+#define RETRY_MS_MAX 5000
 #define TOUCHED_MAX 4096u
 #define HOUSEKEEPING_NS (60 * INT64_C(1000000000))
 
@@ -61,8 +62,6 @@ static bool want_part(void *ctx, uint32_t day, enum part_class class)
     struct flush *f = ctx;
     struct err_msg msg;
     bool sealed = false;
-    if (!f->g->was_replayed)
-        return true;
     struct part *p = pin_part(f->db, day, class, false);
     if (p && part_is_sealed(p, f->g->id, &sealed, &msg) == ERR_OK && sealed) {
         if (f->touched_count < TOUCHED_MAX)
@@ -72,6 +71,7 @@ static bool want_part(void *ctx, uint32_t day, enum part_class class)
     return true;
 }
 
+/* Everything of it may have happened before: in a process that was killed, or in an attempt that failed half-way. */
 static enum err flush_generation(struct tsdb *db, struct generation *g, struct err_msg *msg)
 {
     static struct flush f; /* one flush thread; the list of parts is too large for a stack */
@@ -96,13 +96,16 @@ static enum err flush_generation(struct tsdb *db, struct generation *g, struct e
 }
 
 /* The oldest frozen generation, which stays in its queue until it is flushed; NULL when it is time for other work. */
-static struct generation *wait_for_work(struct tsdb *db, bool after_failure)
+static struct generation *wait_for_work(struct tsdb *db, unsigned failures)
 {
     struct timespec ts;
     pthread_mutex_lock(&db->lock);
-    if ((!db->frozen || after_failure) && !db->flusher_stopping) {
+    if ((!db->frozen || failures) && !db->flusher_stopping) {
+        int64_t ms = failures ? MIN(RETRY_MS_MIN << MIN(failures - 1, 10u), RETRY_MS_MAX) : 1000;
         clock_gettime(CLOCK_MONOTONIC, &ts);
-        ts.tv_sec += 1;
+        ts.tv_nsec += ms % 1000 * 1000000;
+        ts.tv_sec += ms / 1000 + ts.tv_nsec / 1000000000;
+        ts.tv_nsec %= 1000000000;
         pthread_cond_timedwait(&db->wake_flusher, &db->lock, &ts);
     }
     struct generation *g = db->frozen;
@@ -129,21 +132,30 @@ static void finish(struct tsdb *db, struct generation *g)
     pthread_mutex_unlock(&db->lock);
 }
 
+enum err flush_oldest(struct tsdb *db, struct err_msg *msg)
+{
+    struct generation *g = db->frozen;
+    enum err e = flush_generation(db, g, msg);
+    if (e == ERR_OK)
+        finish(db, g);
+    return e;
+}
+
 void *flush_main(void *arg)
 {
     struct tsdb *db = arg;
-    bool failed = false;
+    unsigned failures = 0; /* in a row */
     int64_t housekeeping_ns = clock_mono_ns() + HOUSEKEEPING_NS / 60;
     for (;;) {
         struct err_msg msg = {""};
-        struct generation *g = wait_for_work(db, failed);
-        failed = false;
+        struct generation *g = wait_for_work(db, failures);
         if (g) {
             enum err e = flush_generation(db, g, &msg);
             if (e == ERR_OK) {
                 finish(db, g);
+                failures = 0;
             } else {
-                failed = true;
+                failures++;
                 stats_add(&flushes_failed, 1);
                 log_error("store", "generation %llu cannot be sealed yet: %s: %s",
                           (unsigned long long)g->id, err_text(e), msg.text);
@@ -159,7 +171,7 @@ void *flush_main(void *arg)
             housekeeping_ns = clock_mono_ns() + HOUSEKEEPING_NS;
         }
         pthread_mutex_lock(&db->lock);
-        bool done = db->flusher_stopping && (!db->frozen || failed);
+        bool done = db->flusher_stopping && (!db->frozen || failures);
         pthread_mutex_unlock(&db->lock);
         if (done)
             return NULL;

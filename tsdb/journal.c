@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/check.h"
@@ -72,13 +73,17 @@ enum err journal_create(const char *dir, uint64_t generation, struct bytes check
     if (e == ERR_OK)
         e = put(j, 0, checkpoint, msg);
     journal_close(j);
+    if (e == ERR_OK && access(path, F_OK) == 0)
+        journal_remove(dir, generation); /* what an attempt that failed could not remove */
     if (e == ERR_OK)
         e = files_rename(temporary, path, msg);
-    if (e != ERR_OK) {
+    if (e == ERR_OK)
+        e = open_at(path, out, msg);
+    if (e != ERR_OK) { /* the generation before it lives on: its checkpoint would soon be wrong */
         files_remove_tree(temporary);
-        return e;
+        journal_remove(dir, generation);
     }
-    return open_at(path, out, msg);
+    return e;
 }
 
 enum err journal_open(const char *dir, uint64_t generation, struct journal **out,
@@ -99,9 +104,12 @@ void journal_close(struct journal *j)
 
 void journal_remove(const char *dir, uint64_t generation)
 {
-    char path[FILES_PATH_MAX];
+    char path[FILES_PATH_MAX], leaving[FILES_PATH_MAX];
     path_of(dir, generation, "", path);
-    files_remove_tree(path);
+    path_of(dir, generation, ".old-", leaving);
+    files_remove_tree(leaving);
+    /* Under its own name a half-removed one would be read as a journal at the next start. */
+    files_remove_tree(rename(path, leaving) == 0 ? leaving : path);
 }
 
 static enum err get(struct journal *j, uint64_t key, struct arena *a, struct bytes *out,
@@ -131,6 +139,8 @@ static enum err get(struct journal *j, uint64_t key, struct arena *a, struct byt
 enum err journal_append(struct journal *j, uint64_t seq, struct bytes commit, struct err_msg *msg)
 {
     CHECK(seq > 0);
+    if (!j->env && lmdb_env_open(j->path, MAP_BYTES, NULL, &j->env, msg) != ERR_OK)
+        return ERR_UNAVAILABLE; /* an earlier failure closed it: nothing of this commit is there */
     enum err e = put(j, seq, commit, msg);
     if (e != ERR_IO)
         return e;

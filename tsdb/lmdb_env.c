@@ -4,6 +4,7 @@
 #include <lmdb.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/check.h"
 
@@ -19,6 +20,12 @@ struct lmdb_txn {
 };
 
 static _Atomic uint64_t fault_at, fault_count;
+static _Atomic int fault_kind;
+
+void lmdb_env_fault_is(enum lmdb_env_fault kind)
+{
+    atomic_store(&fault_kind, (int)kind);
+}
 
 uint64_t lmdb_env_fail_at(uint64_t n)
 {
@@ -26,11 +33,17 @@ uint64_t lmdb_env_fail_at(uint64_t n)
     return atomic_exchange(&fault_count, 0);
 }
 
-static bool fault(void)
+static bool fault(bool is_commit)
 {
+    if (!is_commit && atomic_load_explicit(&fault_kind, memory_order_relaxed) == LMDB_ENV_LIE)
+        return false;
     uint64_t at = atomic_load_explicit(&fault_at, memory_order_relaxed);
     uint64_t n = atomic_fetch_add_explicit(&fault_count, 1, memory_order_relaxed) + 1;
-    return at != 0 && n == at;
+    if (at == 0 || n != at)
+        return false;
+    if (atomic_load(&fault_kind) == LMDB_ENV_CRASH)
+        _exit(LMDB_ENV_CRASH_STATUS);
+    return true;
 }
 
 static enum err translate(int rc, const char *what, struct err_msg *msg)
@@ -58,7 +71,7 @@ enum err lmdb_env_open(const char *path, uint64_t map_bytes, const char *const *
     if (rc == 0)
         rc = mdb_env_set_maxreaders(e->env, 510);
     if (rc == 0)
-        rc = fault() ? EIO : mdb_env_open(e->env, path, MDB_NOTLS, 0640);
+        rc = fault(false) ? EIO : mdb_env_open(e->env, path, MDB_NOTLS, 0640);
     if (rc == 0)
         rc = mdb_txn_begin(e->env, NULL, 0, &txn);
     for (; rc == 0 && dbs && dbs[e->db_count]; e->db_count++) {
@@ -98,7 +111,8 @@ enum err lmdb_env_begin(struct lmdb_env *e, bool write, struct lmdb_txn **out, s
     struct lmdb_txn *t = calloc(1, sizeof(*t));
     if (!t)
         return ERR_NOMEM;
-    int rc = write && fault() ? EIO : mdb_txn_begin(e->env, NULL, write ? 0 : MDB_RDONLY, &t->txn);
+    int rc =
+        write && fault(false) ? EIO : mdb_txn_begin(e->env, NULL, write ? 0 : MDB_RDONLY, &t->txn);
     if (rc != 0) {
         free(t);
         return translate(rc, "begin", msg);
@@ -111,10 +125,12 @@ enum err lmdb_env_begin(struct lmdb_env *e, bool write, struct lmdb_txn **out, s
 enum err lmdb_txn_commit(struct lmdb_txn *t, struct err_msg *msg)
 {
     int rc = EIO;
-    if (fault())
+    if (!fault(true))
+        rc = mdb_txn_commit(t->txn);
+    else if (atomic_load(&fault_kind) != LMDB_ENV_LIE)
         mdb_txn_abort(t->txn);
     else
-        rc = mdb_txn_commit(t->txn);
+        (void)mdb_txn_commit(t->txn); /* whether it worked is what the caller has to find out */
     free(t);
     return rc ? translate(rc, "commit", msg) : ERR_OK;
 }
@@ -137,7 +153,7 @@ enum err lmdb_txn_put(struct lmdb_txn *t, unsigned db, struct bytes key, struct 
 {
     MDB_val k = val(key), v = val(value);
     CHECK(db < t->e->db_count && key.size > 0 && key.size <= LMDB_ENV_KEY_MAX);
-    int rc = fault() ? EIO : mdb_put(t->txn, t->e->dbs[db], &k, &v, 0);
+    int rc = fault(false) ? EIO : mdb_put(t->txn, t->e->dbs[db], &k, &v, 0);
     return rc ? translate(rc, "put", msg) : ERR_OK;
 }
 
@@ -156,7 +172,7 @@ enum err lmdb_txn_del(struct lmdb_txn *t, unsigned db, struct bytes key)
 {
     MDB_val k = val(key);
     CHECK(db < t->e->db_count);
-    int rc = fault() ? EIO : mdb_del(t->txn, t->e->dbs[db], &k, NULL);
+    int rc = fault(false) ? EIO : mdb_del(t->txn, t->e->dbs[db], &k, NULL);
     return rc && rc != MDB_NOTFOUND ? translate(rc, "delete", NULL) : ERR_OK;
 }
 

@@ -53,5 +53,9 @@ uint64_t lmdb_env_bytes(struct lmdb_env *e); /* pages in use * page size */
 
 /* Tests: the n-th operation that could fail from now on fails with ERR_IO (0 = none). Returns how many were counted since the last call. */
 uint64_t lmdb_env_fail_at(uint64_t n);
+/* What failing means. LIE: a commit is made, and reported as failed (only commits count). CRASH: the process ends before the operation. */
+enum lmdb_env_fault { LMDB_ENV_FAIL, LMDB_ENV_LIE, LMDB_ENV_CRASH };
+#define LMDB_ENV_CRASH_STATUS 99
+void lmdb_env_fault_is(enum lmdb_env_fault kind);
 
 #endif

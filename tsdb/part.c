@@ -423,6 +423,34 @@ enum err part_seal(struct part *p, uint64_t generation, struct err_msg *msg)
     return e;
 }
 
+struct load_sealed {
+    struct load load;
+    uint64_t generation;
+};
+
+static bool load_of_generation(void *ctx, struct bytes key, struct bytes value)
+{
+    struct load_sealed *l = ctx;
+    struct block_key k;
+    return !key_decode(key, &k) || k.generation != l->generation || load_meta(&l->load, key, value);
+}
+
+/* A seal that was reported as failed may be on disk: then its rows are not known here yet. */
+static enum err load_sealed(struct part *p, struct lmdb_txn *t, uint64_t generation)
+{
+    struct load_sealed l = {{.p = p}, generation};
+    bool is_known = false;
+    pthread_mutex_lock(&p->lock);
+    for (size_t i = 0; i < p->meta_count && !is_known; i++)
+        is_known = p->metas[i].key.generation == generation;
+    enum err e =
+        is_known ? ERR_OK : lmdb_txn_scan(t, DB_MANIFEST, BYTES_NONE, load_of_generation, &l);
+    if (!is_known && p->meta_count)
+        qsort(p->metas, p->meta_count, sizeof(*p->metas), by_key);
+    pthread_mutex_unlock(&p->lock);
+    return e == ERR_OK ? l.load.error : e;
+}
+
 enum err part_is_sealed(struct part *p, uint64_t generation, bool *out, struct err_msg *msg)
 {
     struct lmdb_txn *t;
@@ -438,8 +466,10 @@ enum err part_is_sealed(struct part *p, uint64_t generation, bool *out, struct e
     if (e != ERR_OK)
         return e;
     *out = lmdb_txn_get(t, DB_SEALED, bytes_of(key, sizeof(key)), &value) == ERR_OK;
+    if (*out)
+        e = load_sealed(p, t, generation);
     lmdb_txn_abort(t);
-    return ERR_OK;
+    return e;
 }
 
 /* --- reading ------------------------------------------------------------------------------------- */

@@ -45,7 +45,6 @@ struct generation {
     struct dedup_rows rows; /* owned by committer */
     uint64_t commits, samples; /* owned by committer */
     int64_t opened_ns; /* monotonic */
-    bool was_replayed; /* some of its parts may be sealed already */
     struct generation *next; /* in the queue that holds it; guarded by lock */
     struct generation *older; /* in the committer's list */
 };
@@ -116,6 +115,8 @@ void committer_freeze(struct tsdb *db, struct generation *g); /* hands it to flu
 
 /* flush.c */
 void *flush_main(void *db);
+/* Seals the oldest frozen generation on the caller's thread. Start-up only. */
+enum err flush_oldest(struct tsdb *db, struct err_msg *msg) MUST_CHECK;
 
 /* pin.c: the published set */
 enum err pin_add_head(struct tsdb *db, struct head *h) MUST_CHECK;

@@ -154,6 +154,9 @@ static enum err recover(struct tsdb *db, struct arena *a, struct err_msg *msg)
             committer_freeze(db, g);
         else
             committer_free_generation(g);
+        /* A process that is killed before it has flushed leaves one more each time: they must not pile up. */
+        if (e == ERR_OK && db->frozen_count >= STORE_GENERATIONS_MAX)
+            e = flush_oldest(db, msg);
     }
     atomic_store(&db->committed_seq, db->next_seq ? db->next_seq - 1 : 0);
     if (e == ERR_OK)
@@ -250,8 +253,12 @@ static enum err open_all(struct tsdb *db, struct arena *a, struct err_msg *msg)
         snprintf(path, sizeof(path), "%s/%s", db->dir, *sub);
         e = files_make_dir(path, msg);
     }
-    if (e == ERR_OK)
+    if (e == ERR_OK) {
+        snprintf(path, sizeof(path), "%s/.trash", db->dir);
+        if (access(path, F_OK) == 0)
+            files_remove_tree(path); /* what retention had no time to unlink */
         e = open_state(db, msg);
+    }
     if (e == ERR_OK) {
         e = state_get_u64(db, "flushed_generation", &db->flushed_generation);
         e = e == ERR_NOT_FOUND ? ERR_OK : e;
