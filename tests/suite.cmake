@@ -1,4 +1,5 @@
 # Tests that are not C programs: lints, proofs by killing, end-to-end, the page.
+include(${CMAKE_SOURCE_DIR}/tests/kill/kill.cmake)
 find_program(PYTHON3 python3 REQUIRED)
 add_test(NAME lint.layers COMMAND ${PYTHON3} ${CMAKE_SOURCE_DIR}/tools/check_layers.py ${CMAKE_SOURCE_DIR})
 add_test(NAME lint.layers_can_fail COMMAND ${PYTHON3} ${CMAKE_SOURCE_DIR}/tools/check_layers.py --self-test)
