@@ -543,12 +543,128 @@ static void a_huge_row_is_sealed_and_read_back(void **state)
     clock_test_set_wall(NULL);
 }
 
+static uint32_t rows_of(struct tsdb_view *v, struct arena *a, const char *what, const char *service)
+{
+    struct tsdb_log_filter f = {0, INT64_MAX, bytes_str(service), NULL, NULL};
+    struct tsdb_logs logs;
+    struct tsdb_exemplar *x;
+    struct tsdb_metadata_row *m;
+    size_t n = 0;
+    if (strcmp(what, "logs") == 0) {
+        assert_int_equal(tsdb_log_scan(v, &f, 1000, a, &logs), ERR_OK);
+        for (uint32_t i = 0; i < logs.count; i++) {
+            assert_true(bytes_equal_str(logs.body[i], "body") && logs.severity[i] == 9);
+            assert_true(i == 0 || logs.time_ns[i - 1] > logs.time_ns[i]);
+        }
+        return logs.count;
+    }
+    if (strcmp(what, "exemplars") == 0) {
+        struct tsdb_matcher name = name_is("m");
+        assert_int_equal(tsdb_exemplars_read(v, &name, 1, NOW_MS - 1000, NOW_MS, a, &x, &n),
+                         ERR_OK);
+        for (size_t i = 0; i < n; i++)
+            assert_true(x[i].value == 2.5 && x[i].t_ms == NOW_MS - 5);
+        return (uint32_t)n;
+    }
+    assert_int_equal(tsdb_metadata_read(v, a, &m, &n), ERR_OK);
+    assert_true(n == 0 || bytes_equal_str(m[0].help, "how many"));
+    return (uint32_t)n;
+}
+
+static void logs_histograms_exemplars_and_metadata_survive_flush_and_restart(void **state)
+{
+    struct env e;
+    struct err_msg msg = {""};
+    struct arena *a = arena_new(0);
+    clock_test_set_wall(fixed_now);
+    env_open(&e, 5);
+    for (int stage = 0; stage < 3;
+         stage++) { /* in the head; sealed; after a restart, with more in the head */
+        if (stage != 1) {
+            struct tsdb_batch *b = tsdb_batch_new(1, TSDB_LOGS, 0);
+            struct tsdb_ref ref = series_ref(&e, b->arena, "m", 1, TSDB_SERIES_SAMPLES);
+            for (int i = 0; i < 10; i++) {
+                uint32_t row = tsdb_batch_add_log(b);
+                b->logs.time_ns[row] = NOW_MS * 1000000 - i * INT64_C(3600000000000) - stage;
+                b->logs.service[row] = i % 2 ? BYTES_LIT("api") : BYTES_LIT("web");
+                b->logs.body[row] = BYTES_LIT("body");
+                b->logs.severity[row] = 9;
+                struct tsdb_hist *h = ARENA_ARRAY(b->arena, struct tsdb_hist, 1);
+                assert_int_equal(tsdb_hist_of(i + 1, b->arena, h), ERR_OK);
+                assert_true(tsdb_batch_add_hist(b, ref, NOW_MS - i * 1000, h, 0));
+            }
+            assert_true(tsdb_batch_add_exemplar(
+                b, ref, NOW_MS - 5, 2.5, tsdb_registry_info(tsdb_series(e.db), ref)->labels));
+            assert_true(tsdb_batch_add_metadata(b, BYTES_LIT("m"), BYTES_LIT("counter"),
+                                                BYTES_LIT("how many"), BYTES_LIT("")));
+            b->received = 10;
+            b->received_ns = clock_wall_ns();
+            append(&e, b);
+        }
+        struct tsdb_view *v = view_of(&e);
+        struct tsdb_matcher m = name_is("m");
+        struct tsdb_series *s;
+        struct tsdb_points p;
+        size_t n;
+        uint32_t times = stage == 2 ? 2 : 1;
+        assert_int_equal(rows_of(v, a, "logs", "api"), 5 * times);
+        assert_int_equal(rows_of(v, a, "logs", ""), 10 * times);
+        assert_int_equal(rows_of(v, a, "exemplars", ""), times);
+        assert_int_equal(rows_of(v, a, "metadata", ""), 1);
+        assert_int_equal(tsdb_select(v, &m, 1, NOW_MS - 100000, NOW_MS, a, &s, &n), ERR_OK);
+        assert_int_equal(n, 1);
+        assert_int_equal(tsdb_points_read(v, &s[0], NOW_MS - 100000, NOW_MS, a, &p), ERR_OK);
+        assert_true(p.count == 10 && p.hist && p.hist[9]->sum == 1 && p.hist[0]->sum == 10);
+        tsdb_view_close(v);
+        if (stage == 0)
+            assert_int_equal(tsdb_flush(e.db, false, &msg), ERR_OK);
+        if (stage == 1) {
+            struct tsdb_options o = {.dir = e.dir, .memory_limit_bytes = 256u << 20};
+            tsdb_close(e.db, false);
+            assert_int_equal(tsdb_open(&o, &e.db, &msg), ERR_OK);
+        }
+    }
+    env_close(&e);
+    arena_free(a);
+    clock_test_set_wall(NULL);
+}
+
+static void spans_stay_when_their_text_is_gone(void **state)
+{
+    struct env e;
+    struct err_msg msg = {""};
+    struct arena *a = arena_new(0);
+    char command[256];
+    clock_test_set_wall(fixed_now);
+    env_open(&e, 9);
+    random_spans(&e);
+    assert_int_equal(tsdb_flush(e.db, false, &msg), ERR_OK);
+    tsdb_close(e.db, false);
+    snprintf(command, sizeof(command), "rm -rf %s/parts/*/text", e.dir);
+    assert_int_equal(system(command), 0);
+    struct tsdb_options o = {.dir = e.dir, .memory_limit_bytes = 256u << 20};
+    assert_int_equal(tsdb_open(&o, &e.db, &msg), ERR_OK);
+    struct tsdb_view *v = view_of(&e);
+    struct tsdb_span_filter f = {.start_max_ns = INT64_MAX, .newest_first = 1};
+    struct tsdb_spans got;
+    assert_int_equal(tsdb_span_scan(v, &f, 1000, a, &got), ERR_OK);
+    assert_int_equal(got.count, e.m->span_count);
+    for (uint32_t i = 0; i < got.count; i++)
+        assert_true(got.status_message[i].size == 0 && got.name[i].size > 0);
+    tsdb_view_close(v);
+    env_close(&e);
+    arena_free(a);
+    clock_test_set_wall(NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_equal_the_model_in_head_in_parts_and_across),
         cmocka_unit_test(a_view_does_not_see_what_comes_after_it),
         cmocka_unit_test(a_huge_row_is_sealed_and_read_back),
+        cmocka_unit_test(logs_histograms_exemplars_and_metadata_survive_flush_and_restart),
+        cmocka_unit_test(spans_stay_when_their_text_is_gone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
