@@ -110,7 +110,7 @@ static int run_local(const struct args *a, struct web_access *access)
         return 0;
     }
     CHECK(bytes_from_hex(bytes_str(a->id), raw, sizeof raw));
-    enum err e = web_access_revoke(access, bytes_u64be(raw));
+    enum err e = web_access_revoke(access, 0, bytes_u64be(raw));
     if (e != ERR_OK) {
         fprintf(stderr, "telltale key: %s\n",
                 e == ERR_NOT_FOUND ? "there is no key of this id" : err_text(e));

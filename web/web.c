@@ -76,7 +76,8 @@ static void ready(void *ctx, struct net_request *req)
                        BYTES_LIT("Telltale is starting or stopping.\n"));
 }
 
-static void render_accounts(struct tsdb *db, struct arena *arena, struct buf *out)
+/* The default org's credentials are the machine's owner's: they see every org's rows, others see their own. */
+static void render_accounts(const struct web_call *c, struct buf *out)
 {
     static const char *const signals[] = {"spans", "logs", "samples"};
     static const char *const reasons[] = {
@@ -84,10 +85,12 @@ static void render_accounts(struct tsdb *db, struct arena *arena, struct buf *ou
         TSDB_REJECT_TABLE(X)
 #undef X
     };
-    struct tsdb_account *rows = ARENA_ARRAY(arena, struct tsdb_account, WEB_ACCOUNTS_MAX);
-    size_t n = rows ? tsdb_accounts(db, rows, WEB_ACCOUNTS_MAX) : 0;
-    if (n > WEB_ACCOUNTS_MAX)
-        n = WEB_ACCOUNTS_MAX;
+    struct tsdb_account *rows = ARENA_ARRAY(c->arena, struct tsdb_account, WEB_ACCOUNTS_MAX);
+    size_t found = rows ? tsdb_accounts(c->web->opts.db, rows, WEB_ACCOUNTS_MAX) : 0, n = 0;
+    uint32_t org = web_call_org(c);
+    for (size_t i = 0; i < found && i < WEB_ACCOUNTS_MAX; i++)
+        if (org == TSDB_ORG_DEFAULT || rows[i].org == org)
+            rows[n++] = rows[i];
     buf_str(
         out,
         "# HELP telltale_rows_total Rows by what became of them: received = stored + duplicate + "
@@ -156,7 +159,7 @@ static enum err metrics(struct web_call *c)
     c->content_type = "text/plain; version=0.0.4; charset=utf-8";
     stats_render(&c->out);
     render_status(c->web, &c->out);
-    render_accounts(c->web->opts.db, c->arena, &c->out);
+    render_accounts(c, &c->out);
     buf_printf(&c->out,
                "# HELP telltale_build_info The running program.\n# TYPE telltale_build_info gauge\n"
                "telltale_build_info{version=\"%s\"} 1\n",

@@ -406,12 +406,12 @@ enum err web_access_create(struct web_access *a, enum web_access_role role, uint
     return e;
 }
 
-enum err web_access_revoke(struct web_access *a, uint64_t id)
+enum err web_access_revoke(struct web_access *a, uint32_t org, uint64_t id)
 {
     enum err e = ERR_NOT_FOUND;
     pthread_mutex_lock(&a->change_lock);
     for (size_t i = 0; i < a->key_count; i++) {
-        if (a->keys[i].pub.id != id)
+        if (a->keys[i].pub.id != id || (org && a->keys[i].pub.org != org))
             continue;
         struct key k = a->keys[i];
         if (k.pub.revoked_ms) {

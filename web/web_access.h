@@ -64,7 +64,8 @@ struct web_access_key {
 enum err web_access_create(struct web_access *a, enum web_access_role role, uint32_t org,
                            struct bytes name, char out_text[WEB_ACCESS_KEY_TEXT_MAX],
                            uint64_t *out_id, struct err_msg *msg) MUST_CHECK;
-enum err web_access_revoke(struct web_access *a, uint64_t id) MUST_CHECK; /* ERR_NOT_FOUND */
+/* ERR_NOT_FOUND: no key of this id, or it is another org's. org 0: whose it is does not matter (the machine's owner asks). */
+enum err web_access_revoke(struct web_access *a, uint32_t org, uint64_t id) MUST_CHECK;
 /* Copies at most max keys, oldest first, revoked ones included; returns how many there are. */
 size_t web_access_list(struct web_access *a, struct web_access_key *out, size_t max);
 size_t web_access_valid_count(struct web_access *a);

@@ -161,7 +161,9 @@ static enum err keys_list(struct web_call *c)
     json_out_object(&c->j);
     json_out_key(&c->j, "keys");
     json_out_array(&c->j);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < MIN(n, WEB_ACCESS_KEYS_MAX); i++) {
+        if (keys[i].org != web_call_org(c))
+            continue;
         json_out_object(&c->j);
         key_json(&c->j, &keys[i]);
         json_out_object_end(&c->j);
@@ -209,7 +211,7 @@ static enum err keys_revoke(struct web_call *c)
     struct bytes text = net_request_param(c->req, 0);
     if (!bytes_from_hex(text, id, sizeof id))
         return err_set(&c->msg, ERR_INVALID, "give the 16 hex digits of the key's id");
-    enum err e = web_access_revoke(c->web->opts.access, bytes_u64be(id));
+    enum err e = web_access_revoke(c->web->opts.access, web_call_org(c), bytes_u64be(id));
     if (e != ERR_OK)
         return err_set(&c->msg, e,
                        e == ERR_NOT_FOUND ? "there is no key of this id"

@@ -259,21 +259,28 @@ static enum err trace_json(struct web_call *c, const struct tsdb_spans *t, struc
     return ERR_OK;
 }
 
+/* Jaeger prints ids without leading zeros. */
+static enum err trace_id_of(struct web_call *c, struct bytes hex, struct tsdb_id16 *out)
+{
+    char padded[32];
+    bool fits = hex.size > 0 && hex.size <= sizeof padded;
+    if (fits) {
+        memset(padded, '0', sizeof padded);
+        memcpy(padded + sizeof padded - hex.size, hex.data, hex.size);
+    }
+    if (!fits || !bytes_from_hex(bytes_of(padded, sizeof padded), out->b, sizeof out->b))
+        return err_set(&c->msg, ERR_INVALID, "a trace id is 1 to 32 hex digits");
+    return ERR_OK;
+}
+
 static enum err trace(struct web_call *c)
 {
     struct tsdb_id16 id = {0};
     struct tsdb_view *v;
     struct tsdb_spans spans = {0};
-    struct bytes hex = net_request_param(c->req, 0);
-    /* Jaeger prints ids without leading zeros */
-    char padded[33];
-    if (hex.size == 0 || hex.size > 32)
-        return err_set(&c->msg, ERR_INVALID, "a trace id is 1 to 32 hex digits");
-    memset(padded, '0', sizeof padded);
-    memcpy(padded + 32 - hex.size, hex.data, hex.size);
-    if (!bytes_from_hex(bytes_of(padded, 32), id.b, sizeof id.b))
-        return err_set(&c->msg, ERR_INVALID, "a trace id is 1 to 32 hex digits");
-    enum err e = web_call_view(c, &v);
+    enum err e = trace_id_of(c, net_request_param(c->req, 0), &id);
+    if (e == ERR_OK)
+        e = web_call_view(c, &v);
     if (e != ERR_OK)
         return e;
     struct arena *scratch = arena_new(WEB_TRACE_BYTES_MAX);
@@ -382,8 +389,7 @@ static enum err traces(struct web_call *c)
         for (unsigned i = 0; e == ERR_OK && i < QUERY_TRACE_LIMIT_MAX &&
                              net_request_value(c->req, "traceID", i, &id);
              i++)
-            if (!ids || !bytes_from_hex(id, ids[n++].b, 16))
-                e = err_set(&c->msg, ERR_INVALID, "traceID: give 32 hex digits");
+            e = ids ? trace_id_of(c, id, &ids[n++]) : ERR_NOMEM;
     } else {
         e = query_trace_find(v, &s, c->arena, &ids, &n);
     }

@@ -22,7 +22,7 @@ static enum err read_ask(struct web_call *c, struct ask *out)
     out->now_ms = clock_wall_ms();
     enum err e = web_call_i64(c, "range", 60, 5, WEB_RANGE_MINUTES_MAX, &range);
     if (e == ERR_OK)
-        e = web_call_i64(c, "to", 0, 0, INT64_C(60000) * UINT32_MAX, &to_ms);
+        e = web_call_i64(c, "to", 0, 0, INT64_MAX / 1000000, &to_ms); /* in ns it still fits */
     if (e != ERR_OK)
         return e;
     out->live = to_ms == 0;

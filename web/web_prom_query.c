@@ -217,7 +217,9 @@ enum err prom_query_range(struct prom_call *c)
         e = err_set(&c->msg, ERR_INVALID,
                     "invalid parameter \"step\": zero or negative query resolution step widths are "
                     "not accepted. Try a positive integer");
-    if (e == ERR_OK && (end - start) / step > WEB_PROM_POINTS_MAX)
+    int64_t stretch = 0; /* the ends of time are further apart than a number reaches */
+    if (e == ERR_OK &&
+        (__builtin_sub_overflow(end, start, &stretch) || stretch / step > WEB_PROM_POINTS_MAX))
         e = err_set(&c->msg, ERR_INVALID,
                     "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing "
                     "the query resolution (?step=XX)");

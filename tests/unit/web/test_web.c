@@ -484,13 +484,13 @@ static void a_revoked_key_and_its_session_are_refused_at_once(void **state)
                                  .cookie = bytes_str(cookie)};
     assert_true(web_access_decide(f->access, &ask, &access, &refusal));
     fake.fail = true; /* what could not be stored has not happened */
-    assert_int_equal(web_access_revoke(f->access, id), ERR_IO);
+    assert_int_equal(web_access_revoke(f->access, 0, id), ERR_IO);
     assert_true(decide(f->access, NET_WEB, "GET", "/metrics", text, &access, &refusal));
     fake.fail = false;
-    assert_int_equal(web_access_revoke(f->access, id), ERR_OK);
+    assert_int_equal(web_access_revoke(f->access, 0, id), ERR_OK);
     assert_false(decide(f->access, NET_WEB, "GET", "/metrics", text, &access, &refusal));
     assert_false(web_access_decide(f->access, &ask, &access, &refusal));
-    assert_int_equal(web_access_revoke(f->access, 12345), ERR_NOT_FOUND);
+    assert_int_equal(web_access_revoke(f->access, 0, 12345), ERR_NOT_FOUND);
     assert_int_equal(web_access_list(f->access, keys, 2), 1);
     assert_true(keys[0].revoked_ms > 0);
     assert_int_equal(web_access_check_listen(f->access, everywhere, &msg), ERR_FORBIDDEN);
