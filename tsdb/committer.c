@@ -12,8 +12,6 @@
 #include "base/stats.h"
 #include "tsdb/store.h"
 
-#define COMMIT_MAGIC 0x31435454u /* "TTC1" */
-#define ENTRY_REPEAT 1u
 #define IDLE_WAKE_NS 500000000
 #define HEAD_SHARE 3u /* a generation closes at a third of the heads' memory */
 #define GENERATION_SAMPLES_MAX 40000000u
@@ -55,29 +53,6 @@ void committer_free_generation(struct generation *g)
     free(g);
 }
 
-static enum err checkpoint_make(struct tsdb *db, struct buf *out)
-{
-    buf_varint(out, STORE_FORMAT);
-    buf_varint(out, db->next_seq);
-    account_encode(db->accounts, out);
-    dedup_encode(db->requests, clock_wall_ns(), out);
-    buf_lenbytes(out, BYTES_NONE); /* consumer offsets of the Kafka reader, once there is one */
-    return buf_ok(out) ? ERR_OK : ERR_NOMEM;
-}
-
-static enum err checkpoint_load(struct tsdb *db, struct bytes text, struct err_msg *msg)
-{
-    struct reader r = reader_of(text);
-    uint64_t format = reader_varint(&r), next = reader_varint(&r);
-    if (!r.failed && next < db->next_seq)
-        return ERR_OK; /* of a generation that was made and then not used: the one before it went on */
-    if (r.failed || format != STORE_FORMAT || !account_decode(db->accounts, &r) ||
-        !dedup_decode(db->requests, &r))
-        return err_set(msg, ERR_CORRUPT, "a journal's checkpoint is damaged");
-    db->next_seq = MAX(db->next_seq, next);
-    return ERR_OK;
-}
-
 static struct generation *generation_new(struct tsdb *db, uint64_t id)
 {
     struct generation *g = calloc(1, sizeof(*g));
@@ -112,7 +87,8 @@ enum err committer_new_generation(struct tsdb *db, uint64_t id, struct err_msg *
 {
     struct generation *g = generation_new(db, id), *old = db->live;
     struct buf checkpoint = {0};
-    enum err e = g ? checkpoint_make(db, &checkpoint) : ERR_NOMEM;
+    checkpoint_write(&checkpoint, db->next_seq, db->accounts, db->requests, clock_wall_ns());
+    enum err e = g && buf_ok(&checkpoint) ? ERR_OK : ERR_NOMEM;
     if (e == ERR_OK)
         e = journal_create(db->dir, id, buf_bytes(&checkpoint), &g->journal, msg);
     buf_done(&checkpoint);
@@ -313,16 +289,16 @@ static void put_entry(struct buf *out, const struct entry *e, struct bytes recor
 {
     const struct tsdb_batch *b = e->item->batch;
     uint64_t duplicate = e->is_repeat ? rows_of(b) : e->duplicate;
-    buf_u8(out, e->is_repeat ? ENTRY_REPEAT : 0);
-    buf_varint(out, e->seq);
-    buf_varint(out, b->org);
-    buf_u8(out, (uint8_t)b->signal);
-    buf_varint(out, rows_of(b) - MIN(duplicate, rows_of(b)));
-    buf_varint(out, duplicate);
-    buf_u8(out, TSDB_REJECT_COUNT);
+    struct commit_entry entry = {.is_repeat = e->is_repeat,
+                                 .seq = e->seq,
+                                 .org = b->org,
+                                 .signal = b->signal,
+                                 .stored = rows_of(b) - MIN(duplicate, rows_of(b)),
+                                 .duplicate = duplicate,
+                                 .record = record};
     for (size_t i = 0; i < TSDB_REJECT_COUNT; i++)
-        buf_varint(out, b->rejected[i]);
-    buf_lenbytes(out, record);
+        entry.rejected[i] = b->rejected[i];
+    commit_put(out, &entry);
 }
 
 static enum err encode_entry(struct tsdb *db, struct commit *c, struct entry *e)
@@ -366,8 +342,7 @@ static void undo(struct tsdb *db, struct commit *c)
 static enum err commit_write(struct tsdb *db, struct commit *c, struct err_msg *msg)
 {
     uint32_t checked = 0;
-    buf_u32(&c->bytes, COMMIT_MAGIC);
-    buf_varint(&c->bytes, c->count);
+    commit_begin(&c->bytes, c->count);
     for (size_t i = 0; i < c->count; i++) {
         enum err e = encode_entry(db, c, &c->entries[i]);
         if (e != ERR_OK)
@@ -547,12 +522,12 @@ struct replay {
     struct record_refs refs;
 };
 
-static enum err replay_record(struct replay *r, uint64_t seq, struct bytes record, uint64_t stored,
-                              uint64_t duplicate, struct err_msg *msg)
+static enum err replay_record(struct replay *r, const struct commit_entry *entry,
+                              struct err_msg *msg)
 {
     struct tsdb_batch *b;
     struct tsdb *db = r->db;
-    enum err e = record_decode(record, db->series, &r->refs, 0, &b, msg);
+    enum err e = record_decode(entry->record, db->series, &r->refs, 0, &b, msg);
     if (e != ERR_OK)
         return e;
     for (uint32_t i = 0; i < b->spans.count && e == ERR_OK; i++)
@@ -567,16 +542,16 @@ static enum err replay_record(struct replay *r, uint64_t seq, struct bytes recor
     if (has_key(b)) {
         struct dedup_entry d = {.key = b->request_key,
                                 .time_ns = b->received_ns,
-                                .seq = seq,
-                                .stored = stored,
-                                .duplicate = duplicate,
+                                .seq = entry->seq,
+                                .stored = entry->stored,
+                                .duplicate = entry->duplicate,
                                 .rejected = tsdb_batch_rejected(b)};
         d.reject_text = b->reject_msg.text[0] ? b->reject_msg.text : NULL;
         dedup_add(db->requests, &d);
     }
     if (db->options.settler.replay)
-        db->options.settler.replay(db->options.settler.ctx, b, seq, r->g->id);
-    head_apply(r->g->head, &b, &seq, 1);
+        db->options.settler.replay(db->options.settler.ctx, b, entry->seq, r->g->id);
+    head_apply(r->g->head, &b, &entry->seq, 1);
     return ERR_OK;
 }
 
@@ -584,34 +559,21 @@ static enum err replay_commit(void *ctx, uint64_t first_seq, struct bytes commit
                               struct err_msg *msg)
 {
     struct replay *r = ctx;
-    struct reader in = reader_of(commit);
-    uint32_t magic = reader_u32(&in);
-    uint64_t n = reader_varint(&in), seq = first_seq;
-    enum err e = magic == COMMIT_MAGIC ? ERR_OK : ERR_CORRUPT;
-    for (uint64_t i = 0; i < n && e == ERR_OK; i++) {
-        uint64_t rejected[TSDB_REJECT_COUNT] = {0};
-        uint8_t flags = reader_u8(&in);
-        seq = reader_varint(&in);
-        uint32_t org = (uint32_t)reader_varint(&in);
-        uint8_t signal = reader_u8(&in);
-        uint64_t stored = reader_varint(&in), duplicate = reader_varint(&in);
-        uint8_t reasons = reader_u8(&in);
-        for (uint8_t k = 0; k < reasons && !in.failed; k++) {
-            uint64_t v = reader_varint(&in);
-            if (k < TSDB_REJECT_COUNT)
-                rejected[k] = v;
-        }
-        struct bytes record = reader_lenbytes(&in);
-        if (in.failed || signal >= TSDB_SIGNAL_COUNT)
-            return err_set(msg, ERR_CORRUPT, "commit %llu of the journal is damaged",
-                           (unsigned long long)first_seq);
-        if (!(flags & ENTRY_REPEAT))
-            e = replay_record(r, seq, record, stored, duplicate, msg);
-        account_add(r->db->accounts, org, (enum tsdb_signal)signal, stored, duplicate, rejected);
+    struct commit_reader in;
+    struct commit_entry entry;
+    enum err e = commit_open(commit, first_seq, &in);
+    while (e == ERR_OK && (e = commit_next(&in, &entry)) == ERR_OK) {
+        if (!entry.is_repeat && (e = replay_record(r, &entry, msg)) != ERR_OK)
+            return e;
+        account_add(r->db->accounts, entry.org, entry.signal, entry.stored, entry.duplicate,
+                    entry.rejected);
     }
+    if (e != ERR_NOT_FOUND)
+        return err_set(msg, ERR_CORRUPT, "commit %llu of the journal is damaged",
+                       (unsigned long long)first_seq);
     r->g->commits++;
-    r->db->next_seq = MAX(r->db->next_seq, seq + 1);
-    return e;
+    r->db->next_seq = MAX(r->db->next_seq, in.seq + 1);
+    return ERR_OK;
 }
 
 enum err committer_replay(struct tsdb *db, uint64_t id, struct generation **out,
@@ -623,8 +585,9 @@ enum err committer_replay(struct tsdb *db, uint64_t id, struct generation **out,
     enum err e = r.g && a ? journal_open(db->dir, id, &r.g->journal, msg) : ERR_NOMEM;
     if (e == ERR_OK)
         e = journal_checkpoint(r.g->journal, a, &checkpoint, msg);
-    if (e == ERR_OK)
-        e = checkpoint_load(db, checkpoint, msg);
+    if (e == ERR_OK &&
+        (e = checkpoint_read(checkpoint, &db->next_seq, db->accounts, db->requests)) != ERR_OK)
+        err_set(msg, e, "the checkpoint of journal %llu is damaged", (unsigned long long)id);
     if (e == ERR_OK)
         e = journal_scan(r.g->journal, replay_commit, &r, msg);
     record_refs_done(&r.refs);

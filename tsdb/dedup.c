@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "base/stats.h"
 
 STATS_COUNTER(forgotten, "telltale_store_dedup_forgotten_total", "",
@@ -64,7 +65,8 @@ static void drop_oldest(struct dedup *d)
 
 static void expire(struct dedup *d, int64_t now_ns)
 {
-    while (d->count && d->ring[d->head].time_ns < now_ns - DEDUP_WINDOW_NS)
+    int64_t oldest_ns = MAX(now_ns, INT64_MIN + DEDUP_WINDOW_NS) - DEDUP_WINDOW_NS;
+    while (d->count && d->ring[d->head].time_ns < oldest_ns)
         drop_oldest(d);
 }
 

@@ -11,10 +11,11 @@
 #include "base/stats.h"
 #include "tsdb/files.h"
 #include "tsdb/lmdb_env.h"
+#include "tsdb/store_format.h"
 
 #define MAP_BYTES LMDB_ENV_MAP(64ull << 30)
 #define TXN_BYTES (1u << 20)
-#define KEY_SIZE 17u
+#define KEY_SIZE BLOCK_KEY_SIZE
 
 enum { DB_BLOCKS, DB_MANIFEST, DB_SEALED };
 static const char *const db_names[] = {"blocks", "manifest", "sealed", NULL};
@@ -112,75 +113,22 @@ const char *part_path(const struct part *p)
 
 /* --- keys and manifest rows ---------------------------------------------------------------------- */
 
-static void put_be(uint8_t *out, uint64_t v, unsigned size)
-{
-    for (unsigned i = size; i-- > 0; v >>= 8)
-        out[i] = (uint8_t)v;
-}
-
-static uint64_t get_be(const uint8_t *p, unsigned size)
-{
-    uint64_t v = 0;
-    for (unsigned i = 0; i < size; i++)
-        v = v << 8 | p[i];
-    return v;
-}
-
-static void key_encode(const struct block_key *k, uint8_t out[KEY_SIZE])
-{
-    put_be(out, k->org, 4);
-    out[4] = k->kind;
-    put_be(out + 5, k->generation, 8);
-    put_be(out + 13, k->n, 4);
-}
-
-static bool key_decode(struct bytes b, struct block_key *out)
-{
-    if (b.size != KEY_SIZE)
-        return false;
-    *out = (struct block_key){(uint32_t)get_be(b.data, 4), b.data[4], get_be(b.data + 5, 8),
-                              (uint32_t)get_be(b.data + 13, 4)};
-    return true;
-}
-
-/* Manifest row: everything of block_meta but key and place; the CRC covers key, row and block. */
-static void meta_encode(const struct block_meta *m, struct buf *out)
-{
-    buf_varint(out, m->rows);
-    buf_zigzag(out, m->time_min);
-    buf_zigzag(out, m->time_max);
-    buf_u32(out, m->size);
-    buf_lenbytes(out, m->summary);
-}
-
 static uint32_t crc_of(const struct block_meta *m, struct bytes block)
 {
     uint8_t key[KEY_SIZE];
     struct buf row = {0};
-    key_encode(&m->key, key);
-    meta_encode(m, &row);
+    block_key_write(&m->key, key);
+    block_meta_write(m, &row);
     uint32_t crc = hash_crc32c(hash_crc32c(0, bytes_of(key, sizeof(key))), buf_bytes(&row));
     buf_done(&row);
     return hash_crc32c(crc, block);
 }
 
-static bool meta_decode(struct bytes row, struct arena *a, struct block_meta *out)
-{
-    struct reader r = reader_of(row);
-    out->crc = reader_u32(&r);
-    out->rows = reader_varint(&r);
-    out->time_min = reader_zigzag(&r);
-    out->time_max = reader_zigzag(&r);
-    out->size = reader_u32(&r);
-    out->summary = arena_copy(a, reader_lenbytes(&r));
-    return !r.failed && reader_left(&r) == 0 && out->size <= PART_BLOCK_MAX && out->summary.data;
-}
-
 static int by_key(const void *a, const void *b)
 {
     uint8_t x[KEY_SIZE], y[KEY_SIZE];
-    key_encode(&((const struct block_meta *)a)->key, x);
-    key_encode(&((const struct block_meta *)b)->key, y);
+    block_key_write(&((const struct block_meta *)a)->key, x);
+    block_key_write(&((const struct block_meta *)b)->key, y);
     return memcmp(x, y, KEY_SIZE);
 }
 
@@ -212,7 +160,7 @@ static bool load_meta(void *ctx, struct bytes key, struct bytes value)
 {
     struct load *l = ctx;
     struct block_meta m = {.day = l->p->day, .class = (uint8_t)l->p->class};
-    if (!key_decode(key, &m.key) || !meta_decode(value, l->p->arena, &m)) {
+    if (!block_key_read(key, &m.key) || !block_meta_read(value, l->p->arena, &m)) {
         stats_add(&block_corrupt, 1);
         log_error("store", "a manifest row of %s is damaged; its block is left out", l->p->path);
         return true;
@@ -227,7 +175,7 @@ static bool find_orphan(void *ctx, struct bytes key, struct bytes value)
     struct load *l = ctx;
     struct block_meta m;
     l->blocks++;
-    if (key_decode(key, &m.key) && l->p->meta_count &&
+    if (block_key_read(key, &m.key) && l->p->meta_count &&
         bsearch(&m, l->p->metas, l->p->meta_count, sizeof(m), by_key))
         return true;
     uint8_t copy[KEY_SIZE];
@@ -359,7 +307,7 @@ enum err part_put(struct part *p, const struct block_meta *m, struct bytes block
     copy.summary = arena_copy(p->pending_arena, m->summary);
     if (!copy.summary.data || !metas_append(&p->pending, &p->pending_count, &p->pending_cap, &copy))
         return ERR_NOMEM;
-    key_encode(&m->key, key);
+    block_key_write(&m->key, key);
     e = lmdb_txn_put(p->txn, DB_BLOCKS, bytes_of(key, sizeof(key)), block, msg);
     p->txn_bytes += block.size;
     if (e == ERR_OK && p->txn_bytes >= TXN_BYTES)
@@ -383,9 +331,9 @@ static enum err put_manifest(struct part *p, struct err_msg *msg)
     for (size_t i = 0; i < p->pending_count && e == ERR_OK; i++) {
         uint8_t key[KEY_SIZE];
         struct buf row = {0};
-        key_encode(&p->pending[i].key, key);
+        block_key_write(&p->pending[i].key, key);
         buf_u32(&row, p->pending[i].crc);
-        meta_encode(&p->pending[i], &row);
+        block_meta_write(&p->pending[i], &row);
         e = buf_ok(&row) ? lmdb_txn_put(p->txn, DB_MANIFEST, bytes_of(key, sizeof(key)),
                                         buf_bytes(&row), msg)
                          : ERR_NOMEM;
@@ -397,7 +345,7 @@ static enum err put_manifest(struct part *p, struct err_msg *msg)
 enum err part_seal(struct part *p, uint64_t generation, struct err_msg *msg)
 {
     uint8_t key[8], one = 1;
-    put_be(key, generation, 8);
+    bytes_put_u64be(key, generation);
     enum err e = part_open(p, true, msg);
     if (e == ERR_OK)
         e = txn_flush(p, msg);
@@ -432,7 +380,8 @@ static bool load_of_generation(void *ctx, struct bytes key, struct bytes value)
 {
     struct load_sealed *l = ctx;
     struct block_key k;
-    return !key_decode(key, &k) || k.generation != l->generation || load_meta(&l->load, key, value);
+    return !block_key_read(key, &k) || k.generation != l->generation ||
+           load_meta(&l->load, key, value);
 }
 
 /* A seal that was reported as failed may be on disk: then its rows are not known here yet. */
@@ -456,7 +405,7 @@ enum err part_is_sealed(struct part *p, uint64_t generation, bool *out, struct e
     struct lmdb_txn *t;
     uint8_t key[8];
     struct bytes value;
-    put_be(key, generation, 8);
+    bytes_put_u64be(key, generation);
     *out = false;
     enum err e = part_open(p, false, msg);
     if (e == ERR_NOT_FOUND)
@@ -550,7 +499,7 @@ enum err part_fetch(const struct part_snapshot *s, const struct block_meta *m, s
     struct lmdb_txn *t;
     struct bytes value;
     uint8_t key[KEY_SIZE];
-    key_encode(&m->key, key);
+    block_key_write(&m->key, key);
     enum err e = lmdb_env_begin(s->part->env, false, &t, msg);
     if (e != ERR_OK)
         return e;

@@ -21,13 +21,13 @@
 #include "tsdb/lmdb_env.h"
 #include "tsdb/part_store.h"
 #include "tsdb/record.h"
+#include "tsdb/store_format.h"
 #include "tsdb/tsdb.h"
 
 #define STORE_GENERATIONS_MAX 3u /* frozen ones that wait for flush; then 503 */
 #define STORE_COMMIT_BYTES (256u << 10) /* a commit closes at this size */
 #define STORE_COMMIT_BYTES_MAX (16u << 20) /* more waits for the next one */
 #define STORE_GATHER_NS 2000000 /* or this long after its oldest row */
-#define STORE_FORMAT 1u
 
 struct store_item { /* a request in the queue */
     struct tsdb_batch *batch;

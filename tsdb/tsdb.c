@@ -57,24 +57,26 @@ static enum err take_lock(struct tsdb *db, struct err_msg *msg)
 
 static enum err check_version(struct tsdb *db, struct arena *a, struct err_msg *msg)
 {
-    char path[FILES_PATH_MAX], text[64];
+    char path[FILES_PATH_MAX];
     struct bytes found;
-    unsigned format = 0, min_reader = 0;
+    uint64_t format, min_reader;
     snprintf(path, sizeof(path), "%s/VERSION", db->dir);
     enum err e = files_read(path, 256, a, &found, msg);
     if (e == ERR_NOT_FOUND) {
-        snprintf(text, sizeof(text), "format=%u min_reader=%u\n", STORE_FORMAT, STORE_FORMAT);
-        return files_write(path, bytes_str(text), msg);
+        struct buf text = {0};
+        store_version_write(&text);
+        e = buf_ok(&text) ? files_write(path, buf_bytes(&text), msg) : ERR_NOMEM;
+        buf_done(&text);
+        return e;
     }
     if (e != ERR_OK)
         return e;
-    snprintf(text, sizeof(text), BYTES_FMT, BYTES_ARG(found));
-    if (sscanf(text, "format=%u min_reader=%u", &format, &min_reader) != 2)
+    if (!store_version_read(found, &format, &min_reader))
         return err_set(msg, ERR_CORRUPT, "%s is not understood", path);
     if (min_reader > STORE_FORMAT)
         return err_set(msg, ERR_UNSUPPORTED_MEDIA,
-                       "%s was written by a newer telltale (format %u, this one reads %u)", db->dir,
-                       format, STORE_FORMAT);
+                       "%s was written by a newer telltale (format %llu, this one reads %u)",
+                       db->dir, (unsigned long long)format, STORE_FORMAT);
     return ERR_OK;
 }
 

@@ -1,0 +1,103 @@
+/* What the store reads at start, from any bytes: the first byte chooses which. What is read must be written again and read as the same. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "tsdb/store_format.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define REQUIRE(condition) \
+    do {                   \
+        if (!(condition))  \
+            abort();       \
+    } while (0)
+
+static void version(struct bytes in)
+{
+    uint64_t format, min_reader;
+    (void)store_version_read(in, &format, &min_reader);
+}
+
+static void checkpoint(struct bytes in)
+{
+    struct account *accounts = account_new(), *again = account_new();
+    struct dedup *requests = dedup_new(), *same = dedup_new();
+    uint64_t next = 0, next_again = 0;
+    struct buf first = {0}, second = {0};
+    REQUIRE(accounts && again && requests && same);
+    if (checkpoint_read(in, &next, accounts, requests) == ERR_OK) {
+        checkpoint_write(&first, next, accounts, requests, INT64_MIN);
+        REQUIRE(checkpoint_read(buf_bytes(&first), &next_again, again, same) == ERR_OK);
+        REQUIRE(next_again == next);
+        checkpoint_write(&second, next, again, same, INT64_MIN);
+        REQUIRE(bytes_equal(buf_bytes(&first), buf_bytes(&second)));
+    }
+    buf_done(&first);
+    buf_done(&second);
+    account_free(accounts);
+    account_free(again);
+    dedup_free(requests);
+    dedup_free(same);
+}
+
+static void commit(struct bytes in)
+{
+    struct commit_reader r, s;
+    struct commit_entry e, f;
+    uint64_t n = 0;
+    struct buf out = {0};
+    enum err err = commit_open(in, 1, &r);
+    uint64_t claimed = r.left;
+    commit_begin(&out, claimed);
+    while (err == ERR_OK && (err = commit_next(&r, &e)) == ERR_OK) {
+        n++;
+        commit_put(&out, &e);
+    }
+    if (err == ERR_NOT_FOUND) {
+        REQUIRE(n == claimed && commit_open(buf_bytes(&out), 1, &s) == ERR_OK);
+        while ((err = commit_next(&s, &f)) == ERR_OK)
+            n--;
+        REQUIRE(err == ERR_NOT_FOUND && n == 0 && s.seq == r.seq && f.seq == e.seq &&
+                bytes_equal(f.record, e.record));
+    }
+    buf_done(&out);
+}
+
+static void manifest(struct bytes in)
+{
+    struct arena *a = arena_new(0);
+    struct block_meta m = {0}, n = {0};
+    struct block_key key;
+    uint8_t text[BLOCK_KEY_SIZE];
+    struct bytes k = bytes_slice(in, 0, MIN(in.size, BLOCK_KEY_SIZE));
+    struct buf out = {0};
+    REQUIRE(a != NULL);
+    if (block_key_read(k, &key)) {
+        block_key_write(&key, text);
+        REQUIRE(bytes_equal(bytes_of(text, sizeof(text)), k));
+    }
+    if (block_meta_read(bytes_slice(in, k.size, in.size), a, &m)) {
+        buf_u32(&out, m.crc);
+        block_meta_write(&m, &out);
+        REQUIRE(block_meta_read(buf_bytes(&out), a, &n));
+        REQUIRE(m.rows == n.rows && m.time_min == n.time_min && m.time_max == n.time_max &&
+                m.size == n.size && bytes_equal(m.summary, n.summary));
+    }
+    buf_done(&out);
+    arena_free(a);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (size == 0)
+        return 0;
+    struct bytes in = bytes_of(data + 1, size - 1);
+    switch (data[0] % 4) {
+    case 0: version(in); break;
+    case 1: checkpoint(in); break;
+    case 2: commit(in); break;
+    default: manifest(in); break;
+    }
+    return 0;
+}

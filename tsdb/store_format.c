@@ -1,0 +1,181 @@
+#include "tsdb/store_format.h"
+
+#include "base/check.h"
+
+#define COMMIT_MAGIC 0x31435454u /* "TTC1" */
+#define ENTRY_REPEAT 1u
+
+/* --- VERSION ------------------------------------------------------------------------------------- */
+
+void store_version_write(struct buf *out)
+{
+    buf_printf(out, "format=%u min_reader=%u\n", STORE_FORMAT, STORE_FORMAT);
+}
+
+static bool take_number(struct bytes *text, const char *name, uint8_t end, uint64_t *out)
+{
+    struct bytes prefix = bytes_str(name);
+    if (!bytes_has_prefix(*text, prefix))
+        return false;
+    struct bytes rest = bytes_slice(*text, prefix.size, text->size);
+    size_t n = bytes_find(rest, bytes_of(&end, 1));
+    if (n == rest.size || !bytes_to_u64(bytes_slice(rest, 0, n), out))
+        return false;
+    *text = bytes_slice(rest, n + 1, rest.size);
+    return true;
+}
+
+bool store_version_read(struct bytes text, uint64_t *out_format, uint64_t *out_min_reader)
+{
+    return take_number(&text, "format=", ' ', out_format) &&
+           take_number(&text, "min_reader=", '\n', out_min_reader);
+}
+
+/* --- checkpoint ---------------------------------------------------------------------------------- */
+
+void checkpoint_write(struct buf *out, uint64_t next_seq, struct account *accounts,
+                      struct dedup *requests, int64_t now_ns)
+{
+    buf_varint(out, STORE_FORMAT);
+    buf_varint(out, next_seq);
+    account_encode(accounts, out);
+    dedup_encode(requests, now_ns, out);
+    buf_lenbytes(out, BYTES_NONE); /* consumer offsets of the Kafka reader, once there is one */
+}
+
+enum err checkpoint_read(struct bytes text, uint64_t *next_seq, struct account *accounts,
+                         struct dedup *requests)
+{
+    struct reader r = reader_of(text);
+    uint64_t format = reader_varint(&r), next = reader_varint(&r);
+    if (r.failed || format != STORE_FORMAT)
+        return ERR_CORRUPT;
+    if (next < *next_seq)
+        return ERR_OK;
+    if (!account_decode(accounts, &r) || !dedup_decode(requests, &r))
+        return ERR_CORRUPT;
+    (void)reader_lenbytes(&r);
+    if (r.failed || reader_left(&r) != 0)
+        return ERR_CORRUPT;
+    *next_seq = next;
+    return ERR_OK;
+}
+
+/* --- commits ------------------------------------------------------------------------------------- */
+
+void commit_begin(struct buf *out, uint64_t entries)
+{
+    buf_u32(out, COMMIT_MAGIC);
+    buf_varint(out, entries);
+}
+
+void commit_put(struct buf *out, const struct commit_entry *e)
+{
+    buf_u8(out, e->is_repeat ? ENTRY_REPEAT : 0);
+    buf_varint(out, e->seq);
+    buf_varint(out, e->org);
+    buf_u8(out, (uint8_t)e->signal);
+    buf_varint(out, e->stored);
+    buf_varint(out, e->duplicate);
+    buf_u8(out, TSDB_REJECT_COUNT);
+    for (size_t i = 0; i < TSDB_REJECT_COUNT; i++)
+        buf_varint(out, e->rejected[i]);
+    buf_lenbytes(out, e->record);
+}
+
+enum err commit_open(struct bytes commit, uint64_t first_seq, struct commit_reader *out)
+{
+    *out = (struct commit_reader){.in = reader_of(commit)};
+    uint32_t magic = reader_u32(&out->in);
+    out->left = reader_varint(&out->in);
+    out->seq = first_seq - 1;
+    return out->in.failed || magic != COMMIT_MAGIC || out->left == 0 || first_seq == 0 ? ERR_CORRUPT
+                                                                                       : ERR_OK;
+}
+
+enum err commit_next(struct commit_reader *r, struct commit_entry *out)
+{
+    struct reader *in = &r->in;
+    if (r->left == 0)
+        return reader_left(in) || in->failed ? ERR_CORRUPT : ERR_NOT_FOUND;
+    *out = (struct commit_entry){.is_repeat = reader_u8(in) & ENTRY_REPEAT};
+    out->seq = reader_varint(in);
+    uint64_t org = reader_varint(in);
+    uint8_t signal = reader_u8(in);
+    out->stored = reader_varint(in);
+    out->duplicate = reader_varint(in);
+    uint8_t reasons = reader_u8(in);
+    for (uint8_t k = 0; k < reasons && !in->failed; k++) {
+        uint64_t v = reader_varint(in);
+        if (k < TSDB_REJECT_COUNT)
+            out->rejected[k] = v;
+    }
+    out->record = reader_lenbytes(in);
+    /* Numbers rise, and the one after the last must still be a number. */
+    if (in->failed || signal >= TSDB_SIGNAL_COUNT || org > UINT32_MAX || out->seq <= r->seq ||
+        out->seq >= UINT64_MAX - 1)
+        return ERR_CORRUPT;
+    out->org = (uint32_t)org;
+    out->signal = (enum tsdb_signal)signal;
+    r->seq = out->seq;
+    r->left--;
+    return ERR_OK;
+}
+
+/* --- manifest ------------------------------------------------------------------------------------ */
+
+static void put_be(uint8_t *out, uint64_t v, unsigned size)
+{
+    for (unsigned i = size; i-- > 0; v >>= 8)
+        out[i] = (uint8_t)v;
+}
+
+static uint64_t get_be(const uint8_t *p, unsigned size)
+{
+    uint64_t v = 0;
+    for (unsigned i = 0; i < size; i++)
+        v = v << 8 | p[i];
+    return v;
+}
+
+void block_key_write(const struct block_key *k, uint8_t out[BLOCK_KEY_SIZE])
+{
+    put_be(out, k->org, 4);
+    out[4] = k->kind;
+    put_be(out + 5, k->generation, 8);
+    put_be(out + 13, k->n, 4);
+}
+
+bool block_key_read(struct bytes key, struct block_key *out)
+{
+    if (key.size != BLOCK_KEY_SIZE)
+        return false;
+    *out = (struct block_key){(uint32_t)get_be(key.data, 4), key.data[4], get_be(key.data + 5, 8),
+                              (uint32_t)get_be(key.data + 13, 4)};
+    return true;
+}
+
+void block_meta_write(const struct block_meta *m, struct buf *out)
+{
+    buf_varint(out, m->rows);
+    buf_zigzag(out, m->time_min);
+    buf_zigzag(out, m->time_max);
+    buf_u32(out, m->size);
+    buf_lenbytes(out, m->summary);
+}
+
+bool block_meta_read(struct bytes row, struct arena *a, struct block_meta *out)
+{
+    struct reader r = reader_of(row);
+    out->crc = reader_u32(&r);
+    out->rows = reader_varint(&r);
+    out->time_min = reader_zigzag(&r);
+    out->time_max = reader_zigzag(&r);
+    out->size = reader_u32(&r);
+    struct bytes summary = reader_lenbytes(&r);
+    if (r.failed || reader_left(&r) != 0 || out->size > PART_BLOCK_MAX ||
+        summary.size > PART_SUMMARY_MAX)
+        return false;
+    out->summary = arena_copy(a, summary);
+    return out->summary.data != NULL;
+}

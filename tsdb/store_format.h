@@ -1,0 +1,56 @@
+/* What the store's own files and records look like, apart from rows: VERSION, checkpoints, commits, manifest rows. docs/format draws them.
+ * Every decoder takes any bytes: it answers false or ERR_CORRUPT, and never reads past them.
+ *
+ * Owner: caller; decoded slices point into the input unless an arena is given.  Thread: any.
+ * Failure: ERR_CORRUPT; writers: the buffer's sticky failure.
+ */
+#ifndef TSDB_STORE_FORMAT_H
+#define TSDB_STORE_FORMAT_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "tsdb/account.h"
+#include "tsdb/dedup.h"
+#include "tsdb/part.h"
+
+#define STORE_FORMAT 1u
+
+/* VERSION: "format=N min_reader=N\n" */
+void store_version_write(struct buf *out);
+bool store_version_read(struct bytes text, uint64_t *out_format, uint64_t *out_min_reader);
+
+/* A checkpoint: totals, the deduplication window, the next sequence number. */
+void checkpoint_write(struct buf *out, uint64_t next_seq, struct account *accounts,
+                      struct dedup *requests, int64_t now_ns);
+/* Replaces what accounts and requests hold, unless the checkpoint is older than *next_seq: of a generation that was made and then not used. */
+enum err checkpoint_read(struct bytes text, uint64_t *next_seq, struct account *accounts,
+                         struct dedup *requests) MUST_CHECK;
+
+/* A commit: the requests of one transaction. */
+struct commit_entry {
+    bool is_repeat; /* of an earlier request: counted, no record */
+    uint64_t seq;
+    uint32_t org;
+    enum tsdb_signal signal;
+    uint64_t stored, duplicate, rejected[TSDB_REJECT_COUNT];
+    struct bytes record;
+};
+struct commit_reader {
+    struct reader in;
+    uint64_t left, seq; /* entries to come; the newest sequence number */
+};
+void commit_begin(struct buf *out, uint64_t entries);
+void commit_put(struct buf *out, const struct commit_entry *e);
+enum err commit_open(struct bytes commit, uint64_t first_seq, struct commit_reader *out) MUST_CHECK;
+enum err commit_next(struct commit_reader *r,
+                     struct commit_entry *out) MUST_CHECK; /* ERR_NOT_FOUND: that was all */
+
+/* Keys and rows of a part's manifest. */
+#define BLOCK_KEY_SIZE 17u
+void block_key_write(const struct block_key *k, uint8_t out[BLOCK_KEY_SIZE]);
+bool block_key_read(struct bytes key, struct block_key *out);
+/* Everything of block_meta but key, place and crc: the CRC covers key, row and block. */
+void block_meta_write(const struct block_meta *m, struct buf *out);
+bool block_meta_read(struct bytes row, struct arena *a, struct block_meta *out); /* crc first */
+
+#endif
