@@ -30,6 +30,7 @@ struct part {
     char dir[FILES_PATH_MAX - 64], path[FILES_PATH_MAX];
     uint32_t day;
     enum part_class class;
+    uint64_t id; /* never used again */
     _Atomic uint32_t refs;
     /* guarded by lock */
     pthread_mutex_t lock;
@@ -65,9 +66,11 @@ const char *part_class_name(enum part_class c)
 
 struct part *part_new(const char *dir, uint32_t day, enum part_class class, bool exists)
 {
+    static _Atomic uint64_t ids;
     struct part *p = calloc(1, sizeof(*p));
     if (!p)
         return NULL;
+    p->id = atomic_fetch_add(&ids, 1) + 1;
     snprintf(p->dir, sizeof(p->dir), "%s", dir);
     snprintf(p->path, sizeof(p->path), "%s/%s", p->dir, part_class_name(class));
     p->day = day;
@@ -460,6 +463,11 @@ uint32_t part_snapshot_day(const struct part_snapshot *s)
 enum part_class part_snapshot_class(const struct part_snapshot *s)
 {
     return s->part->class;
+}
+
+uint64_t part_snapshot_id(const struct part_snapshot *s)
+{
+    return s->part->id;
 }
 
 static void snapshot_load(struct part_snapshot *s)

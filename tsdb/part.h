@@ -66,6 +66,8 @@ struct block_sink {
 struct part_snapshot;
 uint32_t part_snapshot_day(const struct part_snapshot *p);
 enum part_class part_snapshot_class(const struct part_snapshot *p);
+/* Of the part, never used again in this process: names its blocks in caches. */
+uint64_t part_snapshot_id(const struct part_snapshot *p);
 /* The manifest, sorted by key. */
 const struct block_meta *part_snapshot_blocks(const struct part_snapshot *p, size_t *out_count);
 /* The block's bytes, checked, copied into the arena. */

@@ -50,6 +50,8 @@ void tsdb_view_close(struct tsdb_view *v)
 {
     if (!v)
         return;
+    for (uint32_t i = 0; i < v->source_count; i++)
+        index_segment_release(v->sources[i].index);
     pin_release(v->db, &v->pin);
     arena_free(v->arena);
     arena_free(v->cache);
@@ -230,51 +232,84 @@ static bool grow_slots(struct tsdb_view *v)
     return true;
 }
 
-static enum err add_ref(struct tsdb_view *v, uint32_t source, uint32_t id,
-                        struct tsdb_labels labels, struct hash128 identity,
-                        enum tsdb_series_kind kind)
+static enum err add_ref(struct tsdb_view *v, uint32_t source, uint32_t position, uint32_t series)
 {
-    if (!grow_slots(v) || !make_room(&v->refs, sizeof(*v->refs), v->ref_count, &v->ref_cap) ||
-        !make_room(&v->series, sizeof(*v->series), v->series_count, &v->series_cap))
+    struct view_source *src = &v->sources[source];
+    struct view_series *s = &v->series[series];
+    if (!make_room(&v->refs, sizeof(*v->refs), v->ref_count, &v->ref_cap))
         return ERR_NOMEM;
-    uint32_t slot = series_slot(v, identity, kind);
-    if (!v->slots[slot]) {
-        v->series[v->series_count++] =
-            (struct view_series){labels, identity, kind, VIEW_NONE, VIEW_NONE};
-        v->slots[slot] = v->series_count;
-    }
-    struct view_series *s = &v->series[v->slots[slot] - 1];
-    v->refs[v->ref_count] = (struct view_ref){source, id, VIEW_NONE};
+    v->refs[v->ref_count] = (struct view_ref){
+        source, src->head ? position : src->index->first_id + position, VIEW_NONE};
     if (s->first_ref == VIEW_NONE)
         s->first_ref = v->ref_count;
     else
         v->refs[s->last_ref].next = v->ref_count;
     s->last_ref = v->ref_count++;
+    src->series[position] = series + 1;
     return ERR_OK;
 }
 
-static enum err add_source(struct tsdb_view *v, struct view_source s, uint32_t *out)
+static enum tsdb_series_kind part_kind(const struct part_snapshot *p)
 {
-    if (!make_room(&v->sources, sizeof(*v->sources), v->source_count, &v->source_cap))
+    return part_snapshot_class(p) == PART_CELLS ? TSDB_SERIES_CELLS : TSDB_SERIES_SAMPLES;
+}
+
+enum err view_add(struct tsdb_view *v, uint32_t source, uint32_t position)
+{
+    const struct view_source *src = &v->sources[source];
+    if (src->series[position])
+        return ERR_OK;
+    if (!grow_slots(v) ||
+        !make_room(&v->series, sizeof(*v->series), v->series_count, &v->series_cap))
         return ERR_NOMEM;
-    v->sources[v->source_count] = s;
-    *out = v->source_count++;
+    const struct tsdb_series_info *info = src->head ? src->head->head->series[position].info : NULL;
+    struct hash128 identity = info ? info->identity : src->index->identity[position];
+    enum tsdb_series_kind kind = info ? info->kind : part_kind(src->part);
+    uint32_t slot = series_slot(v, identity, kind);
+    if (!v->slots[slot]) {
+        struct tsdb_labels l =
+            info ? info->labels : index_segment_labels(src->index, position, v->arena);
+        if (!l.enc.data && !info)
+            return ERR_NOMEM;
+        v->series[v->series_count++] =
+            (struct view_series){l, identity, kind, VIEW_NONE, VIEW_NONE};
+        v->slots[slot] = v->series_count;
+    }
+    return add_ref(v, source, position, v->slots[slot] - 1);
+}
+
+static enum err add_source(struct tsdb_view *v, struct view_source s)
+{
+    if (!make_room(&v->sources, sizeof(*v->sources), v->source_count, &v->source_cap) ||
+        !(s.series = ARENA_ARRAY(v->arena, uint32_t, s.count + 1))) {
+        index_segment_release(s.index);
+        return ERR_NOMEM;
+    }
+    v->sources[v->source_count++] = s;
     return ERR_OK;
 }
 
 static enum err load_head(struct tsdb_view *v, const struct view_head *vh)
 {
-    uint32_t source;
-    enum err e = add_source(v, (struct view_source){.head = vh}, &source);
-    if (e != ERR_OK)
-        return e;
     head_read_lock(vh->head);
-    for (uint32_t i = 0; i < vh->head->series_count && e == ERR_OK; i++) {
-        const struct head_series *s = &vh->head->series[i];
-        if (s->info->org == v->org && s->ord_first < vh->limit)
-            e = add_ref(v, source, i, s->info->labels, s->info->identity, s->info->kind);
-    }
+    uint32_t count = vh->head->series_count;
     head_read_unlock(vh->head);
+    return add_source(v, (struct view_source){.head = vh, .count = count});
+}
+
+/* The series that the view knows already also lie in a source that came later. */
+static enum err add_known(struct tsdb_view *v, uint32_t source)
+{
+    const struct view_source *src = &v->sources[source];
+    enum tsdb_series_kind kind = part_kind(src->part);
+    enum err e = ERR_OK;
+    for (uint32_t i = 0; i < v->series_count && e == ERR_OK; i++) {
+        if (v->series[i].kind != kind)
+            continue;
+        uint32_t position = index_segment_find(src->index, v->series[i].identity);
+        if (position != UINT32_MAX)
+            e = add_ref(v, source, position, i);
+    }
     return e;
 }
 
@@ -282,30 +317,22 @@ static enum err load_part(struct tsdb_view *v, const struct part_snapshot *p)
 {
     size_t count;
     const struct block_meta *m = view_blocks(v, p, BLOCK_INDEX, VIEW_ANY_GENERATION, &count);
-    enum tsdb_series_kind kind =
-        part_snapshot_class(p) == PART_CELLS ? TSDB_SERIES_CELLS : TSDB_SERIES_SAMPLES;
-    uint32_t source = VIEW_NONE;
     enum err e = ERR_OK;
     for (size_t i = 0; i < count && e == ERR_OK; i++) {
-        struct bytes block;
-        struct block_index_series *s = NULL;
-        uint32_t first = 0, n = 0;
+        const struct index_segment *s;
         e = view_check(v);
-        if (e == ERR_OK && (i == 0 || m[i].key.generation != m[i - 1].key.generation))
-            e = add_source(v, (struct view_source){.part = p, .generation = m[i].key.generation},
-                           &source);
-        if (e != ERR_OK)
-            return e;
-        e = view_fetch(p, &m[i], v->arena, &block);
-        if (e == ERR_OK &&
-            (e = block_index_read(block, v->org, v->arena, &first, &s, &n)) == ERR_CORRUPT)
+        if (e == ERR_OK && (e = index_cache_get(p, &m[i], &s)) == ERR_CORRUPT) {
             view_count_corrupt();
-        if (e == ERR_CORRUPT) {
             e = ERR_OK;
             continue;
         }
-        for (uint32_t k = 0; k < n && e == ERR_OK; k++)
-            e = add_ref(v, source, first + k, s[k].labels, s[k].identity, kind);
+        if (e == ERR_OK)
+            e = add_source(v, (struct view_source){.part = p,
+                                                   .index = s,
+                                                   .generation = m[i].key.generation,
+                                                   .count = s->count});
+        if (e == ERR_OK)
+            e = add_known(v, v->source_count - 1);
     }
     return e;
 }

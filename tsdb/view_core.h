@@ -1,7 +1,8 @@
 /* Inside of a view, shared by view*.c: its sources, its table of series, its open blocks.
  *
- * A source is a head (up to a limit of batches) or the blocks of one (part, generation). Series of all sources meet in one table by identity;
- * sources are taken in when a call first needs their time range.
+ * A source is a head (up to a limit of batches) or one index block of a part. Sources are taken in when a call first needs their time range.
+ * Series enter the view's table when they first match; there those of all sources meet by identity, and every source taken in is
+ * known to each of them.
  * Owner: struct tsdb_view.  Thread: one at a time per view.
  * Failure: a corrupt block is counted and left out; the rest of the answer stands.
  * Limits: VIEW_AGE_NS; VIEW_CACHE_BYTES of open blocks (dropped between series).
@@ -11,6 +12,7 @@
 
 #include "tsdb/block_index.h"
 #include "tsdb/hist_sum.h"
+#include "tsdb/index_cache.h"
 #include "tsdb/pin.h"
 #include "tsdb/tsdb_read.h"
 
@@ -23,11 +25,14 @@ struct view_head {
     uint32_t limit; /* batches that the view sees */
 };
 
-/* Blocks of one (part, generation); of a head: head set, id = index into its series. */
+/* A head: head set, id = position = index into its series. An index block: id = index->first_id + position. */
 struct view_source {
     const struct view_head *head;
     const struct part_snapshot *part;
+    const struct index_segment *index;
     uint64_t generation;
+    uint32_t count; /* positions */
+    uint32_t *series; /* position -> index + 1 into the table; 0: not matched yet */
 };
 
 struct view_ref {
@@ -64,7 +69,7 @@ struct tsdb_view {
     struct view_series *series;
     uint32_t series_count, series_cap;
     uint32_t *slots, slot_cap; /* identity -> index + 1 */
-    struct arena *arena; /* labels of parts */
+    struct arena *arena; /* labels of parts, positions */
     struct arena *cache; /* open blocks */
     struct view_open_block *open;
     uint32_t open_count, open_cap; /* open_cap: a power of two, a hash table by meta */
@@ -72,8 +77,10 @@ struct tsdb_view {
 
 /* Cancelled, late or too old? Call it once per block or series. */
 enum err view_check(const struct tsdb_view *v) MUST_CHECK;
-/* Takes in the series of every source that may have something in [min, max]. */
+/* Takes in every source that may have something in [min, max]. */
 enum err view_load(struct tsdb_view *v, int64_t min_ms, int64_t max_ms) MUST_CHECK;
+/* The series at a position of a source enters the table (once). Of a head: under its read lock. */
+enum err view_add(struct tsdb_view *v, uint32_t source, uint32_t position) MUST_CHECK;
 /* The manifest rows of (org of the view, kind, generation) in a part; generation VIEW_ANY_GENERATION = all. */
 #define VIEW_ANY_GENERATION UINT64_MAX
 const struct block_meta *view_blocks(const struct tsdb_view *v, const struct part_snapshot *p,
@@ -93,6 +100,15 @@ enum err view_match(struct tsdb_view *v, const struct tsdb_matcher *m, size_t n,
                     int64_t max_ms, struct arena *a, uint32_t **out,
                     uint32_t *out_count) MUST_CHECK;
 bool view_labels_match(const struct tsdb_matcher *m, size_t n, struct tsdb_labels l);
+
+/* view_pick.c: matchers against one source. */
+struct view_picker;
+struct view_picker *view_picker_new(const struct tsdb_matcher *m, size_t n); /* NULL: no memory */
+void view_picker_free(struct view_picker *p);
+bool view_picker_matches(struct view_picker *p, struct tsdb_labels l);
+/* The positions of src that match, ascending; valid until the next call. Of a head: under its read lock. */
+enum err view_pick(struct view_picker *p, const struct tsdb_view *v, const struct view_source *src,
+                   const uint32_t **out, uint32_t *out_count) MUST_CHECK;
 
 /* Every cell of the series with from <= minute < to, in no order, not summed. whole: a block's total may come as one call (for sums). */
 typedef enum err (*view_cell_fn)(void *ctx, uint32_t minute, int64_t add,

@@ -3,73 +3,6 @@
 #include "base/check.h"
 #include "tsdb/view_core.h"
 
-/* Answers of one pattern, each distinct value asked once. */
-struct answers {
-    struct {
-        struct bytes value;
-        bool used, matches;
-    } * slots;
-    uint32_t count, cap;
-};
-
-static bool ask(const struct tsdb_matcher *m, struct answers *s, struct arena *a,
-                struct bytes value)
-{
-    if ((s->count + 1) * 2 > s->cap) {
-        struct answers more = {.cap = s->cap ? s->cap * 2 : 64};
-        more.slots = arena_alloc(a, more.cap * sizeof(*more.slots));
-        if (!more.slots) /* no memory for remembering: ask every time */
-            return m->match(m->ctx, value);
-        for (uint32_t i = 0; i < s->cap; i++) {
-            if (!s->slots[i].used)
-                continue;
-            uint32_t j = (uint32_t)hash64(s->slots[i].value, 0) & (more.cap - 1);
-            while (more.slots[j].used)
-                j = (j + 1) & (more.cap - 1);
-            memcpy(&more.slots[j], &s->slots[i], sizeof(*more.slots));
-            more.count++;
-        }
-        *s = more;
-    }
-    uint32_t j = (uint32_t)hash64(value, 0) & (s->cap - 1);
-    while (s->slots[j].used && !bytes_equal(s->slots[j].value, value))
-        j = (j + 1) & (s->cap - 1);
-    if (!s->slots[j].used) {
-        s->slots[j].value = value;
-        s->slots[j].used = true;
-        s->slots[j].matches = m->match(m->ctx, value);
-        s->count++;
-    }
-    return s->slots[j].matches;
-}
-
-static bool matches(const struct tsdb_matcher *m, size_t n, struct answers *answers,
-                    struct arena *a, struct tsdb_labels l)
-{
-    for (size_t i = 0; i < n; i++) {
-        struct bytes value = tsdb_labels_get(l, m[i].name);
-        bool ok = false;
-        switch (m[i].op) {
-        case TSDB_MATCH_EQ: ok = bytes_equal(value, m[i].value); break;
-        case TSDB_MATCH_NE: ok = !bytes_equal(value, m[i].value); break;
-        case TSDB_MATCH_RE:
-            ok = answers ? ask(&m[i], &answers[i], a, value) : m[i].match(m[i].ctx, value);
-            break;
-        case TSDB_MATCH_NRE:
-            ok = !(answers ? ask(&m[i], &answers[i], a, value) : m[i].match(m[i].ctx, value));
-            break;
-        }
-        if (!ok)
-            return false;
-    }
-    return true;
-}
-
-bool view_labels_match(const struct tsdb_matcher *m, size_t n, struct tsdb_labels l)
-{
-    return matches(m, n, NULL, NULL, l);
-}
-
 static bool head_has(const struct head_series *s, int64_t min_ms, int64_t max_ms)
 {
     if (s->info->kind == TSDB_SERIES_SAMPLES)
@@ -92,31 +25,49 @@ static bool has_data(const struct tsdb_view *v, const struct view_series *s, int
     return false;
 }
 
+/* Every match of every source enters the table. */
+static enum err add_matches(struct tsdb_view *v, struct view_picker *p)
+{
+    enum err e = ERR_OK;
+    for (uint32_t i = 0; i < v->source_count && e == ERR_OK; i++) {
+        const struct head *h = v->sources[i].head ? v->sources[i].head->head : NULL;
+        const uint32_t *at;
+        uint32_t n = 0;
+        if (h)
+            head_read_lock(h);
+        e = view_pick(p, v, &v->sources[i], &at, &n);
+        for (uint32_t k = 0; k < n && e == ERR_OK; k++)
+            e = view_add(v, i, at[k]);
+        if (h)
+            head_read_unlock(h);
+    }
+    return e;
+}
+
 enum err view_match(struct tsdb_view *v, const struct tsdb_matcher *m, size_t n, int64_t min_ms,
                     int64_t max_ms, struct arena *a, uint32_t **out, uint32_t *out_count)
 {
     enum err e = view_load(v, min_ms, max_ms);
     if (e != ERR_OK)
         return e;
-    struct arena *scratch = arena_new(64u << 20);
-    struct answers *answers = scratch ? ARENA_ARRAY(scratch, struct answers, n + 1) : NULL;
-    uint32_t *found = ARENA_ARRAY(a, uint32_t, v->series_count + 1), count = 0;
-    if (!answers || !found) {
-        arena_free(scratch);
-        return found ? ERR_NOMEM : ERR_LIMIT;
-    }
-    for (size_t i = 0; i < v->pin.head_count; i++)
+    bool is_first = v->series_count == 0; /* then the table holds nothing but the matches */
+    struct view_picker *p = view_picker_new(m, n);
+    e = p ? add_matches(v, p) : ERR_NOMEM;
+    uint32_t *found = e == ERR_OK ? ARENA_ARRAY(a, uint32_t, v->series_count + 1) : NULL, count = 0;
+    if (e == ERR_OK && !found)
+        e = ERR_LIMIT;
+    for (size_t i = 0; i < v->pin.head_count && e == ERR_OK; i++)
         head_read_lock(v->heads[i].head);
-    for (uint32_t i = 0; i < v->series_count; i++)
-        if (matches(m, n, answers, scratch, v->series[i].labels) &&
+    for (uint32_t i = 0; i < v->series_count && e == ERR_OK; i++)
+        if ((is_first || view_picker_matches(p, v->series[i].labels)) &&
             has_data(v, &v->series[i], min_ms, max_ms))
             found[count++] = i;
-    for (size_t i = 0; i < v->pin.head_count; i++)
+    for (size_t i = 0; i < v->pin.head_count && e == ERR_OK; i++)
         head_read_unlock(v->heads[i].head);
-    arena_free(scratch);
+    view_picker_free(p);
     *out = found;
     *out_count = count;
-    return ERR_OK;
+    return e;
 }
 
 static int by_labels(const void *x, const void *y)
@@ -202,34 +153,133 @@ static enum err distinct_done(struct distinct *d, struct bytes **out, size_t *ou
     return ERR_OK;
 }
 
+/* Calls fn for every source with matches in [min, max]: their positions, of a head only those with anything there. */
+static enum err each_source(struct tsdb_view *v, const struct tsdb_matcher *m, size_t n,
+                            int64_t min_ms, int64_t max_ms,
+                            enum err (*fn)(void *ctx, const struct view_source *src,
+                                           const uint32_t *at, uint32_t n),
+                            void *ctx)
+{
+    enum err e = view_load(v, min_ms, max_ms);
+    if (e != ERR_OK)
+        return e;
+    struct view_picker *p = view_picker_new(m, n);
+    e = p ? ERR_OK : ERR_NOMEM;
+    for (uint32_t i = 0; i < v->source_count && e == ERR_OK; i++) {
+        const struct view_source *src = &v->sources[i];
+        const uint32_t *at;
+        uint32_t count = 0, kept = 0;
+        if (!src->head) {
+            if (!view_part_overlaps(src->part, min_ms, max_ms))
+                continue;
+            e = view_pick(p, v, src, &at, &count);
+            if (e == ERR_OK && count)
+                e = fn(ctx, src, at, count);
+            continue;
+        }
+        const struct head *h = src->head->head;
+        head_read_lock(h);
+        e = view_pick(p, v, src, &at, &count);
+        uint32_t *keep = (uint32_t *)(uintptr_t)at; /* the picker's own array */
+        for (uint32_t k = 0; k < count && e == ERR_OK; k++)
+            if (head_has(&h->series[at[k]], min_ms, max_ms))
+                keep[kept++] = at[k];
+        if (e == ERR_OK && kept)
+            e = fn(ctx, src, keep, kept);
+        head_read_unlock(h);
+    }
+    view_picker_free(p);
+    return e;
+}
+
+struct wanted {
+    struct distinct d;
+    struct arena *scratch;
+    struct bytes name; /* of label_values */
+};
+
+static enum err add_names(void *ctx, const struct view_source *src, const uint32_t *at, uint32_t n)
+{
+    struct wanted *w = ctx;
+    const struct index_segment *s = src->index;
+    if (s && n == s->count) {
+        for (uint32_t i = 0; i < s->name_count; i++)
+            if (!distinct_add(&w->d, s->names[i]))
+                return ERR_LIMIT;
+        return ERR_OK;
+    }
+    arena_reset(w->scratch);
+    uint8_t *seen = s ? ARENA_ARRAY(w->scratch, uint8_t, s->pair_count + 1) : NULL;
+    if (s && !seen)
+        return ERR_NOMEM;
+    for (uint32_t i = 0; i < n && !s; i++) {
+        struct tsdb_labels_iter it = tsdb_labels_begin(src->head->head->series[at[i]].info->labels);
+        struct tsdb_label l;
+        while (tsdb_labels_next(&it, &l))
+            if (!distinct_add(&w->d, l.name))
+                return ERR_LIMIT;
+    }
+    for (uint32_t i = 0; i < n && s; i++)
+        for (uint32_t k = s->row_start[at[i]]; k < s->row_start[at[i] + 1]; k++)
+            seen[s->row_pairs[k]] = 1;
+    for (uint32_t i = 0; s && i < s->name_count; i++)
+        for (uint32_t k = s->name_pairs[i]; k < s->name_pairs[i + 1]; k++)
+            if (seen[k]) {
+                if (!distinct_add(&w->d, s->names[i]))
+                    return ERR_LIMIT;
+                break;
+            }
+    return ERR_OK;
+}
+
+static enum err add_values(void *ctx, const struct view_source *src, const uint32_t *at, uint32_t n)
+{
+    struct wanted *w = ctx;
+    const struct index_segment *s = src->index;
+    uint32_t lo, hi;
+    if (!s) {
+        for (uint32_t i = 0; i < n; i++) {
+            struct bytes value =
+                tsdb_labels_get(src->head->head->series[at[i]].info->labels, w->name);
+            if (value.size && !distinct_add(&w->d, value))
+                return ERR_LIMIT;
+        }
+        return ERR_OK;
+    }
+    index_segment_name(s, w->name, &lo, &hi);
+    arena_reset(w->scratch);
+    uint8_t *seen = ARENA_ARRAY(w->scratch, uint8_t, hi - lo + 1);
+    if (!seen)
+        return ERR_NOMEM;
+    if (n == s->count)
+        memset(seen, 1, hi - lo);
+    for (uint32_t i = 0; i < n && n < s->count && lo < hi; i++) {
+        uint32_t pair = index_segment_pair(s, at[i], lo, hi);
+        if (pair != UINT32_MAX)
+            seen[pair - lo] = 1;
+    }
+    for (uint32_t i = lo; i < hi; i++)
+        if (seen[i - lo] && !distinct_add(&w->d, s->pairs[i].value))
+            return ERR_LIMIT;
+    return ERR_OK;
+}
+
 enum err tsdb_label_names(struct tsdb_view *v, const struct tsdb_matcher *m, size_t n,
                           int64_t min_ms, int64_t max_ms, struct arena *a, struct bytes **out,
                           size_t *out_count)
 {
-    uint32_t *found, count;
-    struct distinct d = {.a = a};
-    enum err e = view_match(v, m, n, min_ms, max_ms, a, &found, &count);
-    for (uint32_t i = 0; e == ERR_OK && i < count; i++) {
-        struct tsdb_labels_iter it = tsdb_labels_begin(v->series[found[i]].labels);
-        struct tsdb_label l;
-        while (e == ERR_OK && tsdb_labels_next(&it, &l))
-            if (!distinct_add(&d, l.name))
-                e = ERR_LIMIT;
-    }
-    return e == ERR_OK ? distinct_done(&d, out, out_count) : e;
+    struct wanted w = {.d = {.a = a}, .scratch = arena_new(0)};
+    enum err e = w.scratch ? each_source(v, m, n, min_ms, max_ms, add_names, &w) : ERR_NOMEM;
+    arena_free(w.scratch);
+    return e == ERR_OK ? distinct_done(&w.d, out, out_count) : e;
 }
 
 enum err tsdb_label_values(struct tsdb_view *v, struct bytes name, const struct tsdb_matcher *m,
                            size_t n, int64_t min_ms, int64_t max_ms, struct arena *a,
                            struct bytes **out, size_t *out_count)
 {
-    uint32_t *found, count;
-    struct distinct d = {.a = a};
-    enum err e = view_match(v, m, n, min_ms, max_ms, a, &found, &count);
-    for (uint32_t i = 0; e == ERR_OK && i < count; i++) {
-        struct bytes value = tsdb_labels_get(v->series[found[i]].labels, name);
-        if (value.size && !distinct_add(&d, value))
-            e = ERR_LIMIT;
-    }
-    return e == ERR_OK ? distinct_done(&d, out, out_count) : e;
+    struct wanted w = {.d = {.a = a}, .scratch = arena_new(0), .name = name};
+    enum err e = w.scratch ? each_source(v, m, n, min_ms, max_ms, add_values, &w) : ERR_NOMEM;
+    arena_free(w.scratch);
+    return e == ERR_OK ? distinct_done(&w.d, out, out_count) : e;
 }

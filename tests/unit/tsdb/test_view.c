@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/hash.h"
+#include "tsdb/index_cache.h"
 #include "tsdb/tsdb_read.h"
 
 #define NOW_MS INT64_C(1795168800000) /* 2026-11-20T10:00:00Z */
@@ -276,6 +277,90 @@ static void check_cells(struct env *e)
     arena_free(a);
 }
 
+static bool is_small(void *ctx, struct bytes value)
+{
+    ++*(int *)ctx;
+    return value.size < 2;
+}
+
+static bool passes(const struct tsdb_matcher *m, struct tsdb_labels l)
+{
+    struct bytes v = tsdb_labels_get(l, m->name);
+    int asked = 0;
+    bool ok = m->match ? is_small(&asked, v) : bytes_equal(v, m->value);
+    return ok == (m->op == TSDB_MATCH_EQ || m->op == TSDB_MATCH_RE);
+}
+
+/* Selectors of every kind against all series looked at one by one; several in one view, the newest part's range first. */
+static void check_selectors(struct env *e)
+{
+    struct arena *a = arena_new(0);
+    struct tsdb_view *v = view_of(e), *other = view_of(e);
+    int asked = 0;
+    const struct tsdb_matcher all[] = {
+        {TSDB_MATCH_EQ, BYTES_LIT("__name__"), BYTES_LIT("m"), NULL, NULL},
+        {TSDB_MATCH_NE, BYTES_LIT("odd"), BYTES_LIT("no"), NULL, NULL},
+        {TSDB_MATCH_RE, BYTES_LIT("i"), BYTES_NONE, is_small, &asked},
+        {TSDB_MATCH_NRE, BYTES_LIT("i"), BYTES_NONE, is_small, &asked},
+        {TSDB_MATCH_EQ, BYTES_LIT("absent"), BYTES_NONE, NULL, NULL},
+        {TSDB_MATCH_NE, BYTES_LIT("i"), BYTES_NONE, NULL, NULL},
+        {TSDB_MATCH_EQ, BYTES_LIT("i"), BYTES_LIT("nothing"), NULL, NULL},
+        {TSDB_MATCH_RE, BYTES_LIT("__name__"), BYTES_NONE, is_small, &asked}};
+    for (int round = 0; round < 12; round++) {
+        struct tsdb_matcher m[3];
+        struct tsdb_series *got, *every;
+        struct bytes *values, *names;
+        size_t n = rnd(e, 4), got_n, every_n, value_n, name_n, at = 0;
+        int64_t min = round < 3 ? NOW_MS : NOW_MS - (int64_t)rnd(e, 3) * 86400000;
+        for (size_t i = 0; i < n; i++)
+            m[i] = all[rnd(e, ARRAY_LEN(all))];
+        asked = 0;
+        assert_int_equal(tsdb_select(v, m, n, min, NOW_MS, a, &got, &got_n), ERR_OK);
+        assert_true(asked <= 40 * 3);
+        assert_int_equal(tsdb_select(other, NULL, 0, min, NOW_MS, a, &every, &every_n), ERR_OK);
+        assert_int_equal(
+            tsdb_label_values(v, BYTES_LIT("i"), m, n, min, NOW_MS, a, &values, &value_n), ERR_OK);
+        assert_int_equal(tsdb_label_names(v, m, n, min, NOW_MS, a, &names, &name_n), ERR_OK);
+        assert_int_equal(name_n, got_n ? 3 : 0);
+        for (size_t i = 0; i < every_n; i++) {
+            bool ok = true, listed = false;
+            for (size_t k = 0; k < n; k++)
+                ok &= passes(&m[k], every[i].labels);
+            for (size_t k = 0; k < value_n; k++)
+                listed |= bytes_equal(values[k], tsdb_labels_get(every[i].labels, BYTES_LIT("i")));
+            assert_true(!ok || (at < got_n && listed &&
+                                tsdb_labels_equal(got[at].labels, every[i].labels) &&
+                                got[at].kind == every[i].kind));
+            at += ok;
+        }
+        assert_int_equal(at, got_n);
+        for (size_t i = 0; i < got_n; i++) { /* days that the selection did not look at */
+            struct tsdb_points p, q;
+            struct tsdb_series *same;
+            size_t same_n;
+            struct tsdb_matcher one[3] = {all[0], all[0], all[1]};
+            one[0].value = tsdb_labels_get(got[i].labels, BYTES_LIT("__name__"));
+            one[1].name = BYTES_LIT("i");
+            one[1].value = tsdb_labels_get(got[i].labels, BYTES_LIT("i"));
+            one[2].value = BYTES_LIT("neither");
+            struct tsdb_view *fresh = view_of(e);
+            assert_int_equal(tsdb_select(fresh, one, 3, 0, NOW_MS, a, &same, &same_n), ERR_OK);
+            assert_int_equal(same_n, 1);
+            assert_int_equal(tsdb_points_read(v, &got[i], NOW_MS - 3 * 86400000, NOW_MS, a, &p),
+                             ERR_OK);
+            assert_int_equal(
+                tsdb_points_read(fresh, &same[0], NOW_MS - 3 * 86400000, NOW_MS, a, &q), ERR_OK);
+            assert_int_equal(p.count, q.count);
+            if (p.count)
+                assert_memory_equal(p.t_ms, q.t_ms, p.count * sizeof(*p.t_ms));
+            tsdb_view_close(fresh);
+        }
+    }
+    tsdb_view_close(v);
+    tsdb_view_close(other);
+    arena_free(a);
+}
+
 /* The definition, sample by sample. */
 static void check_counter(struct env *e)
 {
@@ -463,7 +548,11 @@ static void answers_equal_the_model_in_head_in_parts_and_across(void **state)
             }
             if (round % 2)
                 assert_int_equal(tsdb_flush(e.db, false, &msg), ERR_OK);
+            size_t limit = round < 3 ? INDEX_CACHE_BYTES : 3000;
+            index_cache_limit(limit); /* room for none, in the end */
             check_points(&e);
+            check_selectors(&e);
+            assert_true(index_cache_bytes() <= limit && (round != 1 || index_cache_bytes() > 0));
             check_cells(&e);
             check_counter(&e);
             check_traces(&e);
