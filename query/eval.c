@@ -40,6 +40,7 @@ bool eval_tick(struct eval *e, uint64_t samples)
     return true;
 }
 
+PRINTF_LIKE(6, 0)
 static void add_note(struct eval *e, struct note **list, size_t *count, const struct node *at,
                      const char *prefix, const char *fmt, va_list args)
 {
