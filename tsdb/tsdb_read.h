@@ -136,7 +136,8 @@ enum err tsdb_services(struct tsdb_view *v, struct arena *a, struct bytes **out,
                        size_t *out_count) MUST_CHECK;
 enum err tsdb_span_names(struct tsdb_view *v, struct bytes service, struct arena *a,
                          struct bytes **out, size_t *out_count) MUST_CHECK;
-/* Data freshness: newest span end and newest commit per service. */
+/* Data freshness: newest span end and newest commit per service. A service without rows in the live heads is looked for in the newest sealed
+ * blocks (FRESH_BLOCKS_MAX of them); there the time of receipt is not kept and newest_end_ns stands for it. */
 struct tsdb_freshness {
     struct bytes service;
     int64_t newest_end_ns, received_ns;

@@ -5,6 +5,9 @@
 #include "tsdb/view_rows.h"
 
 #define NAME_BLOCKS_MAX 256u /* span names come from the newest blocks of a service only */
+#define FRESH_BLOCKS_MAX \
+    4096u /* looked at for services that fell silent: the page asks every few seconds */
+#define FRESH_READS_MAX 64u /* of those, read */
 
 struct list {
     struct arena *a;
@@ -130,46 +133,131 @@ enum err tsdb_span_names(struct tsdb_view *v, struct bytes service, struct arena
     return e;
 }
 
+/* --- freshness ----------------------------------------------------------------------------------- */
+
+struct fresh {
+    struct arena *a;
+    struct tsdb_freshness *rows;
+    uint32_t count, cap, live; /* the first `live` come from heads: nothing sealed is newer */
+};
+
+static struct tsdb_freshness *fresh_find(struct fresh *f, struct bytes service)
+{
+    for (uint32_t i = 0; i < f->count; i++)
+        if (bytes_equal(f->rows[i].service, service))
+            return &f->rows[i];
+    return NULL;
+}
+
+static struct tsdb_freshness *fresh_of(struct fresh *f, struct bytes service)
+{
+    struct tsdb_freshness *row = fresh_find(f, service);
+    if (row)
+        return row;
+    if (f->count == f->cap) {
+        uint32_t cap = f->cap ? f->cap * 2 : 16;
+        struct tsdb_freshness *more = arena_grow(f->a, f->rows, sizeof(*more), f->cap, cap);
+        if (!more)
+            return NULL;
+        f->rows = more;
+        f->cap = cap;
+    }
+    struct bytes copy = arena_copy(f->a, service);
+    if (!copy.data)
+        return NULL;
+    f->rows[f->count] = (struct tsdb_freshness){.service = copy};
+    return &f->rows[f->count++];
+}
+
+static enum err fresh_head(struct fresh *f, const struct head *h, uint32_t org)
+{
+    enum err e = ERR_OK;
+    head_read_lock(h);
+    for (uint32_t k = 0; k < h->service_count && e == ERR_OK; k++) {
+        const struct head_service *s = &h->services[k];
+        struct tsdb_freshness *row = s->org == org ? fresh_of(f, s->service) : NULL;
+        if (row) {
+            row->newest_end_ns = MAX(row->newest_end_ns, s->newest_end_ns);
+            row->received_ns = MAX(row->received_ns, s->received_ns);
+            row->spans += s->spans;
+            row->genai_spans += s->genai_spans;
+        } else if (s->org == org) {
+            e = ERR_LIMIT;
+        }
+    }
+    head_read_unlock(h);
+    return e;
+}
+
+/* Whether the block may hold something newer than what is known of one of its services. */
+static bool fresh_wants(struct fresh *f, const struct block_meta *m, struct arena *scratch)
+{
+    struct block_zone z;
+    arena_reset(scratch);
+    if (block_zone_read(m->summary, scratch, &z) != ERR_OK || !z.services_known)
+        return true;
+    for (uint32_t i = 0; i < z.service_count; i++) {
+        const struct tsdb_freshness *row = fresh_find(f, z.services[i]);
+        if (!row || (row - f->rows >= f->live && row->newest_end_ns / 1000000 < m->time_max))
+            return true;
+    }
+    return false;
+}
+
+static enum err fresh_block(struct fresh *f, const struct part_snapshot *p,
+                            const struct block_meta *m, struct arena *scratch)
+{
+    union view_table t;
+    arena_reset(scratch);
+    enum err e = view_rows_open(&view_rows_spans, p, m, scratch, &t);
+    for (uint32_t i = 0; e == ERR_OK && i < t.spans.count; i++) {
+        struct tsdb_freshness *row = fresh_of(f, t.spans.service[i]);
+        if (!row)
+            e = ERR_LIMIT;
+        else if (row - f->rows >= f->live)
+            row->received_ns = row->newest_end_ns = MAX(row->newest_end_ns, t.spans.end_ns[i]);
+    }
+    return e == ERR_CORRUPT ? ERR_OK : e;
+}
+
+static enum err fresh_parts(struct fresh *f, const struct tsdb_view *v)
+{
+    struct arena *scratch = arena_new(0);
+    enum err e = scratch ? ERR_OK : ERR_NOMEM;
+    uint32_t looks = FRESH_BLOCKS_MAX, reads = FRESH_READS_MAX;
+    for (size_t i = v->pin.part_count; i-- > 0 && e == ERR_OK && looks && reads;) {
+        const struct part_snapshot *p = v->pin.parts[i];
+        size_t count;
+        if (part_snapshot_class(p) != PART_ROWS)
+            continue;
+        const struct block_meta *m = view_blocks(v, p, BLOCK_SPANS, VIEW_ANY_GENERATION, &count);
+        for (size_t k = count; k-- > 0 && e == ERR_OK && looks && reads; looks--) {
+            if (!fresh_wants(f, &m[k], scratch))
+                continue;
+            reads--;
+            e = view_check(v);
+            if (e == ERR_OK)
+                e = fresh_block(f, p, &m[k], scratch);
+        }
+    }
+    arena_free(scratch);
+    return e;
+}
+
 enum err tsdb_freshness_read(struct tsdb_view *v, struct arena *a, struct tsdb_freshness **out,
                              size_t *out_count)
 {
-    struct tsdb_freshness *f = NULL;
-    uint32_t n = 0, cap = 0;
+    struct fresh f = {.a = a};
     enum err e = view_check(v);
-    for (size_t i = 0; i < v->pin.head_count && e == ERR_OK; i++) {
-        const struct head *h = v->heads[i].head;
-        head_read_lock(h);
-        for (uint32_t k = 0; k < h->service_count && e == ERR_OK; k++) {
-            const struct head_service *s = &h->services[k];
-            uint32_t at = 0;
-            if (s->org != v->org)
-                continue;
-            while (at < n && !bytes_equal(f[at].service, s->service))
-                at++;
-            if (at == cap) {
-                struct tsdb_freshness *fresh =
-                    arena_grow(a, f, sizeof(*f), cap, cap ? cap * 2 : 16);
-                e = fresh ? ERR_OK : ERR_LIMIT;
-                f = fresh;
-                cap = cap ? cap * 2 : 16;
-            }
-            if (e == ERR_OK && at == n) {
-                f[n++] = (struct tsdb_freshness){.service = arena_copy(a, s->service)};
-                e = f[at].service.data ? ERR_OK : ERR_LIMIT;
-            }
-            if (e != ERR_OK)
-                break;
-            f[at].newest_end_ns = MAX(f[at].newest_end_ns, s->newest_end_ns);
-            f[at].received_ns = MAX(f[at].received_ns, s->received_ns);
-            f[at].spans += s->spans;
-            f[at].genai_spans += s->genai_spans;
-        }
-        head_read_unlock(h);
-    }
+    for (size_t i = 0; i < v->pin.head_count && e == ERR_OK; i++)
+        e = fresh_head(&f, v->heads[i].head, v->org);
+    f.live = f.count;
+    if (e == ERR_OK)
+        e = fresh_parts(&f, v);
     if (e != ERR_OK)
         return e;
-    *out = f;
-    *out_count = n;
+    *out = f.rows;
+    *out_count = f.count;
     return ERR_OK;
 }
 

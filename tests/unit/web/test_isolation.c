@@ -192,7 +192,7 @@ static const struct {
     {"/api/telltale/v1/oncall", true},
     {"/api/telltale/v1/traces", true},
     {"/api/telltale/v1/traces/0102030405060708090a0b0c0d0e0f10", true},
-    {"/api/telltale/v1/freshness", false},
+    {"/api/telltale/v1/freshness", true},
     {"/api/telltale/v1/accounts", false},
     {"/api/telltale/v1/keys", true},
     {"/api/telltale/v1/slos", false},
