@@ -38,7 +38,7 @@ struct outbox {
     pthread_cond_t changed;
     /* guarded by lock */
     struct item *first, *last; /* by id */
-    uint32_t delivered;
+    uint32_t by_state[DETECTORS_DEAD + 1];
     bool is_stopping;
     /* owned by detect */
     struct item *staged, *staged_last;
@@ -174,7 +174,7 @@ static void append(struct outbox *o, struct item *i)
     else
         o->first = i;
     o->last = i;
-    o->delivered += i->e.state == DETECTORS_DELIVERED;
+    o->by_state[i->e.state]++;
 }
 
 enum err outbox_load(struct outbox *o)
@@ -314,11 +314,11 @@ bool outbox_take(struct outbox *o, const char *receiver, int64_t wait_ms, struct
     return found;
 }
 
-/* Forgets the oldest delivered entry; its row is deleted in the transaction (txn NULL: stays until the next time). */
-static void trim_delivered(struct outbox *o, void *txn)
+/* Forgets the oldest entry of a final state; its row is deleted in the transaction. */
+static void trim_oldest(struct outbox *o, void *txn, enum detectors_delivery state)
 {
     struct item *before = NULL, *i = o->first;
-    while (i && i->e.state != DETECTORS_DELIVERED) {
+    while (i && i->e.state != state) {
         before = i;
         i = i->next;
     }
@@ -335,7 +335,7 @@ static void trim_delivered(struct outbox *o, void *txn)
     if (o->last == i)
         o->last = before;
     i->next = NULL;
-    o->delivered--;
+    o->by_state[state]--;
     free_items(i);
 }
 
@@ -348,8 +348,10 @@ static enum err stage_results(struct outbox *o, void *txn)
         if (i->version != i->stored)
             err = entry_write(o, txn, &i->e);
     }
-    if (err == ERR_OK && o->delivered > OUTBOX_DELIVERED_KEPT)
-        trim_delivered(o, txn);
+    if (err == ERR_OK && o->by_state[DETECTORS_DELIVERED] > OUTBOX_DELIVERED_KEPT)
+        trim_oldest(o, txn, DETECTORS_DELIVERED);
+    if (err == ERR_OK && o->by_state[DETECTORS_DEAD] > OUTBOX_DEAD_KEPT)
+        trim_oldest(o, txn, DETECTORS_DEAD);
     pthread_mutex_unlock(&o->lock);
     return err;
 }
@@ -396,12 +398,12 @@ void outbox_done(struct outbox *o, uint64_t id, const struct outbox_result *r)
     i->e.last_attempt_ms = r->now_ms;
     i->e.last_status = r->status;
     snprintf(i->e.last_error, sizeof(i->e.last_error), "%s", r->error ? r->error : "");
+    o->by_state[i->e.state]--;
+    o->by_state[r->state]++;
     i->e.state = r->state;
     i->e.next_attempt_ms = r->next_attempt_ms;
-    if (r->state == DETECTORS_DELIVERED) {
+    if (r->state == DETECTORS_DELIVERED)
         i->e.delivered_ms = r->now_ms;
-        o->delivered++;
-    }
     i->version++;
     stats_add(r->state == DETECTORS_DELIVERED ? &stat_delivered
               : r->state == DETECTORS_DEAD    ? &stat_dead
@@ -420,6 +422,8 @@ enum err outbox_retry(struct outbox *o, uint64_t id, int64_t now_ms)
     if (i) {
         err = i->e.state == DETECTORS_DELIVERED ? ERR_CONFLICT : ERR_OK;
         if (err == ERR_OK) {
+            o->by_state[i->e.state]--;
+            o->by_state[DETECTORS_WAITING]++;
             i->e.state = DETECTORS_WAITING;
             i->e.created_ms = now_ms; /* a new span of attempts */
             i->e.next_attempt_ms = now_ms;

@@ -7,7 +7,7 @@
  * Failure: outbox_stage: ERR_LIMIT past DETECTORS_OUTBOX_MAX waiting for one receiver (counted; the alert stays visible), ERR_NOMEM, and the
  *          store's.  outbox_done keeps the result in memory when the store fails and writes it with the next one.
  * Invariants: 1. An entry's body and webhook-id never change. 2. Events of one alert reach a receiver in order. 3. A waiting entry outlives
- *             the process; a delivered one is kept for OUTBOX_DELIVERED_KEPT more.
+ *             the process; a delivered one is kept for OUTBOX_DELIVERED_KEPT more, a dead letter for OUTBOX_DEAD_KEPT.
  */
 #ifndef DETECTORS_OUTBOX_H
 #define DETECTORS_OUTBOX_H
@@ -16,6 +16,8 @@
 #include "detectors/detectors_store.h"
 
 #define OUTBOX_DELIVERED_KEPT 200u
+#define OUTBOX_DEAD_KEPT \
+    1000u /* of all receivers: one that refuses for good must not fill the state */
 #define OUTBOX_GIVE_UP_MS (24 * INT64_C(3600000)) /* of failed attempts: then a dead letter */
 
 struct outbox;

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/json_in.h"
+#include "detectors/outbox.h"
 #include "detectors/detectors.h"
 #include "detectors/helper_receiver.h"
 #include "detectors/helper_state.h"
@@ -302,6 +303,34 @@ static void a_refused_notification_is_a_dead_letter_that_can_be_sent_again(void 
     helper_receiver_free(hook);
 }
 
+/* A receiver that refuses for good: what waits is kept, of what it refused the newest. */
+static void dead_letters_do_not_pile_up_for_ever(void **state)
+{
+    (void)state;
+    enum { REFUSED = OUTBOX_DEAD_KEPT + 50 };
+    struct helper_state *disk = helper_state_new();
+    struct detectors_store store = helper_state_store(disk);
+    struct outbox *o = outbox_new(&store);
+    struct outbox_entry e = {.receiver = "hook"}, got;
+    void *txn;
+    for (unsigned i = 0; i <= REFUSED; i++) {
+        uint8_t *body = calloc(1, 8);
+        assert_int_equal(store.begin(store.ctx, &txn), ERR_OK);
+        assert_int_equal(outbox_stage(o, txn, &e, &body, 8), ERR_OK);
+        assert_int_equal(store.commit(store.ctx, txn), ERR_OK);
+        outbox_publish(o);
+        assert_true(outbox_take(o, "hook", 0, &got));
+        assert_int_equal(got.id, i + 1);
+        if (i < REFUSED)
+            outbox_done(o, got.id, &(struct outbox_result){.state = DETECTORS_DEAD, .status = 404});
+    }
+    assert_int_equal(helper_state_count(disk, "slo_outbox"), OUTBOX_DEAD_KEPT + 1);
+    assert_int_equal(outbox_retry(o, 1, 0), ERR_NOT_FOUND);
+    assert_int_equal(outbox_retry(o, REFUSED, 0), ERR_OK);
+    outbox_free(o);
+    helper_state_free(disk);
+}
+
 static void retry_after_is_honoured(void **state)
 {
     (void)state;
@@ -558,6 +587,7 @@ int main(void)
         cmocka_unit_test(the_body_is_alertmanagers_and_says_what_matters),
         cmocka_unit_test(a_slow_receiver_delays_no_other),
         cmocka_unit_test(a_refused_notification_is_a_dead_letter_that_can_be_sent_again),
+        cmocka_unit_test(dead_letters_do_not_pile_up_for_ever),
         cmocka_unit_test(retry_after_is_honoured),
         cmocka_unit_test(a_crash_after_delivery_repeats_the_same_key),
         cmocka_unit_test(a_crash_before_delivery_loses_nothing),
