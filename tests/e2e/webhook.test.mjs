@@ -1,6 +1,6 @@
 // An outage burns the budget: the page arrives signed, is sent again after two refusals with the same key, and says what burns.
 import assert from "node:assert/strict";
-import { createHmac } from "node:crypto";
+import { createHmac, randomBytes } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { join } from "node:path";
@@ -61,7 +61,7 @@ after(async () => {
 async function sendRequests(n, failing, minutesAgo) {
   const end = BigInt(Date.now() - minutesAgo * 60000) * 1000000n;
   const spans = Array.from({ length: n }, () => {
-    const hex = (bytes) => [...crypto.getRandomValues(new Uint8Array(bytes))].map((b) => b.toString(16).padStart(2, "0")).join("");
+    const hex = (bytes) => randomBytes(bytes).toString("hex");
     return {
       traceId: hex(16), spanId: hex(8), name: "POST /checkout", kind: 2, startTimeUnixNano: String(end - 900000000n), endTimeUnixNano: String(end),
       attributes: [{ key: "http.route", value: { stringValue: "/checkout" } }, { key: "http.response.status_code", value: { intValue: failing ? "503" : "200" } }],
