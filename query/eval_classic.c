@@ -325,7 +325,7 @@ static bool one_quantile(struct eval *e, const struct quantile_args *q, size_t k
                          const struct rows *in, struct grid g, struct rows *out)
 {
     struct key_map map = {.e = e};
-    struct classic *groups;
+    struct classic *groups = NULL;
     if (!group_classics(e, q, in, g.count, &map, &groups))
         return false;
     const struct row **natives = arena_alloc(e->arena, (map.count + 1) * sizeof *natives);
