@@ -142,7 +142,7 @@ enum err journal_append(struct journal *j, uint64_t seq, struct bytes commit, st
     if (!j->env && lmdb_env_open(j->path, MAP_BYTES, NULL, &j->env, msg) != ERR_OK)
         return ERR_UNAVAILABLE; /* an earlier failure closed it: nothing of this commit is there */
     enum err e = put(j, seq, commit, msg);
-    if (e != ERR_IO)
+    if (e != ERR_IO && e != ERR_FULL)
         return e;
     /* Meta page written or not? Only the disk knows. What is found there after opening again is the truth; a sync is never retried. */
     struct arena *a = arena_new(0);

@@ -2,17 +2,46 @@
 
 #include <errno.h>
 #include <lmdb.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/stats.h"
+
+#define REOPEN_WAIT_NS 500000000 /* for the transactions that keep a dead environment open */
+
+STATS_COUNTER(reopened, "telltale_store_environments_reopened_total", "",
+              "Environments opened again after a commit that left them unusable.");
 
 struct lmdb_env {
-    MDB_env *env;
-    MDB_dbi dbs[LMDB_ENV_DBS_MAX];
+    /* immutable after init */
+    uint64_t map_bytes;
+    char *names[LMDB_ENV_DBS_MAX + 1]; /* NULL-terminated; none: the unnamed database */
     unsigned db_count;
+    /* guarded by lock */
+    pthread_mutex_t lock;
+    pthread_cond_t idle;
+    char *path;
+    MDB_env *env; /* NULL: closed, and opened at the next begin */
+    MDB_dbi dbs[LMDB_ENV_DBS_MAX];
+    unsigned active; /* transactions */
+    bool is_dead, may_idle;
+    uint64_t bytes; /* when it was closed */
+    _Atomic uint64_t used; /* a tick of the last use */
+    /* guarded by idle_lock */
+    struct lmdb_env *before, *after; /* among the open ones that may idle */
+    bool is_listed;
 };
+
+/* Open environments that may be closed. Lock order: an environment's lock, then idle_lock. */
+static pthread_mutex_t idle_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct lmdb_env *idle_first;
+static _Atomic uint64_t ticks;
+static size_t idle_count;
 
 struct lmdb_txn {
     struct lmdb_env *e;
@@ -35,7 +64,8 @@ uint64_t lmdb_env_fail_at(uint64_t n)
 
 static bool fault(bool is_commit)
 {
-    if (!is_commit && atomic_load_explicit(&fault_kind, memory_order_relaxed) == LMDB_ENV_LIE)
+    int kind = atomic_load_explicit(&fault_kind, memory_order_relaxed);
+    if (!is_commit && (kind == LMDB_ENV_LIE || kind == LMDB_ENV_DEAD))
         return false;
     uint64_t at = atomic_load_explicit(&fault_at, memory_order_relaxed);
     uint64_t n = atomic_fetch_add_explicit(&fault_count, 1, memory_order_relaxed) + 1;
@@ -44,6 +74,11 @@ static bool fault(bool is_commit)
     if (atomic_load(&fault_kind) == LMDB_ENV_CRASH)
         _exit(LMDB_ENV_CRASH_STATUS);
     return true;
+}
+
+static int fault_code(void)
+{
+    return atomic_load(&fault_kind) == LMDB_ENV_FULL ? ENOSPC : EIO;
 }
 
 static enum err translate(int rc, const char *what, struct err_msg *msg)
@@ -58,40 +93,139 @@ static enum err translate(int rc, const char *what, struct err_msg *msg)
     return err_set(msg, e, "%s: %s", what, mdb_strerror(rc));
 }
 
-enum err lmdb_env_open(const char *path, uint64_t map_bytes, const char *const *dbs,
-                       struct lmdb_env **out, struct err_msg *msg)
+/* --- environments -------------------------------------------------------------------------------- */
+
+static void unlist(struct lmdb_env *e)
 {
-    struct lmdb_env *e = calloc(1, sizeof(*e));
+    pthread_mutex_lock(&idle_lock);
+    if (e->is_listed) {
+        *(e->before ? &e->before->after : &idle_first) = e->after;
+        if (e->after)
+            e->after->before = e->before;
+        e->before = e->after = NULL;
+        e->is_listed = false;
+        idle_count--;
+    }
+    pthread_mutex_unlock(&idle_lock);
+}
+
+static void list(struct lmdb_env *e)
+{
+    pthread_mutex_lock(&idle_lock);
+    if (!e->is_listed) {
+        e->after = idle_first;
+        if (idle_first)
+            idle_first->before = e;
+        idle_first = e;
+        e->is_listed = true;
+        idle_count++;
+    }
+    pthread_mutex_unlock(&idle_lock);
+}
+
+static uint64_t bytes_locked(const struct lmdb_env *e)
+{
+    MDB_envinfo info;
+    MDB_stat stat;
+    if (!e->env || mdb_env_info(e->env, &info) != 0 || mdb_env_stat(e->env, &stat) != 0)
+        return e->bytes;
+    return ((uint64_t)info.me_last_pgno + 1) * stat.ms_psize;
+}
+
+static void close_locked(struct lmdb_env *e)
+{
+    if (!e->env)
+        return;
+    CHECK(e->active == 0);
+    e->bytes = bytes_locked(e);
+    mdb_env_close(e->env);
+    e->env = NULL;
+    unlist(e);
+}
+
+static enum err open_locked(struct lmdb_env *e, struct err_msg *msg)
+{
     MDB_txn *txn = NULL;
-    int rc = e ? mdb_env_create(&e->env) : ENOMEM;
+    int rc = mdb_env_create(&e->env);
     if (rc == 0)
-        rc = mdb_env_set_mapsize(e->env, (size_t)map_bytes);
+        rc = mdb_env_set_mapsize(e->env, (size_t)e->map_bytes);
     if (rc == 0)
         rc = mdb_env_set_maxdbs(e->env, LMDB_ENV_DBS_MAX);
     if (rc == 0)
         rc = mdb_env_set_maxreaders(e->env, 510);
     if (rc == 0)
-        rc = fault(false) ? EIO : mdb_env_open(e->env, path, MDB_NOTLS, 0640);
+        rc = fault(false) ? fault_code() : mdb_env_open(e->env, e->path, MDB_NOTLS, 0640);
     if (rc == 0)
         rc = mdb_txn_begin(e->env, NULL, 0, &txn);
-    for (; rc == 0 && dbs && dbs[e->db_count]; e->db_count++) {
-        CHECK(e->db_count < LMDB_ENV_DBS_MAX);
-        rc = mdb_dbi_open(txn, dbs[e->db_count], MDB_CREATE, &e->dbs[e->db_count]);
-    }
-    if (rc == 0 && !dbs) {
-        rc = mdb_dbi_open(txn, NULL, 0, &e->dbs[0]);
-        e->db_count = 1;
-    }
+    for (unsigned i = 0; rc == 0 && i < e->db_count; i++)
+        rc = mdb_dbi_open(txn, e->names[i], e->names[i] ? MDB_CREATE : 0, &e->dbs[i]);
     if (rc == 0) {
         rc = mdb_txn_commit(txn);
         txn = NULL;
     }
-    if (rc != 0) {
-        enum err err = translate(rc, path, msg);
-        if (txn)
-            mdb_txn_abort(txn);
-        lmdb_env_close(e);
-        return err == ERR_NOT_FOUND ? ERR_IO : err;
+    if (rc == 0) {
+        e->is_dead = false;
+        if (e->may_idle)
+            list(e);
+        return ERR_OK;
+    }
+    enum err err = translate(rc, e->path, msg);
+    if (txn)
+        mdb_txn_abort(txn);
+    if (e->env)
+        mdb_env_close(e->env);
+    e->env = NULL;
+    return err == ERR_NOT_FOUND ? ERR_IO : err;
+}
+
+/* A transaction has ended. */
+static void leave(struct lmdb_env *e, bool is_dead)
+{
+    pthread_mutex_lock(&e->lock);
+    CHECK(e->active > 0);
+    e->is_dead |= is_dead;
+    if (--e->active == 0 && e->is_dead)
+        pthread_cond_broadcast(&e->idle);
+    pthread_mutex_unlock(&e->lock);
+}
+
+static void env_free(struct lmdb_env *e)
+{
+    for (unsigned i = 0; i < LMDB_ENV_DBS_MAX; i++)
+        free(e->names[i]);
+    free(e->path);
+    pthread_mutex_destroy(&e->lock);
+    pthread_cond_destroy(&e->idle);
+    free(e);
+}
+
+enum err lmdb_env_open(const char *path, uint64_t map_bytes, const char *const *dbs,
+                       struct lmdb_env **out, struct err_msg *msg)
+{
+    struct lmdb_env *e = calloc(1, sizeof(*e));
+    pthread_condattr_t monotonic;
+    if (!e)
+        return ERR_NOMEM;
+    pthread_mutex_init(&e->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&e->idle, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    e->map_bytes = map_bytes;
+    e->path = strdup(path);
+    enum err err = e->path ? ERR_OK : ERR_NOMEM;
+    for (; dbs && dbs[e->db_count] && err == ERR_OK; e->db_count++) {
+        CHECK(e->db_count < LMDB_ENV_DBS_MAX);
+        if (!(e->names[e->db_count] = strdup(dbs[e->db_count])))
+            err = ERR_NOMEM;
+    }
+    if (!dbs)
+        e->db_count = 1;
+    if (err == ERR_OK)
+        err = open_locked(e, msg);
+    if (err != ERR_OK) {
+        env_free(e);
+        return err;
     }
     *out = e;
     return ERR_OK;
@@ -101,37 +235,155 @@ void lmdb_env_close(struct lmdb_env *e)
 {
     if (!e)
         return;
+    pthread_mutex_lock(&e->lock);
+    close_locked(e);
+    pthread_mutex_unlock(&e->lock);
+    env_free(e);
+}
+
+/* The one that nobody has used for longest, with its lock held; NULL: few enough are open, or all are in use. */
+static struct lmdb_env *take_idle(void)
+{
+    struct lmdb_env *found = NULL;
+    pthread_mutex_lock(&idle_lock);
+    for (struct lmdb_env *e = idle_count > LMDB_ENV_OPEN_MAX ? idle_first : NULL; e; e = e->after) {
+        if (found && atomic_load(&e->used) >= atomic_load(&found->used))
+            continue;
+        /* The order of locks is the other way round: only try. Whoever holds it uses it. */
+        if (pthread_mutex_trylock(&e->lock) != 0)
+            continue;
+        if (e->active > 0) {
+            pthread_mutex_unlock(&e->lock);
+            continue;
+        }
+        if (found)
+            pthread_mutex_unlock(&found->lock);
+        found = e;
+    }
+    pthread_mutex_unlock(&idle_lock);
+    return found;
+}
+
+static void close_some(void) /* holds no lock of an environment */
+{
+    for (struct lmdb_env *e; (e = take_idle());) {
+        close_locked(e);
+        pthread_mutex_unlock(&e->lock);
+    }
+}
+
+void lmdb_env_may_idle(struct lmdb_env *e)
+{
+    pthread_mutex_lock(&e->lock);
+    e->may_idle = true;
     if (e->env)
-        mdb_env_close(e->env);
-    free(e);
+        list(e);
+    pthread_mutex_unlock(&e->lock);
+    close_some();
+}
+
+size_t lmdb_env_idle_open(void)
+{
+    pthread_mutex_lock(&idle_lock);
+    size_t n = idle_count;
+    pthread_mutex_unlock(&idle_lock);
+    return n;
+}
+
+enum err lmdb_env_moved(struct lmdb_env *e, const char *path)
+{
+    char *copy = strdup(path);
+    if (!copy)
+        return ERR_NOMEM;
+    pthread_mutex_lock(&e->lock);
+    free(e->path);
+    e->path = copy;
+    pthread_mutex_unlock(&e->lock);
+    return ERR_OK;
+}
+
+/* Under e->lock. A dead one can be closed when the last transaction has left it. */
+static enum err use_locked(struct lmdb_env *e, bool *opened, struct err_msg *msg)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += REOPEN_WAIT_NS;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    while (e->is_dead && e->active > 0)
+        if (pthread_cond_timedwait(&e->idle, &e->lock, &until) == ETIMEDOUT)
+            return err_set(msg, ERR_IO,
+                           "%s: a commit failed, and readers keep it from being opened again",
+                           e->path);
+    if (e->is_dead) {
+        log_warn("store", "%s is opened again after a failed commit", e->path);
+        stats_add(&reopened, 1);
+        close_locked(e);
+    }
+    if (e->env)
+        return ERR_OK;
+    *opened = true;
+    return open_locked(e, msg);
 }
 
 enum err lmdb_env_begin(struct lmdb_env *e, bool write, struct lmdb_txn **out, struct err_msg *msg)
 {
     struct lmdb_txn *t = calloc(1, sizeof(*t));
+    bool opened = false;
     if (!t)
         return ERR_NOMEM;
-    int rc =
-        write && fault(false) ? EIO : mdb_txn_begin(e->env, NULL, write ? 0 : MDB_RDONLY, &t->txn);
-    if (rc != 0) {
-        free(t);
-        return translate(rc, "begin", msg);
+    pthread_mutex_lock(&e->lock);
+    enum err err = e->is_dead || !e->env ? use_locked(e, &opened, msg) : ERR_OK;
+    e->active += err == ERR_OK;
+    atomic_store_explicit(&e->used, atomic_fetch_add_explicit(&ticks, 1, memory_order_relaxed),
+                          memory_order_relaxed);
+    pthread_mutex_unlock(&e->lock); /* LMDB makes a writer wait for the one before it */
+    if (opened)
+        close_some();
+    int rc = 0;
+    if (err == ERR_OK) {
+        rc = write && fault(false) ? fault_code()
+                                   : mdb_txn_begin(e->env, NULL, write ? 0 : MDB_RDONLY, &t->txn);
+        t->e = e;
+        if (rc != 0)
+            leave(e, rc == MDB_PANIC);
     }
-    t->e = e;
+    if (err != ERR_OK || rc != 0) {
+        free(t);
+        return err != ERR_OK ? err : translate(rc, "begin", msg);
+    }
     *out = t;
     return ERR_OK;
 }
 
+/* Whether LMDB refuses to go on: a reader that begins and ends costs nothing. */
+static bool refuses(MDB_env *env)
+{
+    MDB_txn *probe;
+    int rc = mdb_txn_begin(env, NULL, MDB_RDONLY, &probe);
+    if (rc == 0)
+        mdb_txn_abort(probe);
+    return rc == MDB_PANIC;
+}
+
 enum err lmdb_txn_commit(struct lmdb_txn *t, struct err_msg *msg)
 {
-    int rc = EIO;
-    if (!fault(true))
+    struct lmdb_env *e = t->e;
+    int rc, kind = atomic_load(&fault_kind);
+    bool is_dead = false;
+    if (!fault(true)) {
         rc = mdb_txn_commit(t->txn);
-    else if (atomic_load(&fault_kind) != LMDB_ENV_LIE)
-        mdb_txn_abort(t->txn);
-    else
-        (void)mdb_txn_commit(t->txn); /* whether it worked is what the caller has to find out */
+        is_dead = rc != 0 && refuses(e->env);
+    } else {
+        rc = fault_code();
+        is_dead = kind == LMDB_ENV_DEAD;
+        if (kind != LMDB_ENV_LIE)
+            mdb_txn_abort(t->txn);
+        else
+            (void)mdb_txn_commit(t->txn); /* whether it worked is what the caller has to find out */
+    }
     free(t);
+    leave(e, is_dead);
     return rc ? translate(rc, "commit", msg) : ERR_OK;
 }
 
@@ -139,8 +391,10 @@ void lmdb_txn_abort(struct lmdb_txn *t)
 {
     if (!t)
         return;
+    struct lmdb_env *e = t->e;
     mdb_txn_abort(t->txn);
     free(t);
+    leave(e, false);
 }
 
 static MDB_val val(struct bytes b)
@@ -153,7 +407,7 @@ enum err lmdb_txn_put(struct lmdb_txn *t, unsigned db, struct bytes key, struct 
 {
     MDB_val k = val(key), v = val(value);
     CHECK(db < t->e->db_count && key.size > 0 && key.size <= LMDB_ENV_KEY_MAX);
-    int rc = fault(false) ? EIO : mdb_put(t->txn, t->e->dbs[db], &k, &v, 0);
+    int rc = fault(false) ? fault_code() : mdb_put(t->txn, t->e->dbs[db], &k, &v, 0);
     return rc ? translate(rc, "put", msg) : ERR_OK;
 }
 
@@ -172,7 +426,7 @@ enum err lmdb_txn_del(struct lmdb_txn *t, unsigned db, struct bytes key)
 {
     MDB_val k = val(key);
     CHECK(db < t->e->db_count);
-    int rc = fault(false) ? EIO : mdb_del(t->txn, t->e->dbs[db], &k, NULL);
+    int rc = fault(false) ? fault_code() : mdb_del(t->txn, t->e->dbs[db], &k, NULL);
     return rc && rc != MDB_NOTFOUND ? translate(rc, "delete", NULL) : ERR_OK;
 }
 
@@ -194,9 +448,8 @@ enum err lmdb_txn_scan(struct lmdb_txn *t, unsigned db, struct bytes from,
 
 uint64_t lmdb_env_bytes(struct lmdb_env *e)
 {
-    MDB_envinfo info;
-    MDB_stat stat;
-    if (mdb_env_info(e->env, &info) != 0 || mdb_env_stat(e->env, &stat) != 0)
-        return 0;
-    return ((uint64_t)info.me_last_pgno + 1) * stat.ms_psize;
+    pthread_mutex_lock(&e->lock);
+    uint64_t n = bytes_locked(e);
+    pthread_mutex_unlock(&e->lock);
+    return n;
 }

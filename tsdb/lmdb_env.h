@@ -1,9 +1,11 @@
 /* The seam to LMDB: environments with one unnamed database, or a few named ones; every call that can fail can be made to fail.
  *
  * Options are those that storage.md measured: default sync, MDB_NOTLS, no WRITEMAP. Maps are reserved at open and never grow.
+ * LMDB refuses everything after a failed write of its meta page. Such an environment is closed as soon as no transaction uses it, and the
+ * next begin opens it again; so does an environment that was closed because it had not been used for longest (lmdb_env_may_idle).
  * Owner: caller.  Thread: a write transaction stays on its thread; reads anywhere.
  * Failure: ERR_FULL (map or disk), ERR_NOT_FOUND, ERR_IO (with the system's reason in msg), ERR_CORRUPT.
- * Limits: keys LMDB_ENV_KEY_MAX bytes.
+ * Limits: keys LMDB_ENV_KEY_MAX bytes; LMDB_ENV_OPEN_MAX environments that may idle open at once, more only while transactions use them.
  */
 #ifndef TSDB_LMDB_ENV_H
 #define TSDB_LMDB_ENV_H
@@ -13,6 +15,7 @@
 
 #define LMDB_ENV_KEY_MAX 500u
 #define LMDB_ENV_DBS_MAX 4u
+#define LMDB_ENV_OPEN_MAX 64u
 
 /* ThreadSanitizer shadows every mapped byte: maps are small there. */
 #if defined(__SANITIZE_THREAD__)
@@ -33,6 +36,11 @@ struct lmdb_txn;
 enum err lmdb_env_open(const char *path, uint64_t map_bytes, const char *const *dbs,
                        struct lmdb_env **out, struct err_msg *msg) MUST_CHECK;
 void lmdb_env_close(struct lmdb_env *e); /* NULL is fine */
+/* May be closed and opened again behind the owner's back, between transactions. */
+void lmdb_env_may_idle(struct lmdb_env *e);
+/* Its directory has another name from now on. */
+enum err lmdb_env_moved(struct lmdb_env *e, const char *path) MUST_CHECK;
+size_t lmdb_env_idle_open(void); /* how many of those that may idle are open */
 enum err lmdb_env_begin(struct lmdb_env *e, bool write, struct lmdb_txn **out,
                         struct err_msg *msg) MUST_CHECK;
 enum err lmdb_txn_commit(struct lmdb_txn *t,
@@ -53,8 +61,10 @@ uint64_t lmdb_env_bytes(struct lmdb_env *e); /* pages in use * page size */
 
 /* Tests: the n-th operation that could fail from now on fails with ERR_IO (0 = none). Returns how many were counted since the last call. */
 uint64_t lmdb_env_fail_at(uint64_t n);
-/* What failing means. LIE: a commit is made, and reported as failed (only commits count). CRASH: the process ends before the operation. */
-enum lmdb_env_fault { LMDB_ENV_FAIL, LMDB_ENV_LIE, LMDB_ENV_CRASH };
+/* What failing means. LIE: a commit is made, and reported as failed (only commits count). CRASH: the process ends before the operation.
+ * DEAD: a commit fails as a meta page that cannot be written does: the environment refuses everything until it is opened again (only
+ * commits count). FULL: as FAIL, with the error of a disk without room. */
+enum lmdb_env_fault { LMDB_ENV_FAIL, LMDB_ENV_LIE, LMDB_ENV_CRASH, LMDB_ENV_DEAD, LMDB_ENV_FULL };
 #define LMDB_ENV_CRASH_STATUS 99
 void lmdb_env_fault_is(enum lmdb_env_fault kind);
 

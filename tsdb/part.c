@@ -260,6 +260,8 @@ static enum err open_locked(struct part *p, bool make, struct err_msg *msg)
         p->env = NULL;
         p->arena = NULL;
         p->meta_count = 0;
+    } else {
+        lmdb_env_may_idle(p->env); /* its manifest stays in memory */
     }
     return e;
 }
