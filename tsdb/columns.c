@@ -11,8 +11,14 @@
 #define ENC_DICT 2u
 #define ENC_ZSTD 0x80u
 #define END_MARK 0xffu
-#define ZSTD_MIN 192u /* smaller payloads do not pay for a frame */
 #define PAYLOAD_MAX (256u << 20)
+#define DICT_LOOK 256u /* rows after which a dictionary must have found repeats */
+#define VARINT_MAX 10u
+#define PREFETCH_ROWS 8u
+
+/* A frame costs some 5 us to set up: in a journal only the texts are worth it. */
+const struct columns_zip columns_zip_journal = {.level = -3, .bytes_min = 4096};
+const struct columns_zip columns_zip_block = {.level = 1, .bytes_min = 192};
 
 /* count and cap lead both tables; columns_decode and friends handle them alike. */
 struct table_head {
@@ -97,6 +103,31 @@ static bool is_default(const struct tsdb_column *c, const uint8_t *p, uint32_t r
     return memcmp(p + row * size, zero, size) == 0;
 }
 
+static inline uint8_t *write_varint(uint8_t *p, uint64_t v)
+{
+    while (v >= 128) {
+        *p++ = (uint8_t)(v | 128);
+        v >>= 7;
+    }
+    *p++ = (uint8_t)v;
+    return p;
+}
+
+static void put_integers(const struct tsdb_column *c, const uint8_t *p, const uint32_t *rows,
+                         uint32_t n, struct buf *out)
+{
+    uint64_t previous = 0;
+    if (!buf_reserve(out, (size_t)n * VARINT_MAX))
+        return;
+    uint8_t *to = out->data + out->size;
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t v = (uint64_t)integer_at(c, p, row_at(rows, i)), d = v - previous;
+        to = write_varint(to, (d << 1) ^ (uint64_t)((int64_t)d >> 63));
+        previous = v;
+    }
+    out->size = (size_t)(to - out->data);
+}
+
 static void put_one(const struct tsdb_column *c, const uint8_t *p, uint32_t row, int64_t *previous,
                     struct buf *out)
 {
@@ -112,7 +143,16 @@ static void put_one(const struct tsdb_column *c, const uint8_t *p, uint32_t row,
     }
 }
 
-/* Distinct strings in order of appearance; gives up (false) when more than half of the rows are distinct. */
+/* A sealed block takes its rows from all over the head: their strings are on the way to the cache when their turn comes. */
+static inline void prefetch_string(const struct bytes *s, const uint32_t *rows, uint32_t n,
+                                   uint32_t i)
+{
+    if (i + PREFETCH_ROWS < n)
+        __builtin_prefetch(s[row_at(rows, i + PREFETCH_ROWS)].data);
+}
+
+/* Distinct strings in order of appearance; gives up (false) when more than half of the rows are distinct, and early when three quarters of
+ * the first ones are: texts are not all hashed to find that out. */
 struct dictionary {
     uint32_t *slots, mask; /* index + 1 of a distinct value */
     uint32_t *first; /* row of each distinct value */
@@ -132,11 +172,14 @@ static bool dictionary_build(struct dictionary *d, const struct bytes *s, const 
     d->mask = cap - 1;
     for (uint32_t i = 0; d->slots && d->first && d->index && i < n; i++) {
         uint32_t row = row_at(rows, i);
+        prefetch_string(s, rows, n, i);
         if (i > 0 && s[row].data == s[row_at(rows, i - 1)].data &&
             s[row].size == s[row_at(rows, i - 1)].size) {
             d->index[i] = d->index[i - 1]; /* neighbours often share the very slice */
             continue;
         }
+        if (i >= DICT_LOOK && i < 2 * DICT_LOOK && d->count > i / 4 * 3)
+            return false;
         uint32_t at = (uint32_t)hash64(s[row], 0) & d->mask;
         while (d->slots[at] && !bytes_equal(s[d->first[d->slots[at] - 1]], s[row]))
             at = (at + 1) & d->mask;
@@ -161,11 +204,21 @@ static uint8_t put_strings(const uint8_t *p, const uint32_t *rows, uint32_t n, s
         buf_varint(out, d.count);
         for (uint32_t i = 0; i < d.count; i++)
             buf_lenbytes(out, s[d.first[i]]);
-        for (uint32_t i = 0; i < n; i++)
-            buf_varint(out, d.index[i]);
+        if (buf_reserve(out, (size_t)n * VARINT_MAX)) {
+            uint8_t *to = out->data + out->size;
+            for (uint32_t i = 0; i < n; i++)
+                to = write_varint(to, d.index[i]);
+            out->size = (size_t)(to - out->data);
+        }
     } else {
+        size_t size = 0;
         for (uint32_t i = 0; i < n; i++)
-            buf_lenbytes(out, s[row_at(rows, i)]);
+            size += s[row_at(rows, i)].size + VARINT_MAX;
+        if (buf_reserve(out, size))
+            for (uint32_t i = 0; i < n; i++) {
+                prefetch_string(s, rows, n, i);
+                buf_lenbytes(out, s[row_at(rows, i)]);
+            }
     }
     free(d.slots);
     free(d.first);
@@ -173,51 +226,71 @@ static uint8_t put_strings(const uint8_t *p, const uint32_t *rows, uint32_t n, s
     return encoding;
 }
 
-static void put_column(const struct tsdb_column *c, uint8_t number, const uint8_t *p,
-                       const uint32_t *rows, uint32_t n, struct buf *out)
+/* What one call shares among its columns: a column's bytes, plain and packed. */
+struct scratch {
+    const struct columns_zip *zip;
+    struct buf payload, packed;
+};
+
+static uint8_t put_payload(const struct tsdb_column *c, const uint8_t *p, const uint32_t *rows,
+                           uint32_t n, bool constant, struct buf *out)
 {
-    struct buf payload = {0}, packed = {0};
-    uint8_t encoding = ENC_PLAIN;
     int64_t previous = 0;
-    if (is_constant(c, p, rows, n)) {
-        if (is_default(c, p, row_at(rows, 0)))
-            return;
-        encoding = ENC_CONST;
-        put_one(c, p, row_at(rows, 0), &previous, &payload);
-    } else if (c->type == TSDB_STR) {
-        encoding = put_strings(p, rows, n, &payload);
-    } else {
-        for (uint32_t i = 0; i < n; i++)
-            put_one(c, p, row_at(rows, i), &previous, &payload);
+    if (constant) {
+        put_one(c, p, row_at(rows, 0), &previous, out);
+        return ENC_CONST;
     }
-    if (c->type == TSDB_STR && payload.size >= ZSTD_MIN &&
-        zip_deflate(ZIP_ZSTD, 1, buf_bytes(&payload), &packed) == ERR_OK &&
-        packed.size + packed.size / 16 < payload.size) {
-        struct buf framed = {0};
-        buf_varint(&framed, payload.size);
-        buf_bytes_append(&framed, buf_bytes(&packed));
-        buf_done(&payload);
-        payload = framed;
-        encoding |= ENC_ZSTD;
+    if (c->type == TSDB_STR)
+        return put_strings(p, rows, n, out);
+    if (is_integer(c)) {
+        put_integers(c, p, rows, n, out);
+        return ENC_PLAIN;
     }
+    for (uint32_t i = 0; i < n; i++)
+        put_one(c, p, row_at(rows, i), &previous, out);
+    return ENC_PLAIN;
+}
+
+static void put_column(const struct tsdb_column *c, uint8_t number, const uint8_t *p,
+                       const uint32_t *rows, uint32_t n, struct scratch *x, struct buf *out)
+{
+    struct buf *payload = &x->payload, *packed = &x->packed;
+    bool constant = is_constant(c, p, rows, n);
+    if (constant && is_default(c, p, row_at(rows, 0)))
+        return;
+    buf_clear(payload);
+    buf_clear(packed);
+    uint8_t encoding = put_payload(c, p, rows, n, constant, payload);
     buf_u8(out, number);
-    buf_u8(out, encoding);
-    buf_lenbytes(out, buf_bytes(&payload));
-    out->failed = out->failed || payload.failed;
-    buf_done(&payload);
-    buf_done(&packed);
+    if (c->type == TSDB_STR && payload->size >= x->zip->bytes_min &&
+        zip_deflate(ZIP_ZSTD, x->zip->level, buf_bytes(payload), packed) == ERR_OK &&
+        packed->size + packed->size / 16 < payload->size) {
+        uint8_t raw[VARINT_MAX];
+        size_t raw_size = (size_t)(write_varint(raw, payload->size) - raw);
+        buf_u8(out, encoding | ENC_ZSTD);
+        buf_varint(out, raw_size + packed->size);
+        buf_append(out, raw, raw_size);
+        buf_bytes_append(out, buf_bytes(packed));
+    } else {
+        buf_u8(out, encoding);
+        buf_lenbytes(out, buf_bytes(payload));
+    }
+    out->failed = out->failed || payload->failed;
 }
 
 void columns_encode(const struct tsdb_schema *schema, const void *table, const uint32_t *rows,
-                    uint32_t n, uint64_t mask, struct buf *out)
+                    uint32_t n, uint64_t mask, const struct columns_zip *zip, struct buf *out)
 {
+    struct scratch x = {.zip = zip};
     buf_varint(out, n);
     for (uint32_t i = 0; i < schema->column_count && n > 0; i++) {
         const uint8_t *p = column_get(table, &schema->columns[i]);
         if (p && (mask >> i & 1))
-            put_column(&schema->columns[i], (uint8_t)i, p, rows, n, out);
+            put_column(&schema->columns[i], (uint8_t)i, p, rows, n, &x, out);
     }
     buf_u8(out, END_MARK);
+    buf_done(&x.payload);
+    buf_done(&x.packed);
 }
 
 /* --- decode -------------------------------------------------------------------------------------- */
@@ -380,6 +453,36 @@ bool columns_make(const struct tsdb_schema *schema, struct arena *a, void *table
 {
     ((struct table_head *)table)->cap = cap;
     return columns_fill(schema, a, table, COLUMNS_ALL);
+}
+
+static bool gather_one(const struct tsdb_column *c, const void *const *sources,
+                       const uint32_t *rows, uint32_t n, struct arena *a, void *table)
+{
+    size_t size = columns_item_size(c->type);
+    uint8_t *to = NULL;
+    for (uint32_t i = 0; i < n; i++) {
+        const uint8_t *from = column_get(sources[i], c);
+        if (!from)
+            continue;
+        if (!to) {
+            to = arena_alloc(a, size * n);
+            if (!to || !fill_default(c, to, n))
+                return false;
+            column_set(table, c, to);
+        }
+        memcpy(to + i * size, from + rows[i] * size, size);
+    }
+    return true;
+}
+
+bool columns_gather(const struct tsdb_schema *schema, const void *const *sources,
+                    const uint32_t *rows, uint32_t n, uint64_t mask, struct arena *a, void *table)
+{
+    for (uint32_t i = 0; i < schema->column_count; i++)
+        if ((mask >> i & 1) && !gather_one(&schema->columns[i], sources, rows, n, a, table))
+            return false;
+    ((struct table_head *)table)->count = ((struct table_head *)table)->cap = n;
+    return true;
 }
 
 void columns_copy_row(const struct tsdb_schema *schema, const void *src, uint32_t from, void *dst,

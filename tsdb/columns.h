@@ -18,9 +18,17 @@
 
 _Static_assert(TSDB_SPAN_COLUMN_COUNT <= 64 && TSDB_LOG_COLUMN_COUNT <= 64, "masks are 64 bits");
 
+/* Which string columns go through zstd: those of at least bytes_min bytes. A journal lives for minutes and is written while senders wait;
+ * a block is kept and read for as long as the retention says. */
+struct columns_zip {
+    int level;
+    uint32_t bytes_min;
+};
+extern const struct columns_zip columns_zip_journal, columns_zip_block;
+
 /* The n rows named by rows (NULL = 0..n-1), the columns of mask (bit = column number). */
 void columns_encode(const struct tsdb_schema *schema, const void *table, const uint32_t *rows,
-                    uint32_t n, uint64_t mask, struct buf *out);
+                    uint32_t n, uint64_t mask, const struct columns_zip *zip, struct buf *out);
 /* Fills table (a zeroed struct tsdb_spans or tsdb_logs): count, cap and the columns that were written. Bytes stay in the arena; strings may
  * point into the reader's bytes, which must live as long. With merge, the columns are added to a table of the same row count. */
 enum err columns_decode(struct reader *r, const struct tsdb_schema *schema, struct arena *a,
@@ -28,6 +36,10 @@ enum err columns_decode(struct reader *r, const struct tsdb_schema *schema, stru
 /* Gives every column of mask that is absent its default. */
 bool columns_fill(const struct tsdb_schema *schema, struct arena *a, void *table,
                   uint64_t mask) MUST_CHECK;
+/* Fills the columns of mask of table (zeroed) with row rows[i] of sources[i]; count and cap become n. Columns that no source has stay absent. */
+bool columns_gather(const struct tsdb_schema *schema, const void *const *sources,
+                    const uint32_t *rows, uint32_t n, uint64_t mask, struct arena *a,
+                    void *table) MUST_CHECK;
 /* Copies row `from` of src to row `to` of dst where dst has the column. */
 void columns_copy_row(const struct tsdb_schema *schema, const void *src, uint32_t from, void *dst,
                       uint32_t to);

@@ -32,6 +32,17 @@ static int by_day(const void *x, const void *y)
     return (a->row > b->row) - (a->row < b->row);
 }
 
+static void add_sizes(const struct tsdb_schema *schema, const void *table, struct head_row *r,
+                      size_t count)
+{
+    for (uint32_t c = 0; c < schema->column_count; c++) {
+        const struct bytes *col;
+        memcpy(&col, (const uint8_t *)table + schema->columns[c].offset, sizeof(col));
+        for (size_t i = 0; schema->columns[c].type == TSDB_STR && col && i < count; i++)
+            r[i].size += col[r[i].row].size;
+    }
+}
+
 static enum err collect_rows(struct head_flush *f)
 {
     size_t spans = 0, logs = 0;
@@ -46,13 +57,24 @@ static enum err collect_rows(struct head_flush *f)
         return ERR_NOMEM;
     for (uint32_t i = 0; i < f->h->batch_count; i++) {
         const struct tsdb_batch *b = head_batch_at(f->h, i)->batch;
-        for (uint32_t k = 0; b && k < b->spans.count; k++)
+        size_t first_span = f->span_count, first_log = f->log_count;
+        if (!b)
+            continue;
+        for (uint32_t k = 0; k < b->spans.count; k++)
             if (head_span_kept(b, k))
-                f->spans[f->span_count++] = (struct head_row){
-                    head_day_of_ms(b->spans.end_ns[k] / 1000000), b->org, i, k, b->spans.end_ns[k]};
-        for (uint32_t k = 0; b && k < b->logs.count; k++)
+                f->spans[f->span_count++] =
+                    (struct head_row){head_day_of_ms(b->spans.end_ns[k] / 1000000),
+                                      b->org,
+                                      i,
+                                      k,
+                                      b->spans.end_ns[k],
+                                      0};
+        for (uint32_t k = 0; k < b->logs.count; k++)
             f->logs[f->log_count++] = (struct head_row){
-                head_day_of_ms(b->logs.time_ns[k] / 1000000), b->org, i, k, b->logs.time_ns[k]};
+                head_day_of_ms(b->logs.time_ns[k] / 1000000), b->org, i, k, b->logs.time_ns[k], 0};
+        add_sizes(&tsdb_batch_span_schema, &b->spans, f->spans + first_span,
+                  f->span_count - first_span);
+        add_sizes(&tsdb_batch_log_schema, &b->logs, f->logs + first_log, f->log_count - first_log);
     }
     qsort(f->spans, f->span_count, sizeof(*f->spans), by_day);
     qsort(f->logs, f->log_count, sizeof(*f->logs), by_day);

@@ -17,6 +17,7 @@
 struct head_row {
     uint32_t day, org, ord, row;
     int64_t t_ns;
+    uint64_t size; /* bytes of all strings: names can be as large as texts */
 };
 
 struct head_flush {

@@ -25,29 +25,14 @@ static const void *table_of(const struct head_flush *f, const struct kind *k,
     return k->is_spans ? (const void *)&b->spans : (const void *)&b->logs;
 }
 
-/* Of all strings: names can be as large as texts. */
-static size_t row_size(const struct kind *k, const void *table, uint32_t row)
-{
-    size_t size = 0;
-    for (uint32_t i = 0; i < k->schema->column_count; i++) {
-        const struct bytes *col;
-        memcpy(&col, (const uint8_t *)table + k->schema->columns[i].offset, sizeof(col));
-        if (k->schema->columns[i].type == TSDB_STR && col)
-            size += col[row].size;
-    }
-    return size;
-}
-
 /* The rows of the next block: both classes cut at the same places. */
-static size_t cut(const struct head_flush *f, const struct kind *k, const struct head_row *r,
-                  size_t from, size_t to)
+static size_t cut(const struct head_row *r, size_t from, size_t to)
 {
     size_t text = 0, i = from;
     for (; i < to && i - from < ROWS_MAX; i++) {
-        size_t size = row_size(k, table_of(f, k, &r[i]), r[i].row);
-        if (i > from && text + size > TEXT_TARGET)
+        if (i > from && text + r[i].size > TEXT_TARGET)
             break;
-        text += size;
+        text += r[i].size;
     }
     return i;
 }
@@ -81,6 +66,21 @@ static void zone_of(const struct kind *k, const struct tsdb_spans *spans,
     }
 }
 
+/* One column after the other: the rows of a block come from many batches, and a column of one batch lies together. */
+static bool gather(struct head_flush *f, const struct kind *k, const struct head_row *r, uint32_t n,
+                   uint64_t mask, void *table)
+{
+    const void **sources = ARENA_ARRAY(f->scratch, const void *, n);
+    uint32_t *rows = ARENA_ARRAY(f->scratch, uint32_t, n);
+    if (!sources || !rows)
+        return false;
+    for (uint32_t i = 0; i < n; i++) {
+        sources[i] = table_of(f, k, &r[i]);
+        rows[i] = r[i].row;
+    }
+    return columns_gather(k->schema, sources, rows, n, mask, f->scratch, table);
+}
+
 static enum err put_rows(struct head_flush *f, const struct kind *k, const struct head_row *r,
                          uint32_t n, uint32_t block_n, enum part_class class)
 {
@@ -90,21 +90,19 @@ static enum err put_rows(struct head_flush *f, const struct kind *k, const struc
     } t;
     struct buf body = {0}, block = {0}, summary = {0};
     struct block_zone z = {0};
+    uint64_t mask = class == PART_TEXT ? k->text_mask : ~k->text_mask;
     struct block_meta meta = {
         .rows = n, .time_min = r[0].t_ns / 1000000, .time_max = r[n - 1].t_ns / 1000000};
     memset(&t, 0, sizeof(t));
     arena_reset(f->scratch);
     z.services = ARENA_ARRAY(f->scratch, struct bytes, 256);
-    if (!z.services || !columns_make(k->schema, f->scratch, &t, n))
+    if (!z.services || !gather(f, k, r, n, mask, &t))
         return ERR_NOMEM;
-    for (uint32_t i = 0; i < n; i++)
-        columns_copy_row(k->schema, table_of(f, k, &r[i]), r[i].row, &t, i);
     if (class == PART_ROWS) {
         zone_of(k, &t.spans, &t.logs, n, &z);
         block_zone_write(&z, &summary);
     }
-    columns_encode(k->schema, &t, NULL, n, class == PART_TEXT ? k->text_mask : ~k->text_mask,
-                   &body);
+    columns_encode(k->schema, &t, NULL, n, mask, &columns_zip_block, &body);
     block_pack(buf_bytes(&body), false, &block);
     block.failed |= body.failed;
     enum err e = head_flush_put(f, &meta, r[0].org, class == PART_TEXT ? k->text : k->rows, class,
@@ -154,7 +152,7 @@ static enum err flush_org(struct head_flush *f, const struct kind *k, const stru
         return ERR_NOMEM;
     uint32_t block_n = 0;
     for (size_t from = 0, to; from < n && e == ERR_OK; from = to, block_n++) {
-        to = cut(f, k, r, from, n);
+        to = cut(r, from, n);
         for (size_t i = from; traces && i < to; i++) {
             const struct tsdb_spans *s = table_of(f, k, &r[i]);
             traces[i] = (struct block_trace){bytes_u64be(s->trace_id[r[i].row].b), block_n,

@@ -269,11 +269,12 @@ enum err record_encode(const struct tsdb_batch *b, const struct tsdb_registry *s
     put_defs(series, d, b->cells.series, b->cells.count, &payload);
     section_end(out, SECTION_DEFS, &payload);
     if (spans && !out->failed)
-        columns_encode(&tsdb_batch_span_schema, &b->spans, rows, spans, COLUMNS_ALL, &payload);
+        columns_encode(&tsdb_batch_span_schema, &b->spans, rows, spans, COLUMNS_ALL,
+                       &columns_zip_journal, &payload);
     section_end(out, SECTION_SPANS, &payload);
     if (b->logs.count)
         columns_encode(&tsdb_batch_log_schema, &b->logs, NULL, b->logs.count, COLUMNS_ALL,
-                       &payload);
+                       &columns_zip_journal, &payload);
     section_end(out, SECTION_LOGS, &payload);
     put_samples(&payload, &b->samples);
     section_end(out, SECTION_SAMPLES, &payload);

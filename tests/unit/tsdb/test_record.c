@@ -5,6 +5,7 @@
 #include <cmocka.h>
 
 #include "base/check.h"
+#include "tsdb/columns.h"
 #include "tsdb/record.h"
 
 static uint64_t state = 42;
@@ -138,6 +139,51 @@ static void dropped_spans_and_their_cells_are_not_written(void **unused)
     tsdb_registry_free(r);
 }
 
+/* 700 long texts: all distinct, or the last 400 the same (found distinct by the look at the first rows), packed or not. */
+static void rows_gathered_from_several_tables_come_back_from_columns(void **unused)
+{
+    enum { ROWS = 700 };
+    struct arena *a = arena_new(0);
+    const void *sources[ROWS];
+    uint32_t rows[ROWS];
+    struct tsdb_batch *from[2] = {tsdb_batch_new(1, TSDB_SPANS, 0),
+                                  tsdb_batch_new(1, TSDB_SPANS, 0)};
+    for (uint32_t i = 0; i < ROWS; i++) {
+        struct tsdb_batch *b = from[i % 2];
+        rows[i] = tsdb_batch_add_span(b);
+        sources[i] = &b->spans;
+        b->spans.end_ns[rows[i]] = (int64_t)i * 1000 - 5000;
+        b->spans.attrs[rows[i]] =
+            arena_printf(a, "the text of row %u, which is long enough to be packed", i);
+        b->spans.name[rows[i]] = arena_printf(a, "name %u", i < 300 ? i : 300);
+    }
+    assert_true(tsdb_batch_span_column(from[1], TSDB_SPAN_input_tokens));
+    from[1]->spans.input_tokens[7] = 12;
+    const struct columns_zip *zips[] = {&columns_zip_journal, &columns_zip_block};
+    for (int z = 0; z < 2; z++) {
+        struct buf out = {0};
+        struct tsdb_spans t = {0}, back = {0};
+        assert_true(
+            columns_gather(&tsdb_batch_span_schema, sources, rows, ROWS, COLUMNS_ALL, a, &t));
+        assert_true(t.count == ROWS && t.model == NULL);
+        columns_encode(&tsdb_batch_span_schema, &t, NULL, ROWS, COLUMNS_ALL, zips[z], &out);
+        assert_true(buf_ok(&out) && out.size < 30000); /* plain it would be 50,000 */
+        struct reader r = reader_of(buf_bytes(&out));
+        assert_int_equal(columns_decode(&r, &tsdb_batch_span_schema, a, &back, false), ERR_OK);
+        assert_int_equal(back.count, ROWS);
+        for (uint32_t i = 0; i < ROWS; i++) {
+            const struct tsdb_spans *s = sources[i];
+            assert_true(bytes_equal(back.attrs[i], s->attrs[rows[i]]));
+            assert_true(bytes_equal(back.name[i], s->name[rows[i]]));
+            assert_true(back.end_ns[i] == s->end_ns[rows[i]]);
+            assert_true(back.input_tokens[i] == TSDB_SPAN_GET(s, input_tokens, rows[i], -1));
+        }
+        buf_done(&out);
+    }
+    tsdb_batch_free(from[0]), tsdb_batch_free(from[1]);
+    arena_free(a);
+}
+
 static void the_decoder_survives_any_bytes(void **unused)
 {
     struct tsdb_registry *r = tsdb_registry_new(100000);
@@ -174,6 +220,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_decodes_encodes_to_the_same_bytes),
         cmocka_unit_test(dropped_spans_and_their_cells_are_not_written),
+        cmocka_unit_test(rows_gathered_from_several_tables_come_back_from_columns),
         cmocka_unit_test(the_decoder_survives_any_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
