@@ -318,8 +318,8 @@ static void kill_minus_nine_loses_doubles_and_alters_nothing(void **state)
                n < ARRAY_LEN(acknowledged))
             acknowledged[n++] = serial;
         close(fds[0]);
-        next = (n ? acknowledged[n - 1] : next) +
-               10; /* one beyond the last may be stored, unacknowledged */
+        /* One beyond the last may be stored, unacknowledged: also when this child came to no acknowledgement at all. */
+        next = MAX(n ? acknowledged[n - 1] : 0, next) + 10;
     }
     struct tsdb *db = open_store();
     for (size_t i = 0; i < n; i++)
