@@ -16,6 +16,7 @@ struct decoder {
     struct remote_write_written *written;
     struct arena *scratch; /* of one series */
     int64_t ceiling_ms;
+    uint64_t rows;
 };
 
 static enum err full(void)
@@ -128,8 +129,11 @@ static enum err resolve(struct decoder *d, struct bytes series, struct tsdb_ref 
     struct bytes region = label_region(series);
     struct hash128 key = hash128(region, otlp_memo_seed() + d->o->org);
     if (otlp_memo_find(d->o->series, d->o->org, TSDB_SERIES_SAMPLES, key, out) &&
-        labels_are(region, tsdb_registry_info(d->o->series, *out)) && region_is_all(series, region))
+        labels_are(region, tsdb_registry_info(d->o->series, *out)) &&
+        region_is_all(series, region)) {
+        otlp_memo_keep(*out, region);
         return ERR_OK;
+    }
     struct tsdb_label labels[TSDB_LABELS_MAX];
     struct tsdb_labels built;
     unsigned n = 0;
@@ -151,8 +155,11 @@ static enum err resolve(struct decoder *d, struct bytes series, struct tsdb_ref 
     if (tsdb_labels_build(labels, n, d->scratch, &built, out_msg) != ERR_OK)
         return ERR_INVALID;
     enum err e = tsdb_registry_ref(d->o->series, d->o->org, TSDB_SERIES_SAMPLES, built, out);
-    if (e == ERR_OK)
+    if (e == ERR_OK) {
         otlp_memo_put(d->o->series, key, *out);
+        if (region_is_all(series, region))
+            otlp_memo_keep(*out, region);
+    }
     if (e != ERR_LIMIT)
         return e;
     *out_why = TSDB_REJECT_CARDINALITY;
@@ -173,6 +180,14 @@ static bool time_is_fine(struct decoder *d, int64_t t_ms)
     return false;
 }
 
+static enum err keep_sample(struct decoder *d, struct tsdb_ref ref, int64_t t_ms, double value)
+{
+    if (!time_is_fine(d, t_ms))
+        return ERR_OK;
+    d->written->samples++;
+    return tsdb_batch_add_sample(d->b, ref, t_ms, value, 0) ? ERR_OK : full();
+}
+
 static enum err add_sample(struct decoder *d, struct tsdb_ref ref, struct bytes wire)
 {
     struct otlp_wire w = otlp_wire_of(wire);
@@ -185,10 +200,29 @@ static enum err add_sample(struct decoder *d, struct tsdb_ref ref, struct bytes 
         else if (f.number == 2)
             t_ms = (int64_t)f.value;
     }
-    if (!time_is_fine(d, t_ms))
-        return ERR_OK;
-    d->written->samples++;
-    return tsdb_batch_add_sample(d->b, ref, t_ms, value, 0) ? ERR_OK : full();
+    return keep_sample(d, ref, t_ms, value);
+}
+
+/* What nearly every series has behind its labels: one sample, value (left out when 0) and time, and nothing else.
+ *      12 L [09 value] 10 time */
+static bool read_only_sample(struct bytes wire, double *out_value, int64_t *out_t_ms)
+{
+    const uint8_t *p = wire.data;
+    if (wire.size < 4 || wire.size - 2 >= 0x80 || p[0] != 0x12 || p[1] != wire.size - 2)
+        return false;
+    struct otlp_wire w = {p + 2, p + wire.size};
+    *out_value = 0;
+    if (*w.at == 0x09) {
+        if (wire.size < 13)
+            return false;
+        *out_value = otlp_wire_f64(bytes_u64le(w.at + 1));
+        w.at += 9;
+    }
+    uint64_t t;
+    if (*w.at++ != 0x10 || !otlp_wire_varint(&w, &t) || w.at != w.end)
+        return false;
+    *out_t_ms = (int64_t)t;
+    return true;
 }
 
 static enum err add_exemplar(struct decoder *d, struct tsdb_ref ref, struct bytes wire)
@@ -390,21 +424,25 @@ static enum err add_histogram(struct decoder *d, struct tsdb_ref ref, struct byt
 
 /* --- the request ---------------------------------------------------------------------------------- */
 
-static enum err add_series(struct decoder *d, struct bytes wire)
+static enum err check(struct decoder *d, enum otlp_schema_id what, struct bytes wire)
 {
-    struct tsdb_ref ref = {0};
-    enum tsdb_reject why = TSDB_REJECT_BAD_LABELS;
-    struct err_msg msg = {""};
+    uint64_t rows = 0;
+    enum err e = otlp_schema_check(what, wire, &rows, NULL);
+    d->rows += rows;
+    return e;
+}
+
+/* Samples, exemplars and histograms of a checked message; ref 0: refused, for this reason. */
+static enum err add_rows(struct decoder *d, struct tsdb_ref ref, struct bytes wire,
+                         enum tsdb_reject why, const struct err_msg *msg)
+{
     struct otlp_wire w = otlp_wire_of(wire);
     struct otlp_wire_field f;
-    enum err e = resolve(d, wire, &ref, &why, &msg);
-    bool refused = e == ERR_INVALID;
-    if (refused)
-        e = ERR_OK;
+    enum err e = ERR_OK;
     while (e == ERR_OK && otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD) {
-        if (refused && (f.number == 2 || f.number == 4))
-            tsdb_batch_reject(d->b, why, "%s", msg.text);
-        else if (refused)
+        if (!ref.v && (f.number == 2 || f.number == 4))
+            tsdb_batch_reject(d->b, why, "%s", msg->text);
+        else if (!ref.v)
             continue;
         else if (f.number == 2)
             e = add_sample(d, ref, f.bytes);
@@ -414,6 +452,38 @@ static enum err add_series(struct decoder *d, struct bytes wire)
             e = add_histogram(d, ref, f.bytes);
     }
     return e;
+}
+
+/* Bytes that equal those of a series seen before need neither check nor look-up: only what follows them does. */
+static enum err add_series(struct decoder *d, struct bytes wire)
+{
+    struct tsdb_ref ref = {0};
+    enum tsdb_reject why = TSDB_REJECT_BAD_LABELS;
+    struct err_msg msg = {""};
+    size_t known = 0;
+    int64_t t_ms;
+    double value;
+    enum err e;
+    if (otlp_memo_next(d->o->series, d->o->org, TSDB_SERIES_SAMPLES, wire, &ref, &known)) {
+        struct bytes rest = bytes_slice(wire, known, wire.size);
+        if (read_only_sample(rest, &value, &t_ms)) {
+            d->rows++;
+            return keep_sample(d, ref, t_ms, value);
+        }
+        if (region_is_all(wire, bytes_slice(wire, 0, known))) {
+            e = check(d, OTLP_SCHEMA_REMOTE_WRITE_SERIES, rest);
+            return e == ERR_OK ? add_rows(d, ref, rest, why, &msg) : e;
+        }
+    }
+    e = check(d, OTLP_SCHEMA_REMOTE_WRITE_SERIES, wire);
+    if (e != ERR_OK)
+        return e;
+    e = resolve(d, wire, &ref, &why, &msg);
+    if (e != ERR_OK && e != ERR_INVALID)
+        return e;
+    if (e == ERR_INVALID)
+        ref.v = 0;
+    return add_rows(d, ref, wire, why, &msg);
 }
 
 static enum err add_metadata(struct decoder *d, struct bytes wire)
@@ -437,34 +507,45 @@ static enum err add_metadata(struct decoder *d, struct bytes wire)
     return full();
 }
 
+/* One pass: each message is checked right before it is read. ERR_INVALID: the body is no WriteRequest. */
 static enum err decode_body(struct decoder *d, struct bytes body)
 {
     struct otlp_wire w = otlp_wire_of(body);
     struct otlp_wire_field f;
+    enum otlp_wire_step step = OTLP_WIRE_END;
     enum err e = ERR_OK;
-    while (e == ERR_OK && otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD) {
-        if (f.number == 1)
+    while (e == ERR_OK && (step = otlp_wire_next(&w, &f)) == OTLP_WIRE_FIELD) {
+        if ((f.number == 1 || f.number == 3) && f.type != OTLP_WIRE_LEN)
+            return ERR_INVALID;
+        if (f.number == 1) {
             e = add_series(d, f.bytes);
-        else if (f.number == 3)
-            e = add_metadata(d, f.bytes);
+        } else if (f.number == 3) {
+            e = check(d, OTLP_SCHEMA_REMOTE_WRITE_METADATA, f.bytes);
+            if (e == ERR_OK)
+                e = add_metadata(d, f.bytes);
+        }
     }
-    return e;
+    return step == OTLP_WIRE_BAD ? ERR_INVALID : e;
+}
+
+/* Says what is wrong and where, in the words of the whole check. */
+static enum err malformed(struct bytes body, struct err_msg *msg)
+{
+    uint64_t rows;
+    enum err e = otlp_schema_check(OTLP_SCHEMA_REMOTE_WRITE, body, &rows, msg);
+    return e == ERR_OK ? err_set(msg, ERR_INVALID, "the body is no WriteRequest") : e;
 }
 
 enum err remote_write_decode(const struct otlp_decode_options *o, uint8_t *take_body,
                              size_t body_size, struct tsdb_batch **out,
                              struct remote_write_written *out_written, struct err_msg *msg)
 {
-    uint64_t rows = 0;
     struct bytes body = bytes_of(take_body, body_size);
-    enum err e = otlp_schema_check(OTLP_SCHEMA_REMOTE_WRITE, body, &rows, msg);
     struct tsdb_batch *b =
-        e == ERR_OK
-            ? tsdb_batch_new(o->org, TSDB_SAMPLES, o->arena_max ? o->arena_max : OTLP_ARENA_MAX)
-            : NULL;
+        tsdb_batch_new(o->org, TSDB_SAMPLES, o->arena_max ? o->arena_max : OTLP_ARENA_MAX);
     if (!b) {
         free(take_body);
-        return e == ERR_OK ? err_set(msg, ERR_NOMEM, "no memory for a batch") : e;
+        return err_set(msg, ERR_NOMEM, "no memory for a batch");
     }
     struct remote_write_written written = {0, 0, 0};
     struct decoder d = {.o = o,
@@ -472,22 +553,25 @@ enum err remote_write_decode(const struct otlp_decode_options *o, uint8_t *take_
                         .written = &written,
                         .scratch = arena_new((size_t)16 << 20),
                         .ceiling_ms = o->now_ns / 1000000 + OTLP_FUTURE_MAX_MS};
-    b->received = rows;
+    enum err e = d.scratch ? ERR_OK : ERR_NOMEM;
     b->received_ns = o->now_ns;
-    if (!d.scratch)
-        e = ERR_NOMEM;
     if (body_size == 0)
         free(take_body);
     else if (!arena_adopt(b->arena, take_body, body_size))
-        e = e == ERR_OK ? ERR_TOO_LARGE : e;
+        e = ERR_TOO_LARGE;
     if (e == ERR_OK)
         e = decode_body(&d, body);
+    b->received = d.rows;
     arena_free(d.scratch);
+    if (e == ERR_INVALID)
+        e = malformed(body, msg);
+    else if (e != ERR_OK)
+        e = err_set(msg, e,
+                    e == ERR_TOO_LARGE ? "the request needs more memory than one may use"
+                                       : "out of memory");
     if (e != ERR_OK) {
         tsdb_batch_free(b);
-        return err_set(msg, e,
-                       e == ERR_TOO_LARGE ? "the request needs more memory than one may use"
-                                          : "out of memory");
+        return e;
     }
     *out = b;
     *out_written = written;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
+#include "base/arena.h"
 #include "base/check.h"
 #include "base/clock.h"
 
@@ -13,11 +14,14 @@ struct entry { /* by series number */
     struct hash128 key;
     uint32_t identity; /* a part of it: tells another registry's series of the same number */
     uint32_t next; /* the series that followed this one last time; 0 = none */
+    const uint8_t *text; /* as it was sent, in texts; NULL = not kept */
+    uint32_t text_size;
 };
 
 struct memo {
     struct entry *entries; /* [0, cap); entry 0 is what came first */
     uint32_t cap, last;
+    struct arena *texts; /* one behind the other, as the series follow each other */
     uint32_t slots[1u << SLOT_BITS]; /* by key: a number, 0 = none */
 };
 
@@ -30,6 +34,7 @@ static uint64_t seed;
 static void memo_free(void *m)
 {
     free(((struct memo *)m)->entries);
+    arena_free(((struct memo *)m)->texts);
     free(m);
 }
 
@@ -46,14 +51,21 @@ uint64_t otlp_memo_seed(void)
     return seed;
 }
 
+/* Invariant 1. */
+static inline bool still_means(const struct tsdb_registry *r, uint32_t ref, uint32_t org,
+                               enum tsdb_series_kind kind)
+{
+    if (!ref || ref > tsdb_registry_count(r))
+        return false;
+    const struct tsdb_series_info *info = tsdb_registry_info(r, (struct tsdb_ref){ref});
+    return info->org == org && info->kind == kind &&
+           (uint32_t)info->identity.lo == memo->entries[ref].identity;
+}
+
 static inline bool is_it(const struct tsdb_registry *r, uint32_t ref, uint32_t org,
                          enum tsdb_series_kind kind, struct hash128 key)
 {
-    const struct entry *e = &memo->entries[ref];
-    if (!ref || !hash128_equal(e->key, key) || ref > tsdb_registry_count(r))
-        return false;
-    const struct tsdb_series_info *info = tsdb_registry_info(r, (struct tsdb_ref){ref});
-    return info->org == org && info->kind == kind && (uint32_t)info->identity.lo == e->identity;
+    return hash128_equal(memo->entries[ref].key, key) && still_means(r, ref, org, kind);
 }
 
 static uint32_t *slot(struct hash128 key)
@@ -112,4 +124,32 @@ void otlp_memo_put(const struct tsdb_registry *r, struct hash128 key, struct tsd
     struct entry *e = &memo->entries[ref.v];
     e->key = key;
     e->identity = (uint32_t)tsdb_registry_info(r, ref)->identity.lo;
+    e->text = NULL;
+}
+
+void otlp_memo_keep(struct tsdb_ref ref, struct bytes text)
+{
+    if (!memo || ref.v >= memo->cap || memo->entries[ref.v].text || !text.size)
+        return;
+    if (!memo->texts && !(memo->texts = arena_new(OTLP_MEMO_BYTES)))
+        return;
+    struct entry *e = &memo->entries[ref.v];
+    e->text = arena_copy(memo->texts, text).data;
+    e->text_size = (uint32_t)text.size;
+}
+
+bool otlp_memo_next(const struct tsdb_registry *r, uint32_t org, enum tsdb_series_kind kind,
+                    struct bytes message, struct tsdb_ref *out, size_t *out_size)
+{
+    if (!memo || !memo->entries)
+        return false;
+    uint32_t ref = memo->entries[memo->last].next;
+    const struct entry *e = &memo->entries[ref];
+    if (!e->text || e->text_size > message.size ||
+        memcmp(e->text, message.data, e->text_size) != 0 || !still_means(r, ref, org, kind))
+        return false;
+    memo->last = ref;
+    out->v = ref;
+    *out_size = e->text_size;
+    return true;
 }

@@ -4,7 +4,7 @@
  * next in line), then a table by key. This spares translating, sorting and looking up labels again.
  * Owner: the thread (freed when it ends).  Thread: each has its own.
  * Failure: none; without memory nothing is remembered.
- * Limits: OTLP_MEMO_SERIES numbers of 24 bytes; in a slot of the table the newer replaces the older.
+ * Limits: OTLP_MEMO_SERIES numbers of 40 bytes; in a slot of the table the newer replaces the older. OTLP_MEMO_BYTES of texts as sent.
  * Invariants: 1. A number is given only while it means, in that registry, the org, kind and identity that it had when it was put. 2. Keys are
  *             128 bits seeded by otlp_memo_seed, which no sender knows: equal keys are taken for equal series of that org.
  */
@@ -15,10 +15,16 @@
 #include "tsdb/tsdb_registry.h"
 
 #define OTLP_MEMO_SERIES (1u << 18)
+#define OTLP_MEMO_BYTES (8u << 20)
 
 uint64_t otlp_memo_seed(void); /* random, one a process */
 bool otlp_memo_find(const struct tsdb_registry *r, uint32_t org, enum tsdb_series_kind kind,
                     struct hash128 key, struct tsdb_ref *out);
 void otlp_memo_put(const struct tsdb_registry *r, struct hash128 key, struct tsdb_ref ref);
+/* Keeps how the series was written, for otlp_memo_next; after otlp_memo_put or a find. */
+void otlp_memo_keep(struct tsdb_ref ref, struct bytes text);
+/* Does the message begin with the very text kept of the series that followed the last one? Then its number and that text's size. */
+bool otlp_memo_next(const struct tsdb_registry *r, uint32_t org, enum tsdb_series_kind kind,
+                    struct bytes message, struct tsdb_ref *out, size_t *out_size);
 
 #endif

@@ -141,6 +141,8 @@ static const struct message *const roots[] = {
     [OTLP_SCHEMA_LOGS] = &logs,
     [OTLP_SCHEMA_METRICS] = &metrics,
     [OTLP_SCHEMA_REMOTE_WRITE] = &remote_write,
+    [OTLP_SCHEMA_REMOTE_WRITE_SERIES] = &rw_series,
+    [OTLP_SCHEMA_REMOTE_WRITE_METADATA] = &rw_metadata,
 };
 
 struct frame {

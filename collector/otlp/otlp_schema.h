@@ -20,7 +20,9 @@ enum otlp_schema_id {
     OTLP_SCHEMA_TRACES,
     OTLP_SCHEMA_LOGS,
     OTLP_SCHEMA_METRICS,
-    OTLP_SCHEMA_REMOTE_WRITE
+    OTLP_SCHEMA_REMOTE_WRITE,
+    OTLP_SCHEMA_REMOTE_WRITE_SERIES, /* one TimeSeries, or what follows its first fields */
+    OTLP_SCHEMA_REMOTE_WRITE_METADATA
 };
 
 /* out_rows: spans, log records, data points, or samples + histograms. */

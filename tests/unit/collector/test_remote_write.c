@@ -139,6 +139,70 @@ static void a_remembered_series_is_never_mistaken(void **state)
     }
 }
 
+static enum err decode_series(struct tsdb_registry *series, const uint8_t *bytes, size_t size,
+                              struct tsdb_batch **out, struct err_msg *msg)
+{
+    struct otlp_decode_options o = {.org = TSDB_ORG_DEFAULT,
+                                    .signal = TSDB_SAMPLES,
+                                    .series = series,
+                                    .now_ns = NOW_MS * 1000000,
+                                    .floor_ms = NOW_MS - 86400000};
+    struct remote_write_written written;
+    uint8_t *body = malloc(size + 2);
+    assert_true(body && size < 128);
+    body[0] = 0x0a;
+    body[1] = (uint8_t)size;
+    memcpy(body + 2, bytes, size);
+    *out = NULL;
+    return remote_write_decode(&o, body, size + 2, out, &written, msg);
+}
+
+/* Labels equal to remembered ones are not checked again: what stands behind them is. */
+static void what_follows_a_remembered_series_is_checked(void **state)
+{
+    static const uint8_t late_label[] = {0x0a, 6, 0x0a, 1, 'y', 0x12, 1, 'z'};
+    struct tsdb_registry *series = tsdb_registry_new(0);
+    struct message m;
+    uint8_t good[128], bad[128];
+    struct tsdb_batch *b;
+    struct err_msg msg = {""};
+    open_message(&m, "up");
+    label(&m, "x", "remembered");
+    sample(&m, 3.5, NOW_MS);
+    size_t size = prom__time_series__pack(&m.series, good), sample_size = 18;
+    for (int round = 0; round < 3; round++) { /* from the second on it is remembered */
+        assert_int_equal(decode_series(series, good, size, &b, &msg), ERR_OK);
+        assert_true(b->samples.count == 1 && b->received == 1 && b->samples.value[0] == 3.5 &&
+                    b->samples.t_ms[0] == NOW_MS && b->samples.series[0].v == 1);
+        tsdb_batch_free(b);
+        for (size_t at = size - sample_size; at < size; at++) {
+            memcpy(bad, good, size);
+            bad[at] ^=
+                0x87; /* may stay a sample, may become malformed: never a sample of elsewhere */
+            if (decode_series(series, bad, size, &b, &msg) == ERR_OK) {
+                assert_true(b->samples.count + tsdb_batch_rejected(b) <= 1);
+                tsdb_batch_free(b);
+            }
+        }
+        memcpy(bad, good, size);
+        bad[size - 7] = 0x15; /* the time as four bytes */
+        assert_int_equal(decode_series(series, bad, size, &b, &msg), ERR_INVALID);
+        assert_non_null(strstr(msg.text, "Sample.timestamp"));
+        assert_int_equal(decode_series(series, good, size - 1, &b, &msg), ERR_INVALID);
+        memcpy(bad, good, size);
+        memcpy(bad + size, late_label, sizeof(late_label));
+        assert_int_equal(decode_series(series, bad, size + sizeof(late_label), &b, &msg), ERR_OK);
+        assert_true(b->samples.count == 1 && b->samples.series[0].v == 2);
+        tsdb_batch_free(b);
+        memcpy(bad, good, size);
+        memcpy(bad + size, good + size - sample_size, sample_size);
+        assert_int_equal(decode_series(series, bad, size + sample_size, &b, &msg), ERR_OK);
+        assert_true(b->samples.count == 2 && b->received == 2 && b->samples.series[1].v == 1);
+        tsdb_batch_free(b);
+    }
+    tsdb_registry_free(series);
+}
+
 static void our_own_job_becomes_exported_job(void **state)
 {
     struct tsdb_registry *series = tsdb_registry_new(0);
@@ -295,6 +359,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(samples_and_stale_markers_keep_their_bits),
         cmocka_unit_test(a_remembered_series_is_never_mistaken),
+        cmocka_unit_test(what_follows_a_remembered_series_is_checked),
         cmocka_unit_test(our_own_job_becomes_exported_job),
         cmocka_unit_test(bad_samples_are_refused_and_counted),
         cmocka_unit_test(integer_and_float_histograms_become_absolute_counts),
