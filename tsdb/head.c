@@ -43,6 +43,7 @@ void head_release(struct head *h)
         free(s->hists), free(s->cells), free(s->hist_cells);
     }
     free(h->slots), free(h->series), free(h->services), free(h->orgs);
+    head_traces_done(&h->traces);
     pthread_rwlock_destroy(&h->lock);
     free(h);
 }
@@ -316,6 +317,7 @@ static void index_spans(struct head *h, const struct tsdb_batch *b, struct head_
     for (uint32_t i = 0; i < s->count; i++) {
         if (!head_span_kept(b, i))
             continue;
+        h->bytes += head_traces_add(&h->traces, s->trace_id[i], h->batch_count, i);
         struct bytes name = s->service ? s->service[i] : BYTES_NONE;
         hb->start_min = MIN(hb->start_min, s->start_ns[i]);
         hb->start_max = MAX(hb->start_max, s->start_ns[i]);

@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 
 #include "tsdb/head.h"
+#include "tsdb/head_traces.h"
 
 #define HEAD_PAGE 256u
 #define HEAD_PAGES_MAX 65536u
@@ -96,6 +97,7 @@ struct head {
     uint32_t service_count, service_cap;
     struct head_org *orgs;
     uint32_t org_count;
+    struct head_traces traces; /* of the spans that are kept */
     uint64_t bytes;
 };
 

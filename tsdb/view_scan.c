@@ -282,19 +282,55 @@ enum err tsdb_log_scan(struct tsdb_view *v, const struct tsdb_log_filter *f, uin
 
 /* --- one trace ----------------------------------------------------------------------------------- */
 
-static enum err trace_heads(struct tsdb_view *v, struct tsdb_id16 id, struct view_pool *pool)
+struct place {
+    uint32_t ord, row;
+};
+
+/* Where a head that the view sees holds spans of the trace, newest first. */
+static enum err head_places(struct tsdb_view *v, const struct view_head *vh, struct tsdb_id16 id,
+                            struct arena *a, struct place **out, uint32_t *out_count)
+{
+    struct place *p = NULL;
+    uint32_t n = 0, cap = 0;
+    enum err e = ERR_OK;
+    const struct head_traces *t = &vh->head->traces;
+    head_read_lock(vh->head);
+    for (uint32_t at = head_traces_first(t, id); at && e == ERR_OK;) {
+        const struct head_trace_entry *entry = head_traces_entry(t, at);
+        at = entry->next;
+        const struct tsdb_batch *b =
+            entry->ord < vh->limit ? head_batch_at(vh->head, entry->ord)->batch : NULL;
+        if (!b || b->org != v->org || memcmp(b->spans.trace_id[entry->row].b, id.b, 16) != 0)
+            continue;
+        if (n == cap) {
+            p = arena_grow(a, p, sizeof(*p), cap, cap ? cap * 2 : 64);
+            cap = cap ? cap * 2 : 64;
+            e = p ? ERR_OK : ERR_NOMEM;
+        }
+        if (e == ERR_OK)
+            p[n++] = (struct place){entry->ord, entry->row};
+    }
+    head_read_unlock(vh->head);
+    *out = p;
+    *out_count = n;
+    return e;
+}
+
+static enum err trace_heads(struct tsdb_view *v, struct tsdb_id16 id, struct arena *scratch,
+                            struct view_pool *pool)
 {
     enum err e = view_check(v);
-    for (size_t i = 0; i < v->pin.head_count; i++)
-        for (uint32_t k = 0; k < v->heads[i].limit; k++) {
-            const struct tsdb_batch *b = head_batch_at(v->heads[i].head, k)->batch;
-            if (!b || b->org != v->org || b->spans.count == 0)
-                continue;
-            view_pool_next_table(pool);
-            for (uint32_t row = 0; row < b->spans.count && e == ERR_OK; row++)
-                if (memcmp(b->spans.trace_id[row].b, id.b, 16) == 0 && head_span_kept(b, row))
-                    e = view_pool_add(pool, &b->spans, row);
+    for (size_t i = 0; i < v->pin.head_count && e == ERR_OK; i++) {
+        struct place *p;
+        uint32_t n, last = UINT32_MAX;
+        e = head_places(v, &v->heads[i], id, scratch, &p, &n);
+        for (; n-- > 0 && e == ERR_OK; last = p[n].ord) {
+            if (p[n].ord != last)
+                view_pool_next_table(pool);
+            e = view_pool_add(pool, &head_batch_at(v->heads[i].head, p[n].ord)->batch->spans,
+                              p[n].row);
         }
+    }
     return e;
 }
 
@@ -382,7 +418,7 @@ enum err tsdb_trace(struct tsdb_view *v, struct tsdb_id16 trace_id, struct arena
         if (part_snapshot_class(v->pin.parts[i]) == PART_ROWS)
             e = trace_part(v, v->pin.parts[i], trace_id, scratch, &pool);
     if (e == ERR_OK)
-        e = trace_heads(v, trace_id, &pool);
+        e = trace_heads(v, trace_id, scratch, &pool);
     arena_free(scratch);
     if (e != ERR_OK)
         return e;
