@@ -81,7 +81,10 @@ async function client() {
     const batch = open.pop() ?? makeBatch();
     try {
       const answer = await post(`${target.otlpHttp}/v1/traces`, batch.body);
-      if (answer.status === 200 && !/partialSuccess/.test(answer.text)) acknowledged.set(batch.traceId, batch.n);
+      if (answer.status === 200 && !/partialSuccess/.test(answer.text)) {
+        acknowledged.set(batch.traceId, batch.n);
+        await sleep(60); // enough rows to lose, few enough to look at each of them afterwards
+      }
       else if (answer.status === 503 || answer.status === 429) {
         if (refused++ === 0) console.log(`first refusal: ${answer.status} ${answer.text}`);
         open.push(batch);
@@ -95,25 +98,27 @@ async function client() {
   }
 }
 
-async function verify(end) {
-  let missing = 0, duplicated = 0, altered = 0;
-  for (const [traceId, n] of acknowledged) {
-    const { status, body } = await getJson(`${end.web}/jaeger/api/traces/${traceId}`);
-    const spans = status === 200 ? body.data[0].spans : [];
-    const seen = new Map();
-    for (const span of spans) seen.set(span.spanID, [...(seen.get(span.spanID) ?? []), span]);
-    for (let i = 0; i < spansPerTrace; i++) {
-      const id = spanIdOf(n, i);
-      const found = seen.get(id) ?? [];
-      if (found.length === 0) missing++;
-      else if (found.length > 1) duplicated++;
-      else {
-        const check = found[0].tags.find((t) => t.key === "check")?.value;
-        if (check !== `${n}:${i}:${(n * 7919 + i * 104729) % 1000003}` || found[0].operationName !== `chat ${n}-${i}`) altered++;
-      }
-    }
+// What is wrong with one acknowledged trace.
+async function verifyOne(end, traceId, n, wrong) {
+  const { status, body } = await getJson(`${end.web}/jaeger/api/traces/${traceId}`);
+  const seen = new Map();
+  for (const span of status === 200 ? body.data[0].spans : []) seen.set(span.spanID, [...(seen.get(span.spanID) ?? []), span]);
+  for (let i = 0; i < spansPerTrace; i++) {
+    const found = seen.get(spanIdOf(n, i)) ?? [];
+    const check = found[0]?.tags.find((t) => t.key === "check")?.value;
+    if (found.length === 0) wrong.missing++;
+    else if (found.length > 1) wrong.duplicated++;
+    else if (check !== `${n}:${i}:${(n * 7919 + i * 104729) % 1000003}` || found[0].operationName !== `chat ${n}-${i}`) wrong.altered++;
   }
-  return { missing, duplicated, altered };
+}
+
+async function verify(end) {
+  const wrong = { missing: 0, duplicated: 0, altered: 0 }, left = [...acknowledged];
+  const worker = async () => {
+    for (let next; (next = left.pop()); ) await verifyOne(end, next[0], next[1], wrong);
+  };
+  await Promise.all(Array.from({ length: 4 }, worker));
+  return wrong;
 }
 
 const data = temporaryDirectory();
