@@ -460,7 +460,8 @@ static bool read_span(const struct genai *g, struct genai_memo *m, struct tsdb_b
     if (r->row_class & TSDB_CLASS_CALL)
         read_first_token(f, s->start_ns[row], r);
     if ((r->row_class & TSDB_CLASS_REQUEST) && !r->endpoint.size)
-        r->endpoint = s->name[row];
+        /* a root GenAI span goes by its operation: its name may hold anything, and every value is a series */
+        r->endpoint = r->operation.size ? r->operation : s->name[row];
     read_fingerprint(f, b->arena, r);
     struct outcome_span span = {s->status[row], s->status_message[row], g->options.ttft_target_ns};
     outcome_decide(f, &span, r);
