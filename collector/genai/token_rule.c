@@ -10,10 +10,14 @@ static const struct {
     {GENAI_DIALECT_GOOGLE_ADK, false, true, false},
 };
 
+/* Ten times the largest context and more: what is larger is no count of tokens. Sums of what is smaller, and their cost, stay far from the end of
+ * int64. */
+#define TOKENS_END (INT64_C(1) << 30)
+
 static int64_t tokens_of(const struct found *f, enum attr_field field)
 {
     int64_t v;
-    return found_i64(f, field, &v) && v >= 0 && v < INT64_C(1) << 40 ? v : -1;
+    return found_i64(f, field, &v) && v >= 0 && v < TOKENS_END ? v : -1;
 }
 
 static int64_t json_tokens(struct bytes json, const char *const *keys, size_t n)
@@ -21,7 +25,7 @@ static int64_t json_tokens(struct bytes json, const char *const *keys, size_t n)
     int64_t v;
     for (size_t i = 0; i < n; i++)
         if (found_json_i64(json, keys[i], &v))
-            return v;
+            return v >= 0 && v < TOKENS_END ? v : -1;
     return -1;
 }
 

@@ -289,12 +289,47 @@ static void times_at_the_ends_of_the_world_are_answered(void **state)
     }
 }
 
+/* Two thousand of them once made the cost of a service negative. */
+static void a_count_of_tokens_beyond_reason_is_no_count(void **state)
+{
+    struct server *s = *state;
+    char body[2048];
+    struct bytes text;
+    long long now = clock_wall_ns();
+    snprintf(body, sizeof body,
+             "{\"resourceSpans\":[{\"scopeSpans\":[{\"spans\":[{\"traceId\":"
+             "\"0102030405060708090a0b0c0d0e0f11\",\"spanId\":\"0102030405060708\",\"name\":"
+             "\"chat\",\"kind\":3,\"startTimeUnixNano\":\"%lld\",\"endTimeUnixNano\":\"%lld\","
+             "\"attributes\":[{\"key\":\"gen_ai.operation.name\",\"value\":{\"stringValue\":"
+             "\"chat\"}},{\"key\":\"gen_ai.request.model\",\"value\":{\"stringValue\":\"gpt-4\"}},"
+             "{\"key\":\"gen_ai.usage.input_tokens\",\"value\":{\"intValue\":\"1073741824\"}},"
+             "{\"key\":\"langfuse.observation.usage_details\",\"value\":{\"stringValue\":"
+             "\"{\\\"input\\\":9223372036854775807}\"}},"
+             "{\"key\":\"gen_ai.usage.output_tokens\",\"value\":{\"intValue\":\"7\"}}]}]}]}]}",
+             now - 1000000, now);
+    assert_int_equal(ask(s, &s->red, "POST", s->otlp_port, "/v1/traces", body, &text), 200);
+    assert_int_equal(ask(s, &s->red, "GET", s->web_port,
+                         "/api/v1/query?query=llm_tokens_total%7Bmodel=%22gpt-4%22,type=%22input%22"
+                         ",estimated=%22%22%7D",
+                         NULL, &text),
+                     200);
+    assert_true(holds(text, "\"result\":[]"));
+    assert_int_equal(
+        ask(s, &s->red, "GET", s->web_port,
+            "/api/v1/query?query=llm_tokens_total%7Bmodel=%22gpt-4%22,type=%22output%22"
+            "%7D",
+            NULL, &text),
+        200);
+    assert_true(holds(text, ",\"7\"]"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_answer_shows_another_org),
         cmocka_unit_test(metrics_count_the_rows_of_the_asking_org_only),
         cmocka_unit_test(times_at_the_ends_of_the_world_are_answered),
+        cmocka_unit_test(a_count_of_tokens_beyond_reason_is_no_count),
         cmocka_unit_test(an_admin_key_neither_revokes_nor_makes_keys_of_another_org),
     };
     return cmocka_run_group_tests(tests, start, stop);
