@@ -301,11 +301,6 @@ size_t detectors_thresholds(const struct detectors *d, const struct detectors_th
     return d->threshold_count;
 }
 
-const struct query_slo_set *detectors_slo_set(const struct detectors *d)
-{
-    return &d->set;
-}
-
 enum err detectors_outbox(struct detectors *d, struct arena *a, struct detectors_outbox_row **out,
                           size_t *out_count)
 {

@@ -85,7 +85,6 @@ struct detectors_threshold {
     double le_seconds;
 };
 size_t detectors_thresholds(const struct detectors *d, const struct detectors_threshold **out);
-const struct query_slo_set *detectors_slo_set(const struct detectors *d);
 
 /* --- snapshots --------------------------------------------------------------------------------- */
 

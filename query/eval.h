@@ -163,7 +163,6 @@ struct tsdb_labels labels_without(struct eval *e, struct tsdb_labels l,
 struct tsdb_labels labels_set(struct eval *e, struct tsdb_labels l, struct bytes name,
                               struct bytes value);
 struct bytes labels_text(struct arena *a, struct tsdb_labels l); /* {a="b", c="d"} */
-struct tsdb_labels labels_copy(struct eval *e, struct tsdb_labels l);
 /* The chosen labels of l encoded into a reusable buffer: the key of a group. */
 struct bytes labels_key(struct buf *b, struct tsdb_labels l, const struct name_list *names,
                         bool keep);

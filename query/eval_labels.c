@@ -50,14 +50,6 @@ struct tsdb_labels labels_without(struct eval *e, struct tsdb_labels l,
     return subset(e, l, names, false, metadata);
 }
 
-struct tsdb_labels labels_copy(struct eval *e, struct tsdb_labels l)
-{
-    struct tsdb_labels out = {arena_copy(e->arena, l.enc)};
-    if (!out.enc.data && l.enc.size)
-        eval_nomem(e);
-    return out;
-}
-
 struct bytes labels_key(struct buf *b, struct tsdb_labels l, const struct name_list *names,
                         bool keep)
 {

@@ -171,10 +171,6 @@ struct query_slo_reason {
     struct bytes reason;
     int64_t count;
 };
-/* What was excluded, by reason, most first. */
-enum err query_slo_excluded(struct tsdb_view *v, const struct query_slo *s, uint32_t from,
-                            uint32_t to, struct arena *a, struct query_slo_reason **out,
-                            size_t *out_count) MUST_CHECK;
 
 /* --- arithmetic -------------------------------------------------------------------------------- */
 

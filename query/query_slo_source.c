@@ -115,14 +115,6 @@ enum err query_slo_sum(struct tsdb_view *v, const struct query_slo *s, uint32_t 
     return query_slo_source_sum(&src, s, from, to, out);
 }
 
-enum err query_slo_excluded(struct tsdb_view *v, const struct query_slo *s, uint32_t from,
-                            uint32_t to, struct arena *a, struct query_slo_reason **out,
-                            size_t *out_count)
-{
-    struct query_slo_source src = query_slo_source_view(v);
-    return query_slo_source_excluded(&src, s, from, to, a, out, out_count);
-}
-
 enum err query_slo_tracker_advance(struct query_slo_tracker *t, struct tsdb_view *v, uint32_t h,
                                    uint32_t changed_from, uint32_t changed_to)
 {

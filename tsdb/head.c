@@ -58,23 +58,10 @@ void head_read_unlock(const struct head *h)
     pthread_rwlock_unlock((pthread_rwlock_t *)(uintptr_t)&h->lock);
 }
 
-uint64_t head_generation(const struct head *h)
-{
-    return h->generation;
-}
-
 uint64_t head_bytes(const struct head *h)
 {
     head_read_lock(h);
     uint64_t n = h->bytes;
-    head_read_unlock(h);
-    return n;
-}
-
-uint32_t head_series_count(const struct head *h)
-{
-    head_read_lock(h);
-    uint32_t n = h->series_count;
     head_read_unlock(h);
     return n;
 }
@@ -88,14 +75,6 @@ uint64_t head_rows(const struct head *h, uint32_t org, enum tsdb_signal signal)
             n = h->orgs[i].rows[signal];
     head_read_unlock(h);
     return n;
-}
-
-uint64_t head_visible_seq(const struct head *h)
-{
-    head_read_lock(h);
-    uint64_t seq = h->batch_count ? head_batch_at(h, h->batch_count - 1)->seq : 0;
-    head_read_unlock(h);
-    return seq;
 }
 
 uint32_t head_limit(const struct head *h, uint64_t visible_seq)

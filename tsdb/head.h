@@ -21,7 +21,6 @@ struct head *head_new(uint64_t generation,
                       struct tsdb_registry *series); /* one reference; NULL = no memory */
 void head_retain(struct head *h);
 void head_release(struct head *h);
-uint64_t head_generation(const struct head *h);
 /* Reserves what head_apply will need, before the journal commit. */
 enum err head_prepare(struct head *h, const struct tsdb_batch *b) MUST_CHECK;
 /* Takes the batches of one commit, in order, with their seqs, under one write lock. */
@@ -29,8 +28,6 @@ void head_apply(struct head *h, struct tsdb_batch **take_batches, const uint64_t
 uint64_t head_bytes(const struct head *h);
 /* Rows of one org; samples count histograms too. */
 uint64_t head_rows(const struct head *h, uint32_t org, enum tsdb_signal signal);
-uint32_t head_series_count(const struct head *h);
-uint64_t head_visible_seq(const struct head *h);
 /* Seals everything into blocks. Deterministic for the same content. The head is frozen: no apply comes any more. A block never mixes
  * orgs, days or classes; samples go by their time's day, spans by their end's, cells by their minute's, logs by their time's.
  * Only days for which want(ctx, day, class) is true (a replayed generation skips parts that have it sealed); NULL = all. */

@@ -347,9 +347,3 @@ const struct attr_name *attr_names_find(enum attr_vocabulary v, struct bytes key
     }
     return NULL;
 }
-
-const struct attr_name *attr_names_all(enum attr_vocabulary v, size_t *out_count)
-{
-    *out_count = tables[v].count;
-    return tables[v].rows;
-}

@@ -59,7 +59,5 @@ enum attr_vocabulary {
 };
 
 const struct attr_name *attr_names_find(enum attr_vocabulary v, struct bytes key);
-/* The table as it is, for tests and docs. */
-const struct attr_name *attr_names_all(enum attr_vocabulary v, size_t *out_count);
 
 #endif

@@ -160,12 +160,6 @@ void genai_memo_batch(struct genai_memo *m)
     m->resource_attrs = m->scope_name = m->service = BYTES_NONE;
 }
 
-bool genai_price_of(const struct genai *g, struct bytes provider, struct bytes model, int64_t at_ns,
-                    struct genai_price *out)
-{
-    return price_table_find(g->prices, provider, model, at_ns, out);
-}
-
 /* --- names ------------------------------------------------------------------------------------------ */
 
 static struct bytes model_canonical(struct bytes raw, char scratch[GENAI_MODEL_MAX])

@@ -158,8 +158,6 @@ const char *genai_cost_text(enum genai_cost c);
 struct genai_price {
     int64_t input, output, cache_read, cache_write, cache_write_1h;
 };
-bool genai_price_of(const struct genai *g, struct bytes provider, struct bytes model, int64_t at_ns,
-                    struct genai_price *out);
 /* The canonical family of a model name ("gpt-4o-2024-08-06" -> "gpt-4o"); a slice of the name, of static memory, or of scratch. */
 struct bytes genai_model_family(struct bytes model, char scratch[GENAI_MODEL_MAX]);
 

@@ -116,7 +116,6 @@ struct bytes net_request_path(
     const struct net_request *req); /* decoded, without the query; NUL-terminated beyond size */
 struct bytes net_request_param(const struct net_request *req,
                                unsigned index); /* what the n-th "{}" or "*" matched, decoded */
-struct bytes net_request_query(const struct net_request *req); /* raw text after '?' */
 struct bytes net_request_header(const struct net_request *req,
                                 const char *name); /* any case; first one; size 0 when absent */
 /* "host" is :authority in HTTP/2. */
@@ -142,8 +141,6 @@ const char *net_request_peer(const struct net_request *req); /* "127.0.0.1:5555"
 const struct net_access *net_request_access(const struct net_request *req);
 /* Set when the client is gone or the server stops: long work may end early; the reply must still be made. */
 const atomic_bool *net_request_cancelled(const struct net_request *req);
-int64_t net_request_received_ns(
-    const struct net_request *req); /* clock_mono_ns when the headers were complete */
 
 /* --- replies: each takes the request ---------------------------------------------------------- */
 struct net_response {

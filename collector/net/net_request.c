@@ -363,11 +363,6 @@ struct bytes net_request_param(const struct net_request *req, unsigned index)
     return index < NET_PARAMS_MAX ? req->params[index] : BYTES_NONE;
 }
 
-struct bytes net_request_query(const struct net_request *req)
-{
-    return req->query;
-}
-
 struct bytes net_request_content_type(const struct net_request *req)
 {
     return bytes_str(req->content_type);
@@ -411,9 +406,4 @@ const struct net_access *net_request_access(const struct net_request *req)
 const atomic_bool *net_request_cancelled(const struct net_request *req)
 {
     return &req->cancelled;
-}
-
-int64_t net_request_received_ns(const struct net_request *req)
-{
-    return req->received_ns;
 }
