@@ -100,7 +100,7 @@ static struct generation *wait_for_work(struct tsdb *db, unsigned failures)
 {
     struct timespec ts;
     pthread_mutex_lock(&db->lock);
-    if ((!db->frozen || failures) && !db->flusher_stopping) {
+    if ((!db->frozen || failures) && !db->flusher_stopping && !db->retention_wanted) {
         int64_t ms = failures ? MIN(RETRY_MS_MIN << MIN(failures - 1, 10u), RETRY_MS_MAX) : 1000;
         clock_gettime(CLOCK_MONOTONIC, &ts);
         ts.tv_nsec += ms % 1000 * 1000000;
@@ -166,11 +166,18 @@ void *flush_main(void *arg)
                 pthread_mutex_unlock(&db->lock);
             }
         }
-        if (clock_mono_ns() >= housekeeping_ns) {
+        pthread_mutex_lock(&db->lock);
+        bool asked = db->retention_wanted;
+        pthread_mutex_unlock(&db->lock);
+        if (asked || clock_mono_ns() >= housekeeping_ns) {
             retention_run(db);
             housekeeping_ns = clock_mono_ns() + HOUSEKEEPING_NS;
         }
         pthread_mutex_lock(&db->lock);
+        if (asked) {
+            db->retention_wanted = false;
+            pthread_cond_broadcast(&db->flushed);
+        }
         bool done = db->flusher_stopping && (!db->frozen || failures);
         pthread_mutex_unlock(&db->lock);
         if (done)

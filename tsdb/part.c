@@ -1,9 +1,11 @@
 #include "tsdb/part_store.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/check.h"
@@ -35,6 +37,7 @@ struct part {
     /* guarded by lock */
     pthread_mutex_t lock;
     bool exists, failed;
+    char *trash; /* where it lies since it was dropped; removed with the last reference */
     struct lmdb_env *env; /* NULL until first use */
     struct arena *arena; /* manifest rows */
     struct block_meta *metas; /* sorted by key */
@@ -92,6 +95,9 @@ void part_release(struct part *p)
         return;
     part_abandon(p);
     lmdb_env_close(p->env);
+    if (p->trash)
+        files_remove_tree(p->trash);
+    free(p->trash);
     arena_free(p->arena);
     free(p->metas);
     free(p->pending);
@@ -241,7 +247,7 @@ static enum err open_locked(struct part *p, bool make, struct err_msg *msg)
     if (!p->exists)
         e = make ? create(p, msg) : ERR_NOT_FOUND;
     if (e == ERR_OK)
-        e = lmdb_env_open(p->path, MAP_BYTES, db_names, &p->env, msg);
+        e = lmdb_env_open(p->trash ? p->trash : p->path, MAP_BYTES, db_names, &p->env, msg);
     if (e != ERR_OK)
         return e;
     p->arena = arena_new(0);
@@ -271,6 +277,32 @@ static enum err part_open(struct part *p, bool make, struct err_msg *msg)
     pthread_mutex_lock(&p->lock);
     enum err e = open_locked(p, make, msg);
     pthread_mutex_unlock(&p->lock);
+    return e;
+}
+
+enum err part_drop(struct part *p, const char *trash, struct err_msg *msg)
+{
+    enum err e = ERR_OK;
+    pthread_mutex_lock(&p->lock);
+    CHECK(!p->trash && !p->txn);
+    char *copy = strdup(trash);
+    if (!copy)
+        e = ERR_NOMEM;
+    else if (p->exists && rename(p->path, trash) != 0)
+        e = err_set(msg, ERR_IO, "cannot rename %s: %s", p->path, strerror(errno));
+    if (e == ERR_OK && p->env && (e = lmdb_env_moved(p->env, trash)) != ERR_OK &&
+        rename(trash, p->path) != 0)
+        log_error("store", "%s cannot be moved back from %s", p->path, trash);
+    if (e == ERR_OK) {
+        p->trash = copy;
+        copy = NULL;
+    }
+    pthread_mutex_unlock(&p->lock);
+    free(copy);
+    /* It is gone from its place. Should a power cut bring it back, it is dropped again. */
+    if (e == ERR_OK && files_sync_dir(p->dir, msg) == ERR_OK && rmdir(p->dir) != 0 &&
+        errno != ENOTEMPTY && errno != EEXIST)
+        log_warn("store", "%s cannot be removed: %s", p->dir, strerror(errno));
     return e;
 }
 

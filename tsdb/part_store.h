@@ -15,6 +15,8 @@ struct part;
 struct part *part_new(const char *dir, uint32_t day, enum part_class class, bool exists);
 void part_retain(struct part *p);
 void part_release(struct part *p);
+/* Its directory moves to `trash`, where it is removed with the last reference: snapshots read on. Failure: it stays where it is. */
+enum err part_drop(struct part *p, const char *trash, struct err_msg *msg) MUST_CHECK;
 uint32_t part_day(const struct part *p);
 enum part_class part_class_of(const struct part *p);
 const char *part_path(const struct part *p);

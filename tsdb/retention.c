@@ -12,10 +12,19 @@
 #define RESERVE_MIN (64ull << 20)
 #define CHECK_NS INT64_C(200000000) /* statvfs at most five times a second */
 
+#define HOLD_MS \
+    DAY_MS /* nothing is removed for so long after the clock of a running process jumped */
+#define HOLD_START_MS \
+    (3600 * INT64_C(1000)) /* the same after a start: it may have stood for days */
+#define FLOOR_NAME "retention_floor_ms"
+#define CLOCK_NAME "retention_clock_ms"
+
 STATS_COUNTER(parts_dropped, "telltale_store_parts_dropped_total", "",
               "Parts removed because their retention is over.");
+STATS_COUNTER(drops_failed, "telltale_store_part_drop_failures_total", "",
+              "Expired parts that could not be moved away; they are tried again.");
 STATS_COUNTER(jumps, "telltale_store_clock_jumps_total", "",
-              "Retention passes left out because the clock jumped by more than a day.");
+              "Times the clock jumped by more than a day, so that nothing is removed for a while.");
 
 static int64_t age_of(const struct tsdb *db, enum part_class class)
 {
@@ -28,47 +37,94 @@ static void drop(struct tsdb *db, struct part *p)
 {
     char trash[FILES_PATH_MAX];
     struct err_msg msg = {""};
-    snprintf(trash, sizeof(trash), "%s/.trash", db->dir);
-    enum err e = files_make_dir(trash, &msg);
-    snprintf(trash, sizeof(trash), "%s/.trash/%u-%s", db->dir, part_day(p),
-             part_class_name(part_class_of(p)));
-    files_remove_tree(trash);
-    if (e == ERR_OK)
-        e = files_rename(part_path(p), trash, &msg);
-    if (e != ERR_OK && e != ERR_IO) {
+    snprintf(trash, sizeof(trash), "%s/.trash/%u-%s-%llu", db->dir, part_day(p),
+             part_class_name(part_class_of(p)), (unsigned long long)db->dropped++);
+    if (part_drop(p, trash, &msg) != ERR_OK) {
+        stats_add(&drops_failed, 1);
         log_error("store", "an expired part stays: %s", msg.text);
         return;
     }
-    pin_drop_part(db, p); /* views that hold it read on through their open map */
-    files_remove_tree(trash);
     stats_add(&parts_dropped, 1);
+    part_retain(p); /* the files go outside of the set's lock ... */
+    pin_drop_part(db, p);
+    part_release(p); /* ... and only when no view reads them */
 }
 
-/* false when wall and monotonic clock disagree by more than a day since the last pass: nobody's data goes because a clock is wrong. */
-static bool clock_is_sane(int64_t wall_ms)
+/* --- the clock ----------------------------------------------------------------------------------- */
+
+static int64_t mono_ms(void)
 {
-    static int64_t last_wall_ms, last_mono_ms; /* flush thread only */
-    int64_t mono_ms = clock_mono_ns() / 1000000,
-            drift = (wall_ms - last_wall_ms) - (mono_ms - last_mono_ms);
-    bool first = last_mono_ms == 0;
-    last_wall_ms = wall_ms;
-    last_mono_ms = mono_ms;
-    return first || (drift < DAY_MS && drift > -DAY_MS);
+    return clock_mono_ns() / 1000000;
+}
+
+static bool is_far(int64_t a, int64_t b)
+{
+    return a - b >= DAY_MS || b - a >= DAY_MS;
+}
+
+void retention_start(struct tsdb *db)
+{
+    uint64_t last;
+    int64_t wall = clock_wall_ms(), mono = mono_ms();
+    if (state_get_u64(db, CLOCK_NAME, &last) != ERR_OK || !is_far(wall, (int64_t)last))
+        last = (uint64_t)wall;
+    atomic_store(&db->clock_offset_ms, (int64_t)last - mono);
+    db->hold_ms = HOLD_START_MS;
+    retention_check_disk(db);
+}
+
+int64_t retention_clock_ms(const struct tsdb *db)
+{
+    int64_t wall = clock_wall_ms(),
+            trusted = mono_ms() + atomic_load(&((struct tsdb *)(uintptr_t)db)->clock_offset_ms);
+    return is_far(wall, trusted) ? trusted : wall;
+}
+
+/* false while wall and monotonic clock disagree by more than a day: nobody's data goes because a clock is wrong. */
+static bool clock_is_sane(struct tsdb *db, int64_t wall)
+{
+    int64_t mono = mono_ms(), offset = wall - mono;
+    if (is_far(offset, atomic_load(&db->clock_offset_ms))) {
+        if (!db->hold_since_ms || is_far(offset, db->hold_offset_ms)) {
+            stats_add(&jumps, 1);
+            log_warn(
+                "store",
+                "the clock jumped by more than a day: nothing is removed until it has held still "
+                "for %lld hours",
+                (long long)(db->hold_ms / 3600000));
+            db->hold_since_ms = mono;
+            db->hold_offset_ms = offset;
+        }
+        if (mono - db->hold_since_ms < db->hold_ms)
+            return false;
+    }
+    db->hold_since_ms = 0;
+    db->hold_ms = HOLD_MS;
+    atomic_store(&db->clock_offset_ms, offset);
+    return true;
+}
+
+/* The floor rises and never falls, also when the clock is set back; what it and the clock were is known to the next process. */
+static void raise_floor(struct tsdb *db, int64_t now_ms)
+{
+    struct err_msg msg = {""};
+    int64_t floor_ms = now_ms - db->options.retention_ms;
+    enum err e = state_put_u64(db, CLOCK_NAME, (uint64_t)now_ms, &msg);
+    if (e == ERR_OK && floor_ms > atomic_load(&db->retention_floor_ms)) {
+        e = state_put_u64(db, FLOOR_NAME, (uint64_t)floor_ms, &msg);
+        if (e == ERR_OK)
+            atomic_store(&db->retention_floor_ms, floor_ms);
+    }
+    if (e != ERR_OK)
+        log_error("store", "the retention floor cannot be kept: %s", msg.text);
 }
 
 void retention_run(struct tsdb *db)
 {
-    int64_t now_ms = clock_wall_ms(), floor_ms = now_ms - db->options.retention_ms;
-    struct err_msg msg;
-    if (!clock_is_sane(now_ms)) {
-        stats_add(&jumps, 1);
-        log_warn("store",
-                 "the clock jumped by more than a day: nothing is removed until it holds still");
+    int64_t now_ms = clock_wall_ms();
+    if (!clock_is_sane(db, now_ms))
         return;
-    }
-    if (floor_ms > atomic_load(&db->retention_floor_ms) &&
-        state_put_u64(db, "retention_floor_ms", (uint64_t)floor_ms, &msg) == ERR_OK)
-        atomic_store(&db->retention_floor_ms, floor_ms);
+    raise_floor(db, now_ms);
     for (size_t i = 0; i < db->part_count;) {
         struct part *p = db->parts[i]; /* only this thread changes the list */
         int64_t end_ms = ((int64_t)part_day(p) + 1) * DAY_MS;
@@ -79,14 +135,25 @@ void retention_run(struct tsdb *db)
     }
 }
 
+void retention_now(struct tsdb *db)
+{
+    pthread_mutex_lock(&db->lock);
+    db->retention_wanted = true;
+    pthread_cond_signal(&db->wake_flusher);
+    while (db->retention_wanted && !db->flusher_stopping)
+        pthread_cond_wait(&db->flushed, &db->lock);
+    pthread_mutex_unlock(&db->lock);
+}
+
+/* --- the disk ------------------------------------------------------------------------------------ */
+
 void retention_check_disk(struct tsdb *db)
 {
-    static _Atomic int64_t checked_ns;
     int64_t now = clock_mono_ns();
     uint64_t total;
-    if (now - atomic_load(&checked_ns) < CHECK_NS && !atomic_load(&db->is_full))
+    if (now - atomic_load(&db->disk_checked_ns) < CHECK_NS && !atomic_load(&db->is_full))
         return;
-    atomic_store(&checked_ns, now);
+    atomic_store(&db->disk_checked_ns, now);
     uint64_t left = files_free_bytes(db->dir, &total);
     if (!total)
         return;

@@ -74,7 +74,7 @@ struct tsdb {
     struct store_item *queue_head, **queue_tail;
     size_t queue_bytes;
     unsigned expected; /* requests being received or decoded */
-    bool stopping, rotate_wanted, flusher_stopping;
+    bool stopping, rotate_wanted, flusher_stopping, retention_wanted;
     struct generation *frozen; /* oldest first, waiting for flush */
     unsigned frozen_count;
     struct generation *forgotten; /* flushed, for the committer to drop */
@@ -96,7 +96,13 @@ struct tsdb {
     struct part **parts; /* owned by flush; same order as the set's snapshots */
     size_t part_count;
 
+    /* owned by flush: a clock that jumped is believed when it has held still for hold_ms (monotonic) */
+    int64_t hold_since_ms, hold_offset_ms, hold_ms;
+    uint64_t dropped; /* parts, for names in .trash */
+
     /* atomic */
+    _Atomic int64_t clock_offset_ms; /* wall clock minus monotonic clock, while it was trusted */
+    _Atomic int64_t disk_checked_ns;
     _Atomic uint64_t committed_seq, commits, commit_ns, sync_ns, live_generation;
     _Atomic int64_t last_commit_ms, retention_floor_ms;
     _Atomic bool is_full, is_broken;
@@ -129,7 +135,11 @@ void pin_drop_part(struct tsdb *db, struct part *p); /* retention: leaves the se
 void pin_clear(struct tsdb *db);
 
 /* retention.c */
-void retention_run(struct tsdb *db);
+void retention_start(struct tsdb *db); /* before anything asks for the floor */
+void retention_run(struct tsdb *db); /* flush thread */
+void retention_now(struct tsdb *db); /* has the flush thread do it; waits */
+int64_t retention_clock_ms(
+    const struct tsdb *db); /* the wall clock, or what it was before it jumped */
 void retention_check_disk(struct tsdb *db); /* sets is_full */
 
 /* tsdb_state.c: numbers of the store itself */

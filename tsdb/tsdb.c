@@ -259,6 +259,9 @@ static enum err open_all(struct tsdb *db, struct arena *a, struct err_msg *msg)
         snprintf(path, sizeof(path), "%s/.trash", db->dir);
         if (access(path, F_OK) == 0)
             files_remove_tree(path); /* what retention had no time to unlink */
+        e = files_make_dir(path, msg); /* now: on a full disk retention must find it */
+    }
+    if (e == ERR_OK) {
         e = open_state(db, msg);
     }
     if (e == ERR_OK) {
@@ -274,7 +277,8 @@ static enum err open_all(struct tsdb *db, struct arena *a, struct err_msg *msg)
         e = list_parts(db, a, msg);
     if (e == ERR_OK)
         e = recover(db, a, msg);
-    retention_check_disk(db);
+    if (e == ERR_OK)
+        retention_start(db);
     return e == ERR_OK ? start_threads(db, msg) : e;
 }
 
@@ -405,7 +409,7 @@ enum err tsdb_flush(struct tsdb *db, bool compact, struct err_msg *msg)
 int64_t tsdb_retention_floor_ms(const struct tsdb *db)
 {
     int64_t durable = atomic_load(&((struct tsdb *)(uintptr_t)db)->retention_floor_ms),
-            age = clock_wall_ms() - db->options.retention_ms;
+            age = retention_clock_ms(db) - db->options.retention_ms;
     return MAX(durable, age);
 }
 
