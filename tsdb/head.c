@@ -20,7 +20,7 @@ struct head *head_new(uint64_t generation, struct tsdb_registry *series)
     pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
     pthread_rwlock_init(&h->lock, &attr);
     pthread_rwlockattr_destroy(&attr);
-    h->bytes = sizeof(*h) / 8; /* the page table is touched bit by bit */
+    atomic_init(&h->bytes, sizeof(*h) / 8); /* the page table is touched bit by bit */
     return h;
 }
 
@@ -60,10 +60,7 @@ void head_read_unlock(const struct head *h)
 
 uint64_t head_bytes(const struct head *h)
 {
-    head_read_lock(h);
-    uint64_t n = h->bytes;
-    head_read_unlock(h);
-    return n;
+    return atomic_load_explicit(&h->bytes, memory_order_relaxed);
 }
 
 uint64_t head_rows(const struct head *h, uint32_t org, enum tsdb_signal signal)
@@ -92,6 +89,11 @@ uint32_t head_limit(const struct head *h, uint64_t visible_seq)
 
 /* --- writing ------------------------------------------------------------------------------------- */
 
+static void bytes_add(struct head *h, size_t n)
+{
+    atomic_fetch_add_explicit(&h->bytes, n, memory_order_relaxed);
+}
+
 enum err head_prepare(struct head *h, const struct tsdb_batch *b)
 {
     uint32_t need = tsdb_registry_count(h->registry) + 1;
@@ -105,7 +107,7 @@ enum err head_prepare(struct head *h, const struct tsdb_batch *b)
         uint32_t *slots = realloc(h->slots, cap * sizeof(*slots));
         if (slots) {
             memset(slots + h->slot_count, 0, (cap - h->slot_count) * sizeof(*slots));
-            h->bytes += (cap - h->slot_count) * sizeof(*slots);
+            bytes_add(h, (cap - h->slot_count) * sizeof(*slots));
             h->slots = slots;
             h->slot_count = cap;
         } else {
@@ -124,7 +126,7 @@ static void grow(struct head *h, void *array, size_t item, uint32_t old_cap, uin
     p = realloc(p, item * cap);
     CHECK(p);
     memcpy(array, &p, sizeof(p));
-    h->bytes += item * (cap - old_cap);
+    bytes_add(h, item * (cap - old_cap));
 }
 
 static struct head_series *series_of(struct head *h, struct tsdb_ref ref)
@@ -173,7 +175,7 @@ static void add_sample(struct head *h, struct head_series *s, int64_t t_ms, doub
     if (start_ms && !s->start_ms) {
         s->start_ms = calloc(s->cap, sizeof(*s->start_ms));
         CHECK(s->start_ms);
-        h->bytes += s->cap * sizeof(*s->start_ms);
+        bytes_add(h, s->cap * sizeof(*s->start_ms));
     }
     s->t_ms[s->count] = t_ms;
     s->value[s->count] = value;
@@ -340,7 +342,7 @@ static void apply_one(struct head *h, struct tsdb_batch *b, uint64_t seq)
     if (!*page) {
         *page = calloc(HEAD_PAGE, sizeof(**page));
         CHECK(*page);
-        h->bytes += HEAD_PAGE * sizeof(**page);
+        bytes_add(h, HEAD_PAGE * sizeof(**page));
     }
     struct head_batch *hb = &(*page)[ord % HEAD_PAGE];
     *hb = (struct head_batch){.seq = seq,
@@ -367,7 +369,7 @@ static void apply_one(struct head *h, struct tsdb_batch *b, uint64_t seq)
     if (b->spans.count || b->logs.count || hs->count || b->exemplars.count || b->metadata.count ||
         has_hist_cells(&b->cells)) {
         hb->batch = b;
-        h->bytes += arena_used(b->arena);
+        bytes_add(h, arena_used(b->arena));
     } else {
         tsdb_batch_free(b); /* all of it is in the series now */
     }

@@ -84,7 +84,9 @@ struct head {
     /* immutable after init */
     uint64_t generation;
     struct tsdb_registry *registry;
+    /* atomic */
     _Atomic uint32_t refs;
+    _Atomic uint64_t bytes; /* asked for under other locks, so without this one */
     pthread_rwlock_t lock;
     /* guarded by lock */
     struct head_batch *pages[HEAD_PAGES_MAX];
@@ -98,7 +100,6 @@ struct head {
     struct head_org *orgs;
     uint32_t org_count;
     struct head_traces traces; /* of the spans that are kept */
-    uint64_t bytes;
 };
 
 void head_read_lock(const struct head *h);

@@ -175,7 +175,7 @@ enum err head_flush(struct head *h, bool (*want)(void *ctx, uint32_t day, enum p
 {
     struct head_flush f = {.h = h, .sink = sink, .msg = msg, .scratch = arena_new(0)};
     struct days days = {0};
-    head_read_lock(h);
+    /* No lock: a head that is flushed is frozen, nobody writes to it. With it, the sink's locks and LMDB's would come after the head's. */
     enum err e = f.scratch ? collect_rows(&f) : ERR_NOMEM;
     if (e == ERR_OK)
         e = order_series(&f);
@@ -190,7 +190,6 @@ enum err head_flush(struct head *h, bool (*want)(void *ctx, uint32_t day, enum p
                                                  : head_flush_series(&f, (enum part_class)c);
         }
     }
-    head_read_unlock(h);
     if (e == ERR_NOMEM)
         (void)err_set(msg, e, "no memory to seal generation %llu",
                       (unsigned long long)h->generation);

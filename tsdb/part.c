@@ -330,7 +330,8 @@ enum err part_put(struct part *p, const struct block_meta *m, struct bytes block
     uint8_t key[KEY_SIZE];
     struct block_meta copy = *m;
     CHECK(block.size <= PART_BLOCK_MAX && m->summary.size <= PART_SUMMARY_MAX);
-    enum err e = part_open(p, true, msg);
+    /* Opening takes p->lock and then, in LMDB, the writer's mutex; a transaction that is under way holds the latter. */
+    enum err e = p->txn ? ERR_OK : part_open(p, true, msg);
     if (e == ERR_OK && !p->pending_arena && !(p->pending_arena = arena_new(0)))
         e = ERR_NOMEM;
     if (e == ERR_OK && !p->txn)
@@ -383,9 +384,9 @@ enum err part_seal(struct part *p, uint64_t generation, struct err_msg *msg)
 {
     uint8_t key[8], one = 1;
     bytes_put_u64be(key, generation);
-    enum err e = part_open(p, true, msg);
+    enum err e = txn_flush(p, msg);
     if (e == ERR_OK)
-        e = txn_flush(p, msg);
+        e = part_open(p, true, msg);
     if (e == ERR_OK)
         e = lmdb_env_begin(p->env, true, &p->txn, msg);
     if (e == ERR_OK)
