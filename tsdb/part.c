@@ -395,6 +395,8 @@ enum err part_seal(struct part *p, uint64_t generation, struct err_msg *msg)
         e = lmdb_txn_put(p->txn, DB_SEALED, bytes_of(key, sizeof(key)), bytes_of(&one, 1), msg);
     if (e == ERR_OK)
         e = txn_flush(p, msg);
+    if (e != ERR_OK)
+        part_abandon(p); /* before the lock: see part_put */
     pthread_mutex_lock(&p->lock);
     for (size_t i = 0; i < p->pending_count && e == ERR_OK; i++) {
         struct block_meta m = p->pending[i];

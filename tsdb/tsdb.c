@@ -423,6 +423,23 @@ size_t tsdb_accounts(struct tsdb *db, struct tsdb_account *out, size_t max)
     return account_copy(db->accounts, out, max);
 }
 
+/* The parts are asked outside of set_lock: a part's own lock is held while it is opened, and nobody else is to wait for that. */
+static void parts_status(struct tsdb *db, struct tsdb_status *out)
+{
+    pthread_mutex_lock(&db->set_lock);
+    size_t n = db->part_count;
+    struct part **parts = malloc((n + 1) * sizeof(struct part *));
+    for (size_t i = 0; parts && i < n; i++)
+        part_retain(parts[i] = db->parts[i]);
+    pthread_mutex_unlock(&db->set_lock);
+    out->parts_count = n;
+    for (size_t i = 0; parts && i < n; i++) {
+        out->parts_bytes += part_bytes(parts[i]);
+        part_release(parts[i]);
+    }
+    free(parts);
+}
+
 void tsdb_status_get(struct tsdb *db, struct tsdb_status *out)
 {
     *out = (struct tsdb_status){.generation = atomic_load(&db->live_generation),
@@ -431,11 +448,7 @@ void tsdb_status_get(struct tsdb *db, struct tsdb_status *out)
     pthread_mutex_lock(&db->lock);
     out->generations_live = db->frozen_count + 1;
     pthread_mutex_unlock(&db->lock);
-    pthread_mutex_lock(&db->set_lock);
-    out->parts_count = db->part_count;
-    for (size_t i = 0; i < db->part_count; i++)
-        out->parts_bytes += part_bytes(db->parts[i]);
-    pthread_mutex_unlock(&db->set_lock);
+    parts_status(db, out);
     out->journal_bytes = atomic_load(&db->journal_bytes);
     out->last_commit_ms = atomic_load(&db->last_commit_ms);
     out->is_full = atomic_load(&db->is_full);
