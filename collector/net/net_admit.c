@@ -337,7 +337,6 @@ bool net_admit(struct net_request *req)
     const char *wrong = split_target(req, &raw_path);
 
     net_stats_add(NET_COUNTED_REQUESTS, 1);
-    req->received_ns = clock_mono_ns();
     req->body_max = NET_BODY_MAX_DEFAULT;
     req->is_head = bytes_equal_str(req->method, "HEAD");
     read_content_headers(req);

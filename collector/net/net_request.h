@@ -61,7 +61,6 @@ struct net_request {
     struct net_access access;
     size_t body_max;
     int64_t content_length; /* -1 = not given */
-    int64_t received_ns;
     char peer[64];
 
     atomic_bool cancelled;
