@@ -34,6 +34,21 @@ void buf_u8(struct buf *b, uint8_t v);
 void buf_u32(struct buf *b, uint32_t v); /* little-endian */
 void buf_u64(struct buf *b, uint64_t v); /* little-endian */
 void buf_f64(struct buf *b, double v);
+/* A varint where BUF_VARINT_MAX bytes are reserved already; gives the place behind it. For loops over columns. */
+#define BUF_VARINT_MAX 10u
+static inline uint8_t *buf_write_varint(uint8_t *p, uint64_t v)
+{
+    while (v >= 128) {
+        *p++ = (uint8_t)(v | 128);
+        v >>= 7;
+    }
+    *p++ = (uint8_t)v;
+    return p;
+}
+static inline uint8_t *buf_write_zigzag(uint8_t *p, int64_t v)
+{
+    return buf_write_varint(p, ((uint64_t)v << 1) ^ (uint64_t)(v >> 63));
+}
 void buf_varint(struct buf *b, uint64_t v); /* LEB128, as protobuf */
 void buf_zigzag(struct buf *b, int64_t v);
 void buf_lenbytes(struct buf *b, struct bytes s); /* varint length, then the bytes */

@@ -13,7 +13,6 @@
 #define END_MARK 0xffu
 #define PAYLOAD_MAX (256u << 20)
 #define DICT_LOOK 256u /* rows after which a dictionary must have found repeats */
-#define VARINT_MAX 10u
 #define PREFETCH_ROWS 8u
 
 /* A frame costs some 5 us to set up: in a journal only the texts are worth it. */
@@ -103,26 +102,16 @@ static bool is_default(const struct tsdb_column *c, const uint8_t *p, uint32_t r
     return memcmp(p + row * size, zero, size) == 0;
 }
 
-static inline uint8_t *write_varint(uint8_t *p, uint64_t v)
-{
-    while (v >= 128) {
-        *p++ = (uint8_t)(v | 128);
-        v >>= 7;
-    }
-    *p++ = (uint8_t)v;
-    return p;
-}
-
 static void put_integers(const struct tsdb_column *c, const uint8_t *p, const uint32_t *rows,
                          uint32_t n, struct buf *out)
 {
     uint64_t previous = 0;
-    if (!buf_reserve(out, (size_t)n * VARINT_MAX))
+    if (!buf_reserve(out, (size_t)n * BUF_VARINT_MAX))
         return;
     uint8_t *to = out->data + out->size;
     for (uint32_t i = 0; i < n; i++) {
         uint64_t v = (uint64_t)integer_at(c, p, row_at(rows, i)), d = v - previous;
-        to = write_varint(to, (d << 1) ^ (uint64_t)((int64_t)d >> 63));
+        to = buf_write_zigzag(to, (int64_t)d);
         previous = v;
     }
     out->size = (size_t)(to - out->data);
@@ -204,16 +193,16 @@ static uint8_t put_strings(const uint8_t *p, const uint32_t *rows, uint32_t n, s
         buf_varint(out, d.count);
         for (uint32_t i = 0; i < d.count; i++)
             buf_lenbytes(out, s[d.first[i]]);
-        if (buf_reserve(out, (size_t)n * VARINT_MAX)) {
+        if (buf_reserve(out, (size_t)n * BUF_VARINT_MAX)) {
             uint8_t *to = out->data + out->size;
             for (uint32_t i = 0; i < n; i++)
-                to = write_varint(to, d.index[i]);
+                to = buf_write_varint(to, d.index[i]);
             out->size = (size_t)(to - out->data);
         }
     } else {
         size_t size = 0;
         for (uint32_t i = 0; i < n; i++)
-            size += s[row_at(rows, i)].size + VARINT_MAX;
+            size += s[row_at(rows, i)].size + BUF_VARINT_MAX;
         if (buf_reserve(out, size))
             for (uint32_t i = 0; i < n; i++) {
                 prefetch_string(s, rows, n, i);
@@ -265,8 +254,8 @@ static void put_column(const struct tsdb_column *c, uint8_t number, const uint8_
     if (c->type == TSDB_STR && payload->size >= x->zip->bytes_min &&
         zip_deflate(ZIP_ZSTD, x->zip->level, buf_bytes(payload), packed) == ERR_OK &&
         packed->size + packed->size / 16 < payload->size) {
-        uint8_t raw[VARINT_MAX];
-        size_t raw_size = (size_t)(write_varint(raw, payload->size) - raw);
+        uint8_t raw[BUF_VARINT_MAX];
+        size_t raw_size = (size_t)(buf_write_varint(raw, payload->size) - raw);
         buf_u8(out, encoding | ENC_ZSTD);
         buf_varint(out, raw_size + packed->size);
         buf_append(out, raw, raw_size);

@@ -102,19 +102,27 @@ static void section_end(struct buf *out, enum section tag, struct buf *payload)
 static void put_refs(struct buf *out, const struct tsdb_ref *refs, uint32_t n)
 {
     int64_t previous = 0;
+    if (!buf_reserve(out, (size_t)n * BUF_VARINT_MAX))
+        return;
+    uint8_t *to = out->data + out->size;
     for (uint32_t i = 0; i < n; i++) {
-        buf_zigzag(out, (int64_t)refs[i].v - previous);
+        to = buf_write_zigzag(to, (int64_t)refs[i].v - previous);
         previous = refs[i].v;
     }
+    out->size = (size_t)(to - out->data);
 }
 
 static void put_times(struct buf *out, const int64_t *t, uint32_t n)
 {
     int64_t previous = 0;
+    if (!buf_reserve(out, (size_t)n * BUF_VARINT_MAX))
+        return;
+    uint8_t *to = out->data + out->size;
     for (uint32_t i = 0; i < n; i++) {
-        buf_zigzag(out, (int64_t)((uint64_t)t[i] - (uint64_t)previous));
+        to = buf_write_zigzag(to, (int64_t)((uint64_t)t[i] - (uint64_t)previous));
         previous = t[i];
     }
+    out->size = (size_t)(to - out->data);
 }
 
 /* Whole numbers below 2^52 as zigzag varint * 2; everything else as 1 and the bits. */
