@@ -24,5 +24,7 @@ enum err files_read(const char *path, size_t max, struct arena *a, struct bytes 
                     struct err_msg *msg) MUST_CHECK;
 uint64_t files_free_bytes(const char *path,
                           uint64_t *out_total); /* of the file system; 0 when unknown */
+/* Tests: what the function above answers; NULL = the file system's own numbers. */
+void files_test_set_free(uint64_t (*fn)(const char *path, uint64_t *out_total));
 
 #endif

@@ -166,6 +166,7 @@ void *flush_main(void *arg)
                 pthread_mutex_unlock(&db->lock);
             }
         }
+        retention_check_disk(db); /* also when nobody appends */
         pthread_mutex_lock(&db->lock);
         bool asked = db->retention_wanted;
         pthread_mutex_unlock(&db->lock);

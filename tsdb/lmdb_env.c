@@ -1,9 +1,11 @@
 #include "tsdb/lmdb_env.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <lmdb.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -12,6 +14,8 @@
 #include "base/log.h"
 #include "base/stats.h"
 
+#define LOCK_FILE_BYTES 65536 /* a header and at most 1,023 readers of 64 bytes */
+#define READERS_MAX 510 /* fit in */
 #define REOPEN_WAIT_NS 500000000 /* for the transactions that keep a dead environment open */
 
 STATS_COUNTER(reopened, "telltale_store_environments_reopened_total", "",
@@ -143,16 +147,32 @@ static void close_locked(struct lmdb_env *e)
     unlist(e);
 }
 
+/* LMDB writes to its lock file through a map: on a full disk a hole in it is a SIGBUS. So it has no holes. */
+static int reserve_lock_file(const char *dir)
+{
+    char path[4096];
+    if ((size_t)snprintf(path, sizeof(path), "%s/lock.mdb", dir) >= sizeof(path))
+        return ENAMETOOLONG;
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+    if (fd < 0)
+        return errno;
+    int rc = posix_fallocate(fd, 0, LOCK_FILE_BYTES);
+    close(fd); /* before LMDB opens it: closing would drop this process' locks on it */
+    return rc;
+}
+
 static enum err open_locked(struct lmdb_env *e, struct err_msg *msg)
 {
     MDB_txn *txn = NULL;
-    int rc = mdb_env_create(&e->env);
+    int rc = reserve_lock_file(e->path);
+    if (rc == 0)
+        rc = mdb_env_create(&e->env);
     if (rc == 0)
         rc = mdb_env_set_mapsize(e->env, (size_t)e->map_bytes);
     if (rc == 0)
         rc = mdb_env_set_maxdbs(e->env, LMDB_ENV_DBS_MAX);
     if (rc == 0)
-        rc = mdb_env_set_maxreaders(e->env, 510);
+        rc = mdb_env_set_maxreaders(e->env, READERS_MAX);
     if (rc == 0)
         rc = fault(false) ? fault_code() : mdb_env_open(e->env, e->path, MDB_NOTLS, 0640);
     if (rc == 0)
