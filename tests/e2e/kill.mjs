@@ -69,7 +69,7 @@ function makeBatch() {
 
 const acknowledged = new Map(); // trace id -> serial
 const open = []; // batches whose answer never came: sent again first
-let server, stopping = false, refused = 0;
+let server, stopping = false, refused = 0, unbalanced = 0;
 
 async function client() {
   while (!stopping) {
@@ -121,6 +121,20 @@ async function verify(end) {
   return wrong;
 }
 
+// received = stored + duplicate + rejected + quarantined, as the API and /metrics have it, and both say the same.
+async function accountsOf(target) {
+  const { accounts } = (await getJson(`${target.web}/api/telltale/v1/accounts`)).body;
+  const spans = accounts.find((a) => a.signal === "spans") ?? { received: 0, stored: 0, duplicate: 0, quarantined: 0, rejected: {} };
+  const text = await (await fetch(`${target.web}/metrics`)).text();
+  const metric = (state) => Number(new RegExp(`^telltale_rows_total\\{org="1",signal="spans",state="${state}"\\} (\\d+)$`, "m").exec(text)?.[1] ?? 0);
+  let rejected = 0;
+  for (const [, n] of text.matchAll(/^telltale_rows_rejected_total\{org="1",signal="spans",reason="[^"]*"\} (\d+)$/gm)) rejected += Number(n);
+  const sum = (o) => o.stored + o.duplicate + o.quarantined;
+  const shown = { received: metric("received"), stored: metric("stored"), duplicate: metric("duplicate"), quarantined: metric("quarantined") };
+  const refused = Object.values(spans.rejected).reduce((a, b) => a + b, 0);
+  return { stored: spans.stored, exact: spans.received === sum(spans) + refused, shown: shown.received === sum(shown) + rejected, shownStored: shown.stored };
+}
+
 const data = temporaryDirectory();
 const started = Date.now();
 server = await startServer({ data, binary: options.binary, keep: true });
@@ -134,7 +148,12 @@ for (let i = 0; i < kills; i++) {
   if (i % 7 === 3) await sleep(random() * 30);
   server = undefined;
   await victim.kill();
-  server = await startServer({ data, binary: options.binary, keep: true });
+  const next = await startServer({ data, binary: options.binary, keep: true });
+  if (i % 5 === 0) {
+    const a = await accountsOf(next); // nobody sends yet: what the journal says
+    if (!a.exact || !a.shown || a.stored !== a.shownStored) unbalanced++;
+  }
+  server = next;
   if ((i + 1) % 20 === 0 || i + 1 === kills) console.log(`${i + 1} kills, ${acknowledged.size * spansPerTrace} spans acknowledged, ${Math.round((Date.now() - started) / 1000)} s`);
 }
 stopping = true;
@@ -152,12 +171,14 @@ const verdict = await verify(end);
 const rows = acknowledged.size * spansPerTrace;
 const count = (await getJson(`${end.web}/api/telltale/v1/count?signal=spans`)).body.count;
 const calls = (await query(end, 'sum(last_over_time(llm_requests_total{service="kill"}[1d]))'))[0]?.value ?? 0;
+const balance = await accountsOf(end);
+if (!balance.exact || !balance.shown || balance.stored !== rows || balance.shownStored !== rows) unbalanced++;
 const accounts = (await getJson(`${end.web}/api/telltale/v1/accounts`)).body;
 await end.stop();
 const left = readdirSync(data);
 rmSync(data, { recursive: true, force: true });
-console.log(JSON.stringify({ kills, rows, count, calls, refused, ...verdict, accounts, left }));
-const clean = verdict.missing === 0 && verdict.duplicated === 0 && verdict.altered === 0 && count === rows && calls === rows && rows > kills * spansPerTrace;
+console.log(JSON.stringify({ kills, rows, count, calls, refused, ...verdict, unbalanced, accounts, left }));
+const clean = verdict.missing === 0 && verdict.duplicated === 0 && verdict.altered === 0 && unbalanced === 0 && count === rows && calls === rows && rows > kills * spansPerTrace;
 if (options["expect-loss"]) {
   console.log(verdict.missing > 0 ? "rows are missing, as they must be" : "NO LOSS: the test cannot see what it is for");
   process.exit(verdict.missing > 0 ? 0 : 1);

@@ -1,0 +1,6 @@
+# Measurements; ctest runs them tiny, so that they keep working. By hand: build/release/bench_ack --rounds 200 --dir DIR
+add_executable(bench_ack ${CMAKE_SOURCE_DIR}/tests/bench/ack.c ${CMAKE_SOURCE_DIR}/tests/unit/tsdb/helper_rows.c)
+target_include_directories(bench_ack PRIVATE ${CMAKE_SOURCE_DIR}/tests/unit)
+target_link_libraries(bench_ack PRIVATE tsdb)
+add_test(NAME bench.ack COMMAND bench_ack --rounds 2)
+set_tests_properties(bench.ack PROPERTIES TIMEOUT 120)
