@@ -2,6 +2,7 @@
 
 #include <yajl/yajl_parse.h>
 
+#include "base/buf.h"
 #include "base/check.h"
 
 struct parse {
@@ -9,12 +10,29 @@ struct parse {
     void *ctx;
     unsigned depth, depth_max;
     enum err error; /* why a callback stopped the parse */
+    struct buf mended; /* a string whose escapes named half a surrogate pair */
 };
 
 static int step(struct parse *p, enum err e)
 {
     p->error = e;
     return e == ERR_OK;
+}
+
+/* The text is UTF-8, but an escape may name half of a surrogate pair ("\\udc00", a cut emoji): one bad character must not cost a whole
+ * document, so it becomes U+FFFD, which is as long as the three bytes that the parser makes of it. */
+static struct bytes mend(struct parse *p, struct bytes s)
+{
+    if (bytes_is_utf8(s))
+        return s;
+    buf_clear(&p->mended);
+    buf_bytes_append(&p->mended, s);
+    if (!buf_ok(&p->mended))
+        return BYTES_NONE;
+    for (size_t i = 0; i + 2 < s.size; i++)
+        if (s.data[i] == 0xed && s.data[i + 1] >= 0xa0)
+            memcpy(p->mended.data + i, "\xef\xbf\xbd", 3);
+    return buf_bytes(&p->mended);
 }
 
 static int on_null(void *ctx)
@@ -38,7 +56,7 @@ static int on_number(void *ctx, const char *text, size_t size)
 static int on_string(void *ctx, const unsigned char *s, size_t size)
 {
     struct parse *p = ctx;
-    return step(p, p->events->string(p->ctx, bytes_of(s, size)));
+    return step(p, p->events->string(p->ctx, mend(p, bytes_of(s, size))));
 }
 
 static int enter(struct parse *p, enum err (*event)(void *ctx))
@@ -58,7 +76,7 @@ static int on_object(void *ctx)
 static int on_key(void *ctx, const unsigned char *s, size_t size)
 {
     struct parse *p = ctx;
-    return step(p, p->events->key(p->ctx, bytes_of(s, size)));
+    return step(p, p->events->key(p->ctx, mend(p, bytes_of(s, size))));
 }
 
 static int on_object_end(void *ctx)
@@ -116,6 +134,8 @@ enum err json_in_parse(struct bytes text, unsigned depth_max, const struct json_
     struct parse p = {.events = events, .ctx = ctx, .depth_max = depth_max};
     if (msg)
         msg->text[0] = 0;
+    if (!bytes_is_utf8(text)) /* yajl lets overlong forms pass */
+        return err_set(msg, ERR_INVALID, "the JSON text is not UTF-8");
     yajl_handle handle = yajl_alloc(&callbacks, NULL, &p);
     if (!handle)
         return ERR_NOMEM;
@@ -126,6 +146,7 @@ enum err json_in_parse(struct bytes text, unsigned depth_max, const struct json_
     if (status != yajl_status_ok)
         e = explain(handle, &p, status == yajl_status_client_canceled ? p.error : ERR_OK, msg);
     yajl_free(handle);
+    buf_done(&p.mended);
     return e;
 }
 

@@ -3,7 +3,7 @@
  * Owner: caller.  Thread: one at a time.
  * Failure: ERR_INVALID with byte offset and what was expected; ERR_TOO_DEEP past the depth limit; ERR_LIMIT past the arena.
  * Limits: depth given by the caller (arrays and objects together). Numbers arrive as their text, so 64-bit integers stay exact.
- * Invalid UTF-8 and trailing bytes are refused.
+ * Invalid UTF-8 and trailing bytes are refused; an escape that names half a surrogate pair becomes U+FFFD.
  */
 #ifndef BASE_JSON_IN_H
 #define BASE_JSON_IN_H

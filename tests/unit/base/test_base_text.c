@@ -89,6 +89,11 @@ static void json_errors_say_where(void **state)
         json_in_tree(BYTES_LIT("{\"a\":{\"b\":[1,-2.5,\"x\"]},\"i\":9007199254740993}"), 8, a, &n,
                      &msg),
         ERR_OK);
+    assert_int_equal(json_in_tree(BYTES_LIT("\"\xc1\x85\""), 8, a, &n, &msg), ERR_INVALID);
+    struct json_node *cut;
+    assert_int_equal(json_in_tree(BYTES_LIT("\"a\\udc00b\""), 8, a, &cut, &msg), ERR_OK);
+    assert_true(bytes_equal(cut->text, BYTES_LIT("a\xef\xbf\xbd"
+                                                 "b")));
     int64_t i;
     assert_true(json_get_i64(n, "i", &i) && i == 9007199254740993);
     const struct json_node *b = json_get(json_get(n, "a"), "b");
