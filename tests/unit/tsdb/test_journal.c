@@ -1,6 +1,8 @@
 /* The durable pieces below the store: journal of a generation, part, state tables. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -192,6 +194,71 @@ static void state_tables_are_ordered_and_transactions_whole(void **state)
     arena_free(a);
 }
 
+/* --- environments that are closed and opened behind their users ---------------------------------- */
+
+#define MANY (LMDB_ENV_OPEN_MAX + 16)
+
+struct crowd {
+    struct lmdb_env *envs[MANY];
+    _Atomic unsigned wrong, seed;
+};
+
+static void *crowd_main(void *arg)
+{
+    struct crowd *c = arg;
+    uint64_t r = atomic_fetch_add(&c->seed, 1) + 1;
+    for (unsigned i = 0; i < 1000; i++) {
+        r = r * 6364136223846793005u + 1442695040888963407u;
+        uint8_t n = (uint8_t)((r >> 33) % MANY);
+        struct lmdb_txn *t;
+        struct bytes value;
+        bool writes = i % 50 == 0;
+        if (lmdb_env_begin(c->envs[n], writes, &t, NULL) != ERR_OK) {
+            atomic_fetch_add(&c->wrong, 1);
+            continue;
+        }
+        bool same = lmdb_txn_get(t, 0, BYTES_LIT("k"), &value) == ERR_OK && value.size == 1 &&
+                    value.data[0] == n;
+        if (writes)
+            same = lmdb_txn_put(t, 0, BYTES_LIT("k"), bytes_of(&n, 1), NULL) == ERR_OK && same;
+        if (!writes)
+            lmdb_txn_abort(t);
+        else if (lmdb_txn_commit(t, NULL) != ERR_OK)
+            same = false;
+        atomic_fetch_add(&c->wrong, !same);
+    }
+    return NULL;
+}
+
+static void more_environments_than_may_be_open_serve_many_threads(void **state)
+{
+    static struct crowd c;
+    struct err_msg msg = {""};
+    pthread_t threads[4];
+    char path[300];
+    for (unsigned i = 0; i < MANY; i++) {
+        struct lmdb_txn *t;
+        uint8_t n = (uint8_t)i;
+        snprintf(path, sizeof(path), "%s/env%u", (char *)*state, i);
+        assert_int_equal(files_make_dir(path, &msg), ERR_OK);
+        assert_int_equal(lmdb_env_open(path, 1 << 20, NULL, &c.envs[i], &msg), ERR_OK);
+        assert_int_equal(lmdb_env_begin(c.envs[i], true, &t, &msg), ERR_OK);
+        assert_int_equal(lmdb_txn_put(t, 0, BYTES_LIT("k"), bytes_of(&n, 1), &msg), ERR_OK);
+        assert_int_equal(lmdb_txn_commit(t, &msg), ERR_OK);
+        lmdb_env_may_idle(c.envs[i]);
+    }
+    assert_int_equal(lmdb_env_idle_open(), LMDB_ENV_OPEN_MAX);
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, crowd_main, &c), 0);
+    for (unsigned i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(atomic_load(&c.wrong), 0);
+    assert_true(lmdb_env_idle_open() <= LMDB_ENV_OPEN_MAX);
+    for (unsigned i = 0; i < MANY; i++)
+        lmdb_env_close(c.envs[i]);
+    assert_int_equal(lmdb_env_idle_open(), 0);
+}
+
 #define T(test) cmocka_unit_test_setup_teardown(test, make_dir, remove_dir)
 
 int main(void)
@@ -201,6 +268,7 @@ int main(void)
         T(a_flipped_bit_in_a_commit_is_noticed),
         T(a_part_shows_sealed_blocks_only),
         T(state_tables_are_ordered_and_transactions_whole),
+        T(more_environments_than_may_be_open_serve_many_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
