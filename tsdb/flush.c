@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/stats.h"
+#include "tsdb/compact.h"
 #include "tsdb/files.h"
 #include "tsdb/store.h"
 
@@ -100,7 +101,8 @@ static struct generation *wait_for_work(struct tsdb *db, unsigned failures)
 {
     struct timespec ts;
     pthread_mutex_lock(&db->lock);
-    if ((!db->frozen || failures) && !db->flusher_stopping && !db->retention_wanted) {
+    if ((!db->frozen || failures) && !db->flusher_stopping && !db->retention_wanted &&
+        !db->compact_wanted) {
         int64_t ms = failures ? MIN(RETRY_MS_MIN << MIN(failures - 1, 10u), RETRY_MS_MAX) : 1000;
         clock_gettime(CLOCK_MONOTONIC, &ts);
         ts.tv_nsec += ms % 1000 * 1000000;
@@ -141,6 +143,27 @@ enum err flush_oldest(struct tsdb *db, struct err_msg *msg)
     return e;
 }
 
+static void compact_when_asked(struct tsdb *db, bool flushed_one)
+{
+    struct err_msg msg = {""};
+    pthread_mutex_lock(&db->lock);
+    bool wanted = db->compact_wanted, stopping = db->flusher_stopping;
+    pthread_mutex_unlock(&db->lock);
+    if (stopping || (!wanted && !flushed_one)) {
+        compact_sweep(db);
+        return;
+    }
+    enum err e = compact_run(db, wanted ? 1 : COMPACT_GENERATIONS, &msg);
+    if (!wanted)
+        return;
+    pthread_mutex_lock(&db->lock);
+    db->compact_result = e;
+    db->compact_error = msg;
+    db->compact_wanted = false;
+    pthread_cond_broadcast(&db->flushed);
+    pthread_mutex_unlock(&db->lock);
+}
+
 void *flush_main(void *arg)
 {
     struct tsdb *db = arg;
@@ -149,10 +172,12 @@ void *flush_main(void *arg)
     for (;;) {
         struct err_msg msg = {""};
         struct generation *g = wait_for_work(db, failures);
+        bool flushed_one = false;
         if (g) {
             enum err e = flush_generation(db, g, &msg);
             if (e == ERR_OK) {
                 finish(db, g);
+                flushed_one = true;
                 failures = 0;
             } else {
                 failures++;
@@ -166,6 +191,7 @@ void *flush_main(void *arg)
                 pthread_mutex_unlock(&db->lock);
             }
         }
+        compact_when_asked(db, flushed_one);
         retention_check_disk(db); /* also when nobody appends */
         pthread_mutex_lock(&db->lock);
         bool asked = db->retention_wanted;

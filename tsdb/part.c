@@ -42,6 +42,10 @@ struct part {
     struct arena *arena; /* manifest rows */
     struct block_meta *metas; /* sorted by key */
     size_t meta_count, meta_cap;
+    uint64_t replacements; /* how often blocks were replaced */
+    uint32_t snapshots, snapshots_old; /* alive; of those, taken before the newest replacement */
+    bool has_replaced; /* metas with replaced_by: rows gone, blocks still there */
+    bool no_replace;
     /* owned by flush */
     struct lmdb_txn *txn;
     size_t txn_bytes;
@@ -52,7 +56,7 @@ struct part {
 
 struct part_snapshot {
     struct part *part;
-    uint64_t generation_max;
+    uint64_t generation_max, replacements;
     _Atomic uint32_t refs;
     pthread_mutex_t lock;
     bool is_loaded; /* guarded by lock; what follows is immutable once it is true */
@@ -340,6 +344,7 @@ enum err part_put(struct part *p, const struct block_meta *m, struct bytes block
         return e;
     copy.size = (uint32_t)block.size;
     copy.day = p->day;
+    copy.replaced_by = 0;
     copy.class = (uint8_t)p->class;
     copy.crc = crc_of(&copy, block);
     copy.summary = arena_copy(p->pending_arena, m->summary);
@@ -411,6 +416,122 @@ enum err part_seal(struct part *p, uint64_t generation, struct err_msg *msg)
     return e;
 }
 
+static bool is_replaced(const struct block_meta *m, uint64_t generation, uint32_t kinds)
+{
+    return !m->replaced_by && m->key.generation <= generation && kinds >> m->key.kind & 1u;
+}
+
+static enum err delete_keys(struct part *p, struct lmdb_txn *t, unsigned db,
+                            bool (*want)(const struct block_meta *m, uint64_t, uint32_t),
+                            uint64_t generation, uint32_t kinds)
+{
+    enum err e = ERR_OK;
+    for (size_t i = 0; i < p->meta_count && e == ERR_OK; i++) {
+        uint8_t key[KEY_SIZE];
+        block_key_write(&p->metas[i].key, key);
+        if (want(&p->metas[i], generation, kinds))
+            e = lmdb_txn_del(t, db, bytes_of(key, sizeof(key)));
+    }
+    return e;
+}
+
+enum err part_replace(struct part *p, uint64_t generation, uint32_t kinds, struct err_msg *msg)
+{
+    CHECK(part_may_replace(p));
+    enum err e = txn_flush(p, msg);
+    size_t room = p->meta_count + p->pending_count; /* only this thread changes the list */
+    pthread_mutex_lock(&p->lock); /* what may fail comes before the commit */
+    if (e == ERR_OK && room > p->meta_cap) {
+        struct block_meta *more = realloc(p->metas, room * sizeof(*more));
+        e = more ? ERR_OK : ERR_NOMEM;
+        p->metas = more ? more : p->metas;
+        p->meta_cap = more ? room : p->meta_cap;
+    }
+    for (size_t i = 0; i < p->pending_count && e == ERR_OK; i++) {
+        p->pending[i].summary = arena_copy(p->arena, p->pending[i].summary);
+        e = p->pending[i].summary.data ? ERR_OK : ERR_NOMEM;
+    }
+    pthread_mutex_unlock(&p->lock);
+    if (e == ERR_OK)
+        e = lmdb_env_begin(p->env, true, &p->txn, msg);
+    if (e == ERR_OK)
+        e = delete_keys(p, p->txn, DB_MANIFEST, is_replaced, generation, kinds);
+    if (e == ERR_OK)
+        e = put_manifest(p, msg);
+    bool committing = e == ERR_OK;
+    if (e == ERR_OK)
+        e = txn_flush(p, msg);
+    lmdb_txn_abort(p->txn); /* before the lock: the order of the first opening */
+    p->txn = NULL;
+    pthread_mutex_lock(&p->lock);
+    if (e == ERR_OK) {
+        for (size_t i = 0; i < p->meta_count; i++)
+            if (is_replaced(&p->metas[i], generation, kinds)) {
+                p->metas[i].replaced_by = generation;
+                p->has_replaced = true;
+            }
+        for (size_t i = 0; i < p->pending_count; i++)
+            p->metas[p->meta_count++] = p->pending[i];
+        qsort(p->metas, p->meta_count, sizeof(*p->metas), by_key);
+        p->replacements++;
+        p->snapshots_old = p->snapshots;
+    } else if (committing) {
+        p->no_replace = true; /* it may be on disk: a second one would double what it wrote */
+    }
+    pthread_mutex_unlock(&p->lock);
+    part_abandon(p);
+    return e;
+}
+
+bool part_may_replace(struct part *p)
+{
+    pthread_mutex_lock(&p->lock);
+    bool may = !p->has_replaced && !p->no_replace;
+    pthread_mutex_unlock(&p->lock);
+    return may;
+}
+
+void part_never_replace(struct part *p)
+{
+    pthread_mutex_lock(&p->lock);
+    p->no_replace = true;
+    pthread_mutex_unlock(&p->lock);
+}
+
+static bool was_replaced(const struct block_meta *m, uint64_t generation, uint32_t kinds)
+{
+    return m->replaced_by != 0;
+}
+
+enum err part_sweep(struct part *p, struct err_msg *msg)
+{
+    struct lmdb_txn *t;
+    pthread_mutex_lock(&p->lock);
+    bool due = p->has_replaced && p->snapshots_old == 0;
+    pthread_mutex_unlock(&p->lock);
+    if (!due)
+        return ERR_OK;
+    enum err e = lmdb_env_begin(p->env, true, &t, msg);
+    if (e != ERR_OK)
+        return e;
+    e = delete_keys(p, t, DB_BLOCKS, was_replaced, 0, 0);
+    if (e != ERR_OK)
+        lmdb_txn_abort(t);
+    else
+        e = lmdb_txn_commit(t, msg);
+    if (e != ERR_OK)
+        return e;
+    size_t kept = 0;
+    pthread_mutex_lock(&p->lock);
+    for (size_t i = 0; i < p->meta_count; i++)
+        if (!p->metas[i].replaced_by)
+            p->metas[kept++] = p->metas[i];
+    p->meta_count = kept;
+    p->has_replaced = false;
+    pthread_mutex_unlock(&p->lock);
+    return ERR_OK;
+}
+
 struct load_sealed {
     struct load load;
     uint64_t generation;
@@ -471,6 +592,10 @@ struct part_snapshot *part_snapshot_new(struct part *p, uint64_t generation_max)
     part_retain(p);
     s->part = p;
     s->generation_max = generation_max;
+    pthread_mutex_lock(&p->lock);
+    s->replacements = p->replacements;
+    p->snapshots++;
+    pthread_mutex_unlock(&p->lock);
     atomic_init(&s->refs, 1);
     pthread_mutex_init(&s->lock, NULL);
     return s;
@@ -486,6 +611,10 @@ void part_snapshot_release(const struct part_snapshot *shared)
     struct part_snapshot *s = (struct part_snapshot *)(uintptr_t)shared;
     if (!s || atomic_fetch_sub(&s->refs, 1) != 1)
         return;
+    pthread_mutex_lock(&s->part->lock);
+    s->part->snapshots--;
+    s->part->snapshots_old -= s->replacements != s->part->replacements;
+    pthread_mutex_unlock(&s->part->lock);
     part_release(s->part);
     pthread_mutex_destroy(&s->lock);
     free(s->metas);
@@ -516,7 +645,8 @@ static void snapshot_load(struct part_snapshot *s)
     if (e == ERR_OK) {
         s->metas = malloc((p->meta_count + 1) * sizeof(*s->metas));
         for (size_t i = 0; s->metas && i < p->meta_count; i++)
-            if (p->metas[i].key.generation <= s->generation_max)
+            if (p->metas[i].key.generation <= s->generation_max &&
+                (!p->metas[i].replaced_by || p->metas[i].replaced_by > s->generation_max))
                 s->metas[s->meta_count++] = p->metas[i];
     } else if (e != ERR_NOT_FOUND && !p->failed) {
         p->failed = true; /* said once */

@@ -26,6 +26,14 @@ const char *part_class_name(enum part_class c);
 enum err part_put(struct part *p, const struct block_meta *m, struct bytes block,
                   struct err_msg *msg) MUST_CHECK;
 enum err part_seal(struct part *p, uint64_t generation, struct err_msg *msg) MUST_CHECK;
+/* Compaction: the blocks put since the last seal, all of `generation`, take the place of the sealed ones of these kinds (a bit each) up to it,
+ * in one transaction. Snapshots that were taken before keep what they had; part_sweep removes it when none of them is left. */
+enum err part_replace(struct part *p, uint64_t generation, uint32_t kinds,
+                      struct err_msg *msg) MUST_CHECK;
+/* false: replaced blocks wait for part_sweep, or an earlier part_replace ended in a way that is not known. */
+bool part_may_replace(struct part *p);
+void part_never_replace(struct part *p); /* until the next start */
+enum err part_sweep(struct part *p, struct err_msg *msg) MUST_CHECK;
 void part_abandon(struct part *p); /* drops what was put since the last seal */
 enum err part_is_sealed(struct part *p, uint64_t generation, bool *out,
                         struct err_msg *msg) MUST_CHECK;

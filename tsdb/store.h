@@ -75,6 +75,9 @@ struct tsdb {
     size_t queue_bytes;
     unsigned expected; /* requests being received or decoded */
     bool stopping, rotate_wanted, flusher_stopping, retention_wanted;
+    bool compact_wanted; /* for flush, after what is frozen */
+    enum err compact_result;
+    struct err_msg compact_error;
     struct generation *frozen; /* oldest first, waiting for flush */
     unsigned frozen_count;
     struct generation *forgotten; /* flushed, for the committer to drop */

@@ -400,6 +400,14 @@ enum err tsdb_flush(struct tsdb *db, bool compact, struct err_msg *msg)
         pthread_cond_wait(&db->flushed, &db->lock);
     if (db->flush_failures != failures)
         e = err_set(msg, ERR_IO, "%s", db->flush_error.text);
+    if (e == ERR_OK && compact && !db->flusher_stopping) {
+        db->compact_wanted = true;
+        pthread_cond_signal(&db->wake_flusher);
+        while (db->compact_wanted && !db->flusher_stopping)
+            pthread_cond_wait(&db->flushed, &db->lock);
+        if (!db->compact_wanted && db->compact_result != ERR_OK)
+            e = err_set(msg, db->compact_result, "%s", db->compact_error.text);
+    }
     pthread_mutex_unlock(&db->lock);
     return e;
 }
