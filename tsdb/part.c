@@ -437,8 +437,8 @@ static enum err delete_keys(struct part *p, struct lmdb_txn *t, unsigned db,
 
 enum err part_replace(struct part *p, uint64_t generation, uint32_t kinds, struct err_msg *msg)
 {
+    enum err e = txn_flush(p, msg); /* first: no lock is taken while a transaction is open */
     CHECK(part_may_replace(p));
-    enum err e = txn_flush(p, msg);
     size_t room = p->meta_count + p->pending_count; /* only this thread changes the list */
     pthread_mutex_lock(&p->lock); /* what may fail comes before the commit */
     if (e == ERR_OK && room > p->meta_cap) {

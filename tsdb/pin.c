@@ -145,14 +145,14 @@ enum err pin_replace(struct tsdb *db, struct head *leaves, struct part **touched
             bool found;
             size_t at = snapshot_position(&db->set, part_day(touched[i]), part_class_of(touched[i]),
                                           &found);
-            if (found) {
-                part_snapshot_release(parts[at]);
-            } else {
+            const struct part_snapshot *old = found ? parts[at] : NULL;
+            if (!found) {
                 memmove(&parts[at + 1], &parts[at], (db->set.part_count - at) * sizeof(*parts));
                 db->set.part_count++;
             }
             parts[at] = fresh[i];
-            fresh[i] = NULL;
+            fresh[i] =
+                old; /* released below: that may take the part's lock, under which parts are opened */
         }
         if (leaves)
             set_remove_head(&db->set, leaves);
@@ -169,10 +169,12 @@ enum err pin_replace(struct tsdb *db, struct head *leaves, struct part **touched
 void pin_drop_part(struct tsdb *db, struct part *p)
 {
     bool found;
+    const struct part_snapshot *snapshot = NULL;
+    struct part *dropped = NULL;
     pthread_mutex_lock(&db->set_lock);
     size_t at = snapshot_position(&db->set, part_day(p), part_class_of(p), &found);
     if (found) {
-        part_snapshot_release(db->set.parts[at]);
+        snapshot = db->set.parts[at];
         memmove(&db->set.parts[at], &db->set.parts[at + 1],
                 (db->set.part_count - at - 1) * sizeof(*db->set.parts));
         db->set.part_count--;
@@ -181,9 +183,11 @@ void pin_drop_part(struct tsdb *db, struct part *p)
     if (found) {
         memmove(&db->parts[at], &db->parts[at + 1], (db->part_count - at - 1) * sizeof(*db->parts));
         db->part_count--;
-        part_release(p);
+        dropped = p;
     }
     pthread_mutex_unlock(&db->set_lock);
+    part_snapshot_release(snapshot);
+    part_release(dropped);
 }
 
 void pin_clear(struct tsdb *db)
