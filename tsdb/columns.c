@@ -395,8 +395,8 @@ static enum err get_column(const struct tsdb_column *c, uint8_t encoding, struct
     return e;
 }
 
-enum err columns_decode(struct reader *r, const struct tsdb_schema *schema, struct arena *a,
-                        void *table, bool merge)
+enum err columns_decode(struct reader *r, const struct tsdb_schema *schema, uint64_t mask,
+                        struct arena *a, void *table, bool merge)
 {
     struct table_head *head = table;
     uint64_t n = reader_varint(r);
@@ -412,8 +412,8 @@ enum err columns_decode(struct reader *r, const struct tsdb_schema *schema, stru
         struct bytes payload = reader_lenbytes(r);
         if (r->failed || n == 0)
             return ERR_CORRUPT;
-        if (number >= schema->column_count)
-            continue; /* a column of a newer version */
+        if (number >= schema->column_count || !(mask >> number & 1))
+            continue; /* a column of a newer version, or one that nobody asked for */
         enum err e = get_column(&schema->columns[number], encoding, payload, a, (uint32_t)n, &p);
         if (e != ERR_OK)
             return e;

@@ -29,10 +29,11 @@ extern const struct columns_zip columns_zip_journal, columns_zip_block;
 /* The n rows named by rows (NULL = 0..n-1), the columns of mask (bit = column number). */
 void columns_encode(const struct tsdb_schema *schema, const void *table, const uint32_t *rows,
                     uint32_t n, uint64_t mask, const struct columns_zip *zip, struct buf *out);
-/* Fills table (a zeroed struct tsdb_spans or tsdb_logs): count, cap and the columns that were written. Bytes stay in the arena; strings may
- * point into the reader's bytes, which must live as long. With merge, the columns are added to a table of the same row count. */
-enum err columns_decode(struct reader *r, const struct tsdb_schema *schema, struct arena *a,
-                        void *table, bool merge) MUST_CHECK;
+/* Fills table (a zeroed struct tsdb_spans or tsdb_logs): count, cap and those columns of mask that were written; what the others hold is
+ * stepped over unread. Bytes stay in the arena; strings may point into the reader's bytes, which must live as long. With merge, the columns
+ * are added to a table of the same row count. */
+enum err columns_decode(struct reader *r, const struct tsdb_schema *schema, uint64_t mask,
+                        struct arena *a, void *table, bool merge) MUST_CHECK;
 /* Gives every column of mask that is absent its default. */
 bool columns_fill(const struct tsdb_schema *schema, struct arena *a, void *table,
                   uint64_t mask) MUST_CHECK;

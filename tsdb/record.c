@@ -509,14 +509,14 @@ static enum err get_section(uint8_t tag, struct bytes payload, struct tsdb_regis
     switch (tag) {
     case SECTION_DEFS: e = get_defs(&r, series, m); break;
     case SECTION_SPANS:
-        e = columns_decode(&r, &tsdb_batch_span_schema, b->arena, &b->spans, false);
+        e = columns_decode(&r, &tsdb_batch_span_schema, COLUMNS_ALL, b->arena, &b->spans, false);
         /* what tsdb_batch_add_span promises to be there is there */
         if (e == ERR_OK && !columns_fill(&tsdb_batch_span_schema, b->arena, &b->spans,
                                          (2ull << TSDB_SPAN_links) - 1))
             e = ERR_LIMIT;
         break;
     case SECTION_LOGS:
-        e = columns_decode(&r, &tsdb_batch_log_schema, b->arena, &b->logs, false);
+        e = columns_decode(&r, &tsdb_batch_log_schema, COLUMNS_ALL, b->arena, &b->logs, false);
         if (e == ERR_OK && !columns_fill(&tsdb_batch_log_schema, b->arena, &b->logs, COLUMNS_ALL))
             e = ERR_LIMIT;
         break;

@@ -28,7 +28,7 @@ enum err view_rows_open(const struct view_row_kind *k, const struct part_snapsho
     e = block_unpack(block, a, &body);
     struct reader r = reader_of(body);
     if (e == ERR_OK)
-        e = columns_decode(&r, k->schema, a, out, false);
+        e = columns_decode(&r, k->schema, COLUMNS_ALL, a, out, false);
     if (e == ERR_OK && (reader_left(&r) || view_table_count(out) != m->rows))
         e = ERR_CORRUPT;
     if (e == ERR_OK && !columns_fill(k->schema, a, out, k->always))
@@ -68,7 +68,7 @@ enum err view_rows_text(const struct tsdb_view *v, const struct view_row_kind *k
         if (e == ERR_OK) {
             struct reader r = reader_of(body);
             only_text = *table;
-            e = columns_decode(&r, k->schema, a, &only_text, true);
+            e = columns_decode(&r, k->schema, COLUMNS_ALL, a, &only_text, true);
         }
         if (e == ERR_CORRUPT) {
             view_count_corrupt();

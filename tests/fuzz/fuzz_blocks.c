@@ -57,9 +57,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (block_unpack(in, a, &body) != ERR_OK)
             break;
         r = reader_of(body);
-        if (columns_decode(&r, &tsdb_batch_span_schema, a, &spans, false) == ERR_OK &&
+        if (columns_decode(&r, &tsdb_batch_span_schema, COLUMNS_ALL, a, &spans, false) == ERR_OK &&
             reader_left(&r))
-            (void)!columns_decode(&r, &tsdb_batch_log_schema, a, &logs, false);
+            (void)!columns_decode(&r, &tsdb_batch_log_schema, COLUMNS_ALL, a, &logs, false);
     }
     arena_free(a);
     return 0;

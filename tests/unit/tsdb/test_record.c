@@ -169,7 +169,8 @@ static void rows_gathered_from_several_tables_come_back_from_columns(void **unus
         columns_encode(&tsdb_batch_span_schema, &t, NULL, ROWS, COLUMNS_ALL, zips[z], &out);
         assert_true(buf_ok(&out) && out.size < 30000); /* plain it would be 50,000 */
         struct reader r = reader_of(buf_bytes(&out));
-        assert_int_equal(columns_decode(&r, &tsdb_batch_span_schema, a, &back, false), ERR_OK);
+        assert_int_equal(columns_decode(&r, &tsdb_batch_span_schema, COLUMNS_ALL, a, &back, false),
+                         ERR_OK);
         assert_int_equal(back.count, ROWS);
         for (uint32_t i = 0; i < ROWS; i++) {
             const struct tsdb_spans *s = sources[i];
@@ -181,6 +182,43 @@ static void rows_gathered_from_several_tables_come_back_from_columns(void **unus
         buf_done(&out);
     }
     tsdb_batch_free(from[0]), tsdb_batch_free(from[1]);
+    arena_free(a);
+}
+
+static void columns_outside_the_mask_are_neither_read_nor_there(void **unused)
+{
+    enum { ROWS = 300 };
+    const struct tsdb_schema *schema = &tsdb_batch_span_schema;
+    const uint64_t names = 1ull << TSDB_SPAN_name | 1ull << TSDB_SPAN_end_ns;
+    struct arena *a = arena_new(0);
+    struct tsdb_batch *b = tsdb_batch_new(1, TSDB_SPANS, 0);
+    for (uint32_t i = 0; i < ROWS; i++) {
+        uint32_t row = tsdb_batch_add_span(b);
+        b->spans.end_ns[row] = (int64_t)rnd(1000);
+        b->spans.name[row] = arena_printf(a, "name %u", i % 7);
+        b->spans.attrs[row] = arena_printf(a, "the text of row %u, to be packed", i);
+    }
+    struct buf out = {0}, without = {0};
+    columns_encode(schema, &b->spans, NULL, ROWS, COLUMNS_ALL, &columns_zip_block, &out);
+    columns_encode(schema, &b->spans, NULL, ROWS, ~(1ull << TSDB_SPAN_attrs), &columns_zip_block,
+                   &without);
+    memset(out.data + out.size - 20, 0xee, 19); /* the texts are the last column that is there */
+    for (int masked = 0; masked < 2; masked++) {
+        struct tsdb_spans t = {0};
+        struct reader r = reader_of(buf_bytes(&out));
+        enum err e = columns_decode(&r, schema, masked ? names : COLUMNS_ALL, a, &t, false);
+        assert_int_equal(e, masked ? ERR_OK : ERR_CORRUPT);
+        if (!masked)
+            continue;
+        assert_true(t.count == ROWS && !t.attrs && !t.trace_id && !t.start_ns);
+        for (uint32_t i = 0; i < ROWS; i++) {
+            assert_true(bytes_equal(t.name[i], b->spans.name[i]));
+            assert_true(t.end_ns[i] == b->spans.end_ns[i]);
+        }
+    }
+    assert_true(without.size < out.size);
+    buf_done(&out), buf_done(&without);
+    tsdb_batch_free(b);
     arena_free(a);
 }
 
@@ -221,6 +259,7 @@ int main(void)
         cmocka_unit_test(what_decodes_encodes_to_the_same_bytes),
         cmocka_unit_test(dropped_spans_and_their_cells_are_not_written),
         cmocka_unit_test(rows_gathered_from_several_tables_come_back_from_columns),
+        cmocka_unit_test(columns_outside_the_mask_are_neither_read_nor_there),
         cmocka_unit_test(the_decoder_survives_any_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
