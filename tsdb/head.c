@@ -7,6 +7,11 @@
 
 #define MERGE_MIN 64u
 
+const struct head_more head_more_none = {.minute_min = UINT32_MAX};
+
+_Static_assert(HEAD_SERIES_PAGE * sizeof(struct head_series) <= SLAB_ALLOC_MAX,
+               "one page, one piece");
+
 struct head *head_new(uint64_t generation, struct tsdb_registry *series)
 {
     struct head *h = calloc(1, sizeof(*h));
@@ -29,6 +34,15 @@ void head_retain(struct head *h)
     atomic_fetch_add_explicit(&h->refs, 1, memory_order_relaxed);
 }
 
+static void more_free(struct head_series *s)
+{
+    struct head_more *m = (struct head_more *)(uintptr_t)s->more;
+    if (m == &head_more_none)
+        return;
+    free(m->hists), free(m->cells), free(m->hist_cells);
+    free(m);
+}
+
 void head_release(struct head *h)
 {
     if (!h || atomic_fetch_sub_explicit(&h->refs, 1, memory_order_acq_rel) != 1)
@@ -37,12 +51,10 @@ void head_release(struct head *h)
         tsdb_batch_free(head_batch_at(h, i)->batch);
     for (uint32_t i = 0; i < HEAD_PAGES_MAX && h->pages[i]; i++)
         free(h->pages[i]);
-    for (uint32_t i = 0; i < h->series_count; i++) {
-        struct head_series *s = &h->series[i];
-        free(s->t_ms), free(s->value), free(s->start_ms), free(s->ord);
-        free(s->hists), free(s->cells), free(s->hist_cells);
-    }
+    for (uint32_t i = 0; i < h->series_count; i++)
+        more_free(head_series_at(h, i));
     free(h->slots), free(h->series), free(h->services), free(h->orgs);
+    slab_done(&h->slab);
     head_traces_done(&h->traces);
     pthread_rwlock_destroy(&h->lock);
     free(h);
@@ -60,7 +72,7 @@ void head_read_unlock(const struct head *h)
 
 uint64_t head_bytes(const struct head *h)
 {
-    return atomic_load_explicit(&h->bytes, memory_order_relaxed);
+    return atomic_load_explicit(&h->bytes, memory_order_relaxed) + slab_bytes(&h->slab);
 }
 
 uint64_t head_rows(const struct head *h, uint32_t org, enum tsdb_signal signal)
@@ -129,6 +141,20 @@ static void grow(struct head *h, void *array, size_t item, uint32_t old_cap, uin
     bytes_add(h, item * (cap - old_cap));
 }
 
+static struct head_series *series_new(struct head *h)
+{
+    uint32_t page = h->series_count / HEAD_SERIES_PAGE;
+    if (page == h->series_pages) {
+        size_t size = (HEAD_SERIES_PAGE * sizeof(struct head_series) + 15) & ~(size_t)15;
+        if (page % 64 == 0)
+            grow(h, &h->series, sizeof(*h->series), page, page + 64);
+        h->series[page] = slab_alloc(&h->slab, size);
+        CHECK(h->series[page]);
+        h->series_pages++;
+    }
+    return head_series_at(h, h->series_count++);
+}
+
 static struct head_series *series_of(struct head *h, struct tsdb_ref ref)
 {
     if (ref.v >= h->slot_count) { /* prepared before the registry grew */
@@ -138,20 +164,28 @@ static struct head_series *series_of(struct head *h, struct tsdb_ref ref)
         h->slot_count = cap;
     }
     if (h->slots[ref.v])
-        return &h->series[h->slots[ref.v] - 1];
-    if (h->series_count == h->series_cap) {
-        uint32_t cap = h->series_cap ? h->series_cap * 2 : 256;
-        grow(h, &h->series, sizeof(*h->series), h->series_cap, cap);
-        h->series_cap = cap;
-    }
-    struct head_series *s = &h->series[h->series_count++];
+        return head_series_at(h, h->slots[ref.v] - 1);
+    struct head_series *s = series_new(h);
     *s = (struct head_series){.info = tsdb_registry_info(h->registry, ref),
+                              .more = &head_more_none,
                               .t_min = INT64_MAX,
                               .t_max = INT64_MIN,
-                              .minute_min = UINT32_MAX,
                               .ord_first = h->batch_count};
     h->slots[ref.v] = h->series_count;
     return s;
+}
+
+static struct head_more *more_of(struct head *h, struct head_series *s)
+{
+    struct head_more *m = (struct head_more *)(uintptr_t)s->more;
+    if (m != &head_more_none)
+        return m;
+    m = malloc(sizeof(*m));
+    CHECK(m);
+    *m = head_more_none;
+    bytes_add(h, sizeof(*m));
+    s->more = m;
+    return m;
 }
 
 static void note_time(struct head_series *s, int64_t t_ms)
@@ -163,38 +197,22 @@ static void note_time(struct head_series *s, int64_t t_ms)
 static void add_sample(struct head *h, struct head_series *s, int64_t t_ms, double value,
                        int64_t start_ms)
 {
-    if (s->count == s->cap) {
-        uint32_t cap = s->cap ? s->cap * 2 : 8;
-        grow(h, &s->t_ms, sizeof(*s->t_ms), s->cap, cap);
-        grow(h, &s->value, sizeof(*s->value), s->cap, cap);
-        grow(h, &s->ord, sizeof(*s->ord), s->cap, cap);
-        if (s->start_ms)
-            grow(h, &s->start_ms, sizeof(*s->start_ms), s->cap, cap);
-        s->cap = cap;
-    }
-    if (start_ms && !s->start_ms) {
-        s->start_ms = calloc(s->cap, sizeof(*s->start_ms));
-        CHECK(s->start_ms);
-        bytes_add(h, s->cap * sizeof(*s->start_ms));
-    }
-    s->t_ms[s->count] = t_ms;
-    s->value[s->count] = value;
-    s->ord[s->count] = h->batch_count;
-    if (s->start_ms)
-        s->start_ms[s->count] = start_ms;
-    s->count++;
+    struct head_sample x = {t_ms, start_ms, value, h->batch_count};
+    bool is_kept = head_samples_add(&s->samples, &h->slab, &x);
+    CHECK(is_kept);
     note_time(s, t_ms);
 }
 
 static void add_hist(struct head *h, struct head_series *s, int64_t t_ms, int64_t start_ms,
                      const struct tsdb_hist *hist)
 {
-    if (s->hist_count == s->hist_cap) {
-        uint32_t cap = s->hist_cap ? s->hist_cap * 2 : 8;
-        grow(h, &s->hists, sizeof(*s->hists), s->hist_cap, cap);
-        s->hist_cap = cap;
+    struct head_more *m = more_of(h, s);
+    if (m->hist_count == m->hist_cap) {
+        uint32_t cap = m->hist_cap ? m->hist_cap * 2 : 8;
+        grow(h, &m->hists, sizeof(*m->hists), m->hist_cap, cap);
+        m->hist_cap = cap;
     }
-    s->hists[s->hist_count++] = (struct head_hist){t_ms, start_ms, hist, h->batch_count};
+    m->hists[m->hist_count++] = (struct head_hist){t_ms, start_ms, hist, h->batch_count};
     note_time(s, t_ms);
 }
 
@@ -205,7 +223,7 @@ static int by_minute(const void *x, const void *y)
 }
 
 /* Adds up the integer cells of commits that no live view can tell apart. */
-static void merge_cells(const struct head *h, struct head_series *s)
+static void merge_cells(const struct head *h, struct head_more *s)
 {
     int64_t old = clock_mono_ns() - HEAD_MERGE_AGE_NS;
     uint32_t n = s->cell_merged, out = 0;
@@ -229,9 +247,10 @@ static void merge_cells(const struct head *h, struct head_series *s)
     s->cell_merged = out;
 }
 
-static void add_cell(struct head *h, struct head_series *s, uint32_t minute, int64_t add,
+static void add_cell(struct head *h, struct head_series *series, uint32_t minute, int64_t add,
                      const struct tsdb_hist *hist)
 {
+    struct head_more *s = more_of(h, series);
     struct head_cell c = {.minute = minute, .ord = h->batch_count};
     s->minute_min = MIN(s->minute_min, minute);
     s->minute_max = MAX(s->minute_max, minute);

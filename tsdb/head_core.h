@@ -14,10 +14,12 @@
 #include <stdatomic.h>
 
 #include "tsdb/head.h"
+#include "tsdb/head_samples.h"
 #include "tsdb/head_traces.h"
 
 #define HEAD_PAGE 256u
 #define HEAD_PAGES_MAX 65536u
+#define HEAD_SERIES_PAGE 512u
 #define HEAD_MERGE_AGE_NS INT64_C(70000000000)
 
 /* Several functions work over samples, histogram samples and synthetic samples alike. */
@@ -41,22 +43,25 @@ struct head_cell {
     };
 };
 
-struct head_series {
-    const struct tsdb_series_info *info;
-    int64_t *t_ms;
-    double *value;
-    int64_t *start_ms; /* NULL while all are 0 */
-    uint32_t *ord;
-    uint32_t count, cap;
+/* What few series have. */
+struct head_more {
     struct head_hist *hists;
-    uint32_t hist_count, hist_cap;
     struct head_cell *cells, *hist_cells;
+    uint32_t hist_count, hist_cap;
     uint32_t cell_count, cell_cap, cell_merged; /* the first cell_merged are sorted and distinct */
     uint32_t hist_cell_count, hist_cell_cap;
+    uint32_t minute_min, minute_max; /* of cells; min > max when none */
+};
+
+struct head_series {
+    const struct tsdb_series_info *info;
+    struct head_samples samples;
+    const struct head_more *more; /* never NULL: head_more_none stands for nothing */
     int64_t t_min, t_max; /* of samples and histograms */
-    uint32_t minute_min, minute_max; /* of cells */
     uint32_t ord_first; /* the first batch that had anything of it */
 };
+
+extern const struct head_more head_more_none;
 
 struct head_batch {
     struct tsdb_batch *batch; /* NULL: only float samples, moved into the series */
@@ -93,8 +98,9 @@ struct head {
     uint32_t batch_count;
     uint32_t *slots; /* ref -> index + 1 into series */
     uint32_t slot_count;
-    struct head_series *series;
-    uint32_t series_count, series_cap;
+    struct head_series **series; /* pages of HEAD_SERIES_PAGE, which never move */
+    uint32_t series_count, series_pages;
+    struct slab slab; /* series and their samples */
     struct head_service *services;
     uint32_t service_count, service_cap;
     struct head_org *orgs;
@@ -109,6 +115,10 @@ uint32_t head_limit(const struct head *h, uint64_t visible_seq);
 static inline const struct head_batch *head_batch_at(const struct head *h, uint32_t ord)
 {
     return &h->pages[ord / HEAD_PAGE][ord % HEAD_PAGE];
+}
+static inline struct head_series *head_series_at(const struct head *h, uint32_t i)
+{
+    return &h->series[i / HEAD_SERIES_PAGE][i % HEAD_SERIES_PAGE];
 }
 /* The spans that b keeps: false for the repeats. */
 static inline bool head_span_kept(const struct tsdb_batch *b, uint32_t row)

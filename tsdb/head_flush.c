@@ -84,8 +84,8 @@ static enum err collect_rows(struct head_flush *f)
 static int by_labels(const void *x, const void *y, void *ctx)
 {
     const struct head *h = ctx;
-    const struct tsdb_series_info *a = h->series[*(const uint32_t *)x].info,
-                                  *b = h->series[*(const uint32_t *)y].info;
+    const struct tsdb_series_info *a = head_series_at(h, *(const uint32_t *)x)->info,
+                                  *b = head_series_at(h, *(const uint32_t *)y)->info;
     if (a->org != b->org)
         return a->org < b->org ? -1 : 1;
     int c = tsdb_labels_compare(a->labels, b->labels);
@@ -136,6 +136,24 @@ static int by_number(const void *x, const void *y)
     return (a > b) - (a < b);
 }
 
+static void collect_series_days(const struct head_series *s, struct days *d)
+{
+    const struct head_more *m = s->more;
+    bool is_one_day = s->t_min <= s->t_max && head_day_of_ms(s->t_min) == head_day_of_ms(s->t_max);
+    if (is_one_day)
+        add_day(d, head_day_of_ms(s->t_min));
+    struct head_samples_iter it = head_samples_begin(&s->samples);
+    for (uint32_t last = UINT32_MAX; !is_one_day && head_samples_next(&it);)
+        if (head_day_of_ms(it.last.t_ms) != last)
+            add_day(d, last = head_day_of_ms(it.last.t_ms));
+    for (uint32_t i = 0; i < m->hist_count && !is_one_day; i++)
+        add_day(d, head_day_of_ms(m->hists[i].t_ms));
+    for (uint32_t i = 0; i < m->cell_count; i++)
+        add_day(d, m->cells[i].minute / 1440);
+    for (uint32_t i = 0; i < m->hist_cell_count; i++)
+        add_day(d, m->hist_cells[i].minute / 1440);
+}
+
 static enum err collect_days(const struct head_flush *f, struct days *d)
 {
     const struct head *h = f->h;
@@ -145,19 +163,8 @@ static enum err collect_days(const struct head_flush *f, struct days *d)
     for (size_t i = 0; i < f->log_count; i++)
         if (i == 0 || f->logs[i].day != f->logs[i - 1].day)
             add_day(d, f->logs[i].day);
-    for (uint32_t k = 0; k < h->series_count; k++) {
-        const struct head_series *s = &h->series[k];
-        uint32_t last = UINT32_MAX;
-        for (uint32_t i = 0; i < s->count; i++)
-            if (head_day_of_ms(s->t_ms[i]) != last)
-                add_day(d, last = head_day_of_ms(s->t_ms[i]));
-        for (uint32_t i = 0; i < s->hist_count; i++)
-            add_day(d, head_day_of_ms(s->hists[i].t_ms));
-        for (uint32_t i = 0; i < s->cell_count; i++)
-            add_day(d, s->cells[i].minute / 1440);
-        for (uint32_t i = 0; i < s->hist_cell_count; i++)
-            add_day(d, s->hist_cells[i].minute / 1440);
-    }
+    for (uint32_t k = 0; k < h->series_count; k++)
+        collect_series_days(head_series_at(h, k), d);
     for (uint32_t i = 0; i < h->batch_count; i++) {
         const struct tsdb_batch *b = head_batch_at(h, i)->batch;
         for (uint32_t k = 0; b && k < b->exemplars.count; k++)

@@ -131,11 +131,12 @@ static enum err day_cells(struct head_flush *f, const struct head_cell *cells, u
 static enum err put_cells(struct head_flush *f, const struct head_series *s, uint32_t id,
                           struct stream *st)
 {
+    const struct head_more *m = s->more;
     for (int is_hist = 0; is_hist < 2; is_hist++) {
         struct head_cell *c;
         uint32_t n;
-        enum err e = day_cells(f, is_hist ? s->hist_cells : s->cells,
-                               is_hist ? s->hist_cell_count : s->cell_count, is_hist, &c, &n);
+        enum err e = day_cells(f, is_hist ? m->hist_cells : m->cells,
+                               is_hist ? m->hist_cell_count : m->cell_count, is_hist, &c, &n);
         for (uint32_t at = 0, rows; e == ERR_OK && at < n; at += rows) {
             rows = is_hist ? hists_in_chunk(NULL, c + at, n - at) : n;
             block_writer_cells(&st->w, id, c + at, rows, is_hist);
@@ -158,18 +159,21 @@ static bool has_cells_on(const struct head_cell *c, uint32_t n, uint32_t day)
 
 static bool is_on_day(const struct head_series *s, uint32_t day, enum part_class class)
 {
+    const struct head_more *m = s->more;
     if (class == PART_CELLS)
-        return s->minute_min <= s->minute_max && s->minute_min / 1440 <= day &&
-               s->minute_max / 1440 >= day &&
-               (has_cells_on(s->cells, s->cell_count, day) ||
-                has_cells_on(s->hist_cells, s->hist_cell_count, day));
+        return m->minute_min <= m->minute_max && m->minute_min / 1440 <= day &&
+               m->minute_max / 1440 >= day &&
+               (has_cells_on(m->cells, m->cell_count, day) ||
+                has_cells_on(m->hist_cells, m->hist_cell_count, day));
     if (s->t_min > s->t_max || head_day_of_ms(s->t_min) > day || head_day_of_ms(s->t_max) < day)
         return false;
-    for (uint32_t i = 0; i < s->count; i++)
-        if (head_day_of_ms(s->t_ms[i]) == day)
+    if (head_day_of_ms(s->t_min) == head_day_of_ms(s->t_max))
+        return true;
+    for (struct head_samples_iter it = head_samples_begin(&s->samples); head_samples_next(&it);)
+        if (head_day_of_ms(it.last.t_ms) == day)
             return true;
-    for (uint32_t i = 0; i < s->hist_count; i++)
-        if (head_day_of_ms(s->hists[i].t_ms) == day)
+    for (uint32_t i = 0; i < m->hist_count; i++)
+        if (head_day_of_ms(m->hists[i].t_ms) == day)
             return true;
     return false;
 }
@@ -203,7 +207,7 @@ static enum err flush_org_series(struct head_flush *f, enum part_class class, ui
     block_writer_init(&main_stream.w);
     block_writer_init(&hists.w);
     for (uint32_t i = 0; i < n && e == ERR_OK; i++) {
-        const struct head_series *s = &f->h->series[order[i]];
+        const struct head_series *s = head_series_at(f->h, order[i]);
         if (!is_on_day(s, f->day, class))
             continue;
         arena_reset(f->scratch);
@@ -284,8 +288,8 @@ enum err head_flush_series(struct head_flush *f, enum part_class class)
     const struct head *h = f->h;
     enum err e = ERR_OK;
     for (uint32_t from = 0, to; from < h->series_count && e == ERR_OK; from = to) {
-        uint32_t org = h->series[f->order[from]].info->org;
-        for (to = from; to < h->series_count && h->series[f->order[to]].info->org == org;)
+        uint32_t org = head_series_at(h, f->order[from])->info->org;
+        for (to = from; to < h->series_count && head_series_at(h, f->order[to])->info->org == org;)
             to++;
         e = flush_org_series(f, class, org, f->order + from, to - from);
     }

@@ -22,21 +22,23 @@ static bool push(struct arena *a, struct head_point **points, uint32_t *n, uint3
 bool head_points(const struct head_series *s, uint32_t limit, int64_t min_ms, int64_t max_ms,
                  struct arena *a, struct head_point **points, uint32_t *n, uint32_t *cap)
 {
-    uint32_t i = 0, j = 0;
+    const struct head_hist *hist = s->more->hists, *hists_end = hist + s->more->hist_count;
+    struct head_samples_iter it = head_samples_begin(&s->samples);
+    if (s->t_min > max_ms || s->t_max < min_ms)
+        return true;
+    bool has_sample = head_samples_next(&it);
     /* samples and histograms in commit order: within a commit they have different times or the histogram counts as the later one */
-    while (i < s->count || j < s->hist_count) {
-        bool take_hist = j < s->hist_count && (i == s->count || s->hists[j].ord < s->ord[i]);
-        uint32_t ord = take_hist ? s->hists[j].ord : s->ord[i];
+    while (has_sample || hist < hists_end) {
+        bool take_hist = hist < hists_end && (!has_sample || hist->ord < it.last.ord);
         struct head_point p;
-        if (ord >= limit)
+        if ((take_hist ? hist->ord : it.last.ord) >= limit)
             break;
         if (take_hist) {
-            p = (struct head_point){s->hists[j].t_ms, s->hists[j].start_ms, 0, s->hists[j].hist};
-            j++;
+            p = (struct head_point){hist->t_ms, hist->start_ms, 0, hist->hist};
+            hist++;
         } else {
-            p = (struct head_point){s->t_ms[i], s->start_ms ? s->start_ms[i] : 0, s->value[i],
-                                    NULL};
-            i++;
+            p = (struct head_point){it.last.t_ms, it.last.start_ms, it.last.value, NULL};
+            has_sample = head_samples_next(&it);
         }
         if (p.t_ms >= min_ms && p.t_ms <= max_ms && !push(a, points, n, cap, p))
             return false;

@@ -262,7 +262,8 @@ enum err view_add(struct tsdb_view *v, uint32_t source, uint32_t position)
     if (!grow_slots(v) ||
         !make_room(&v->series, sizeof(*v->series), v->series_count, &v->series_cap))
         return ERR_NOMEM;
-    const struct tsdb_series_info *info = src->head ? src->head->head->series[position].info : NULL;
+    const struct tsdb_series_info *info =
+        src->head ? head_series_at(src->head->head, position)->info : NULL;
     struct hash128 identity = info ? info->identity : src->index->identity[position];
     enum tsdb_series_kind kind = info ? info->kind : part_kind(src->part);
     uint32_t slot = series_slot(v, identity, kind);

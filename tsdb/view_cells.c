@@ -15,7 +15,7 @@ static enum err visit_head(const struct view_head *vh, uint32_t id, uint32_t fro
 {
     enum err e = ERR_OK;
     head_read_lock(vh->head);
-    const struct head_series *s = &vh->head->series[id];
+    const struct head_more *s = head_series_at(vh->head, id)->more;
     for (uint32_t i = 0; i < s->cell_count && e == ERR_OK; i++) {
         const struct head_cell *c = &s->cells[i];
         if (c->ord >= vh->limit)

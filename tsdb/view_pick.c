@@ -114,7 +114,7 @@ static enum err pick_head(struct view_picker *p, const struct tsdb_view *v,
 {
     uint32_t count = 0;
     for (uint32_t i = 0; i < src->count; i++) {
-        const struct head_series *s = &src->head->head->series[i];
+        const struct head_series *s = head_series_at(src->head->head, i);
         if (s->info->org == v->org && s->ord_first < src->head->limit &&
             view_picker_matches(p, s->info->labels))
             at[count++] = i;

@@ -79,7 +79,7 @@ static enum err read_stored(struct tsdb_view *v, const struct view_series *s, in
             continue;
         uint32_t before = out->n;
         head_read_lock(src->head->head);
-        const struct head_series *hs = &src->head->head->series[v->refs[r].id];
+        const struct head_series *hs = head_series_at(src->head->head, v->refs[r].id);
         if (!head_points(hs, src->head->limit, min_ms, max_ms, a, &out->p, &out->n, &out->cap))
             e = ERR_LIMIT;
         head_read_unlock(src->head->head);

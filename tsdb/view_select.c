@@ -8,8 +8,9 @@ static bool head_has(const struct head_series *s, int64_t min_ms, int64_t max_ms
     if (s->info->kind == TSDB_SERIES_SAMPLES)
         return s->t_min <= max_ms && s->t_max >= min_ms;
     /* a cell's counter lives from its day's midnight to the day's end */
-    return s->minute_min <= s->minute_max && (int64_t)(s->minute_min / 1440) * 86400000 <= max_ms &&
-           ((int64_t)(s->minute_max / 1440) + 1) * 86400000 > min_ms;
+    const struct head_more *m = s->more;
+    return m->minute_min <= m->minute_max && (int64_t)(m->minute_min / 1440) * 86400000 <= max_ms &&
+           ((int64_t)(m->minute_max / 1440) + 1) * 86400000 > min_ms;
 }
 
 /* Parts answer by their day. */
@@ -18,7 +19,7 @@ static bool has_data(const struct tsdb_view *v, const struct view_series *s, int
 {
     for (uint32_t r = s->first_ref; r != VIEW_NONE; r = v->refs[r].next) {
         const struct view_source *src = &v->sources[v->refs[r].source];
-        if (src->head ? head_has(&src->head->head->series[v->refs[r].id], min_ms, max_ms)
+        if (src->head ? head_has(head_series_at(src->head->head, v->refs[r].id), min_ms, max_ms)
                       : view_part_overlaps(src->part, min_ms, max_ms))
             return true;
     }
@@ -182,7 +183,7 @@ static enum err each_source(struct tsdb_view *v, const struct tsdb_matcher *m, s
         e = view_pick(p, v, src, &at, &count);
         uint32_t *keep = (uint32_t *)(uintptr_t)at; /* the picker's own array */
         for (uint32_t k = 0; k < count && e == ERR_OK; k++)
-            if (head_has(&h->series[at[k]], min_ms, max_ms))
+            if (head_has(head_series_at(h, at[k]), min_ms, max_ms))
                 keep[kept++] = at[k];
         if (e == ERR_OK && kept)
             e = fn(ctx, src, keep, kept);
@@ -213,7 +214,8 @@ static enum err add_names(void *ctx, const struct view_source *src, const uint32
     if (s && !seen)
         return ERR_NOMEM;
     for (uint32_t i = 0; i < n && !s; i++) {
-        struct tsdb_labels_iter it = tsdb_labels_begin(src->head->head->series[at[i]].info->labels);
+        struct tsdb_labels_iter it =
+            tsdb_labels_begin(head_series_at(src->head->head, at[i])->info->labels);
         struct tsdb_label l;
         while (tsdb_labels_next(&it, &l))
             if (!distinct_add(&w->d, l.name))
@@ -240,7 +242,7 @@ static enum err add_values(void *ctx, const struct view_source *src, const uint3
     if (!s) {
         for (uint32_t i = 0; i < n; i++) {
             struct bytes value =
-                tsdb_labels_get(src->head->head->series[at[i]].info->labels, w->name);
+                tsdb_labels_get(head_series_at(src->head->head, at[i])->info->labels, w->name);
             if (value.size && !distinct_add(&w->d, value))
                 return ERR_LIMIT;
         }
