@@ -107,7 +107,8 @@ static enum err start_store(struct server *s)
     struct tsdb_options t = {
         .dir = o->data,
         .memory_limit_bytes = o->memory_limit,
-        .series_max_per_org = (uint32_t)MIN(o->series_max, UINT32_MAX),
+        .series_max_per_org = (uint32_t)o->series_max,
+        .series_max_per_metric = (uint32_t)o->metric_series_max,
         .retention_ms = o->retention_ms,
         .retention_content_ms = o->retention_content_ms,
         .retention_cells_ms = o->retention_cells_ms,

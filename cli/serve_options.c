@@ -29,7 +29,8 @@ static const struct config_option options[] = {
     {"query.timeout",           NULL,                  CONFIG_DURATION_MS, "30s",              AT(query_timeout_ms),       "D",    "A query that takes longer is ended."},
     {"query.threads",           NULL,                  CONFIG_U64,         "2",                AT(query_threads),          "N",    "Queries that run at once."},
     {"query.max_samples",       NULL,                  CONFIG_U64,         "50000000",         AT(query_samples_max),      "N",    "A query that would hold more samples in memory is refused."},
-    {"limits.series",           NULL,                  CONFIG_U64,         "1000000",          AT(series_max),             "N",    "Series per org; points of further series are rejected and counted."},
+    {"limits.series",           "--series-limit",      CONFIG_U64,         "1000000",          AT(series_max),             "N",    "Series per org that are in use (reported within two hours); see docs/operations.md for what happens past it."},
+    {"limits.series_per_metric", "--metric-series-limit", CONFIG_U64,      "500000",           AT(metric_series_max),      "N",    "Series of one metric of an org, likewise."},
     {"limits.connections",      NULL,                  CONFIG_U64,         "20000",            AT(connections_max),        "N",    "Open connections per address."},
     {"limits.body_memory",      NULL,                  CONFIG_SIZE,        "512MiB",           AT(body_memory),            "SIZE", "Memory of request bodies in flight; past it senders are asked to wait."},
     {"loops",                   NULL,                  CONFIG_U64,         "2",                AT(loops),                  "N",    "Event-loop threads."},
@@ -74,6 +75,10 @@ static enum err check_together(const struct serve_options *o, struct buf *errors
         buf_str(errors, "query.threads: give a number from 1 to 64\n");
     if (o->loops == 0 || o->loops > 64)
         buf_str(errors, "loops: give a number from 1 to 64\n");
+    if (o->series_max == 0 || o->series_max > UINT32_MAX || o->metric_series_max == 0 ||
+        o->metric_series_max > UINT32_MAX)
+        buf_str(errors,
+                "limits.series, limits.series_per_metric: give a number from 1 to 4294967295\n");
     if (o->memory_limit < 32u << 20)
         buf_str(errors, "memory_limit: give at least 32MiB\n");
     if (o->retention_ms < 3600000 || o->retention_content_ms < 3600000 ||

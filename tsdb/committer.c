@@ -21,6 +21,11 @@ STATS_COUNTER(commits_failed, "telltale_store_commit_failures_total", "",
 STATS_COUNTER(requests_repeated, "telltale_store_repeated_requests_total", "",
               "Requests answered from the deduplication window.");
 
+STATS_COUNTER(series_forgotten, "telltale_store_series_forgotten_total", "",
+              "Series that nobody used for long, dropped from memory (not from disk).");
+
+#define ITEM_AGE_NS ((int64_t)(TSDB_REGISTRY_SAFE_MIN - 1) * 60000000000)
+
 /* One request of the commit that is being made. */
 struct entry {
     struct store_item *item;
@@ -103,6 +108,8 @@ enum err committer_new_generation(struct tsdb *db, uint64_t id, struct err_msg *
     record_defs_done(&db->defs);
     if (old)
         committer_freeze(db, old);
+    /* Now: no number is taken for defined in the new generation. */
+    stats_add(&series_forgotten, tsdb_registry_evict(db->series));
     return ERR_OK;
 }
 
@@ -471,7 +478,11 @@ static void commit_run(struct tsdb *db, struct store_item *items, size_t count)
         results[i] = result_of(&c.entries[i]);
     answer_early(&c, results);
 #endif
-    enum err e = commit_write(db, &c, &msg);
+    enum err e = clock_mono_ns() - items->queued_ns > ITEM_AGE_NS ? ERR_UNAVAILABLE : ERR_OK;
+    if (e == ERR_OK)
+        e = commit_write(db, &c, &msg);
+    else /* the numbers of its series may mean something else by now */
+        err_set(&msg, e, "it waited for %u minutes", TSDB_REGISTRY_SAFE_MIN - 1);
     if (e == ERR_OK) {
         for (i = 0; i < count; i++)
             results[i] = result_of(&c.entries[i]);
@@ -501,6 +512,7 @@ void *committer_main(void *arg)
     struct tsdb *db = arg;
     for (;;) {
         size_t count;
+        tsdb_registry_tick(db->series, store_minute());
         struct store_item *items = gather(db, &count);
         if (items)
             commit_run(db, items, count);

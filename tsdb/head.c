@@ -51,8 +51,10 @@ void head_release(struct head *h)
         tsdb_batch_free(head_batch_at(h, i)->batch);
     for (uint32_t i = 0; i < HEAD_PAGES_MAX && h->pages[i]; i++)
         free(h->pages[i]);
-    for (uint32_t i = 0; i < h->series_count; i++)
+    for (uint32_t i = 0; i < h->series_count; i++) {
+        tsdb_registry_unhold(head_series_at(h, i)->info);
         more_free(head_series_at(h, i));
+    }
     free(h->slots), free(h->series), free(h->services), free(h->orgs);
     slab_done(&h->slab);
     head_traces_done(&h->traces);
@@ -171,6 +173,7 @@ static struct head_series *series_of(struct head *h, struct tsdb_ref ref)
                               .t_min = INT64_MAX,
                               .t_max = INT64_MIN,
                               .ord_first = h->batch_count};
+    tsdb_registry_hold(h->registry, ref);
     h->slots[ref.v] = h->series_count;
     return s;
 }
@@ -379,6 +382,8 @@ static void apply_one(struct head *h, struct tsdb_batch *b, uint64_t seq)
     const struct tsdb_hists *hs = &b->hists;
     for (uint32_t i = 0; i < hs->count; i++)
         add_hist(h, series_of(h, hs->series[i]), hs->t_ms[i], hs->start_ms[i], &hs->value[i]);
+    for (uint32_t i = 0; i < b->exemplars.count; i++)
+        (void)series_of(h, b->exemplars.series[i]); /* holds its number */
     index_cells(h, b, hb);
     if (b->spans.count)
         index_spans(h, b, hb);

@@ -338,7 +338,7 @@ static enum err get_defs(struct reader *r, struct tsdb_registry *series, struct 
             tsdb_labels_check(labels.enc) != ERR_OK)
             return ERR_CORRUPT;
         enum err e =
-            tsdb_registry_ref(series, (uint32_t)org, (enum tsdb_series_kind)kind, labels, &ref);
+            tsdb_registry_restore(series, (uint32_t)org, (enum tsdb_series_kind)kind, labels, &ref);
         if (e == ERR_OK)
             e = refs_set(m, written, ref);
         if (e != ERR_OK)

@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/clock.h"
 #include "tsdb/account.h"
 #include "tsdb/dedup.h"
 #include "tsdb/head.h"
@@ -111,6 +112,12 @@ struct tsdb {
     _Atomic bool is_full, is_broken;
     _Atomic uint64_t journal_bytes;
 };
+
+/* The registry's clock: from 1 at the start of the machine, since 0 stands for never. */
+static inline uint32_t store_minute(void)
+{
+    return (uint32_t)(clock_mono_ns() / 60000000000) + 1;
+}
 
 /* committer.c */
 void *committer_main(void *db);

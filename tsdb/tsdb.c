@@ -27,6 +27,8 @@ static void options_default(struct tsdb_options *o)
         o->memory_limit_bytes = 512ull << 20;
     if (!o->series_max_per_org)
         o->series_max_per_org = 1000000;
+    if (!o->series_max_per_metric)
+        o->series_max_per_metric = MAX(o->series_max_per_org / 2, 1u);
     if (!o->retention_ms)
         o->retention_ms = 30 * DAY_MS;
     if (!o->retention_content_ms)
@@ -269,6 +271,10 @@ static enum err open_all(struct tsdb *db, struct arena *a, struct err_msg *msg)
         e = e == ERR_NOT_FOUND ? ERR_OK : e;
     }
     db->series = tsdb_registry_new(db->options.series_max_per_org);
+    if (db->series) {
+        tsdb_registry_limit_metrics(db->series, db->options.series_max_per_metric);
+        tsdb_registry_tick(db->series, store_minute());
+    }
     db->accounts = account_new();
     db->requests = dedup_new();
     if (e == ERR_OK && (!db->series || !db->accounts || !db->requests))
@@ -451,7 +457,7 @@ static void parts_status(struct tsdb *db, struct tsdb_status *out)
 void tsdb_status_get(struct tsdb *db, struct tsdb_status *out)
 {
     *out = (struct tsdb_status){.generation = atomic_load(&db->live_generation),
-                                .head_series = tsdb_registry_count(db->series),
+                                .head_series = tsdb_registry_live(db->series),
                                 .head_bytes = heads_bytes(db)};
     pthread_mutex_lock(&db->lock);
     out->generations_live = db->frozen_count + 1;

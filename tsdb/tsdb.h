@@ -30,6 +30,7 @@ struct tsdb_options {
     const char *dir;
     uint64_t memory_limit_bytes; /* 0 = 512 MiB */
     uint32_t series_max_per_org; /* 0 = 1,000,000 */
+    uint32_t series_max_per_metric; /* 0 = half of the org's */
     int64_t retention_ms; /* rows and samples; 0 = 30 d */
     int64_t retention_content_ms; /* text; 0 = 7 d */
     int64_t retention_cells_ms; /* 0 = 400 d */

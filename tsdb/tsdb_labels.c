@@ -102,6 +102,14 @@ enum err tsdb_labels_build(struct tsdb_label *labels, size_t n, struct arena *a,
     return ERR_OK;
 }
 
+struct bytes tsdb_labels_write(const struct tsdb_label *labels, size_t n, uint8_t *out)
+{
+    uint8_t *p = out;
+    for (size_t i = 0; i < n; i++)
+        p = put_text(put_text(p, labels[i].name), labels[i].value);
+    return bytes_of(out, (size_t)(p - out));
+}
+
 enum err tsdb_labels_check(struct bytes enc)
 {
     struct reader r = reader_of(enc);

@@ -29,6 +29,8 @@ struct tsdb_label {
 /* Sorts in place and writes the canonical form into the arena. */
 enum err tsdb_labels_build(struct tsdb_label *labels, size_t n, struct arena *a,
                            struct tsdb_labels *out, struct err_msg *msg) MUST_CHECK;
+/* The canonical form of labels that are in order, valid, and of which none is empty: as many bytes as they need go to out. */
+struct bytes tsdb_labels_write(const struct tsdb_label *labels, size_t n, uint8_t *out);
 enum err tsdb_labels_check(struct bytes enc) MUST_CHECK; /* for bytes from disk */
 
 struct tsdb_labels_iter {

@@ -6,7 +6,7 @@
 static bool head_has(const struct head_series *s, int64_t min_ms, int64_t max_ms)
 {
     if (s->info->kind == TSDB_SERIES_SAMPLES)
-        return s->t_min <= max_ms && s->t_max >= min_ms;
+        return s->t_min <= s->t_max && s->t_min <= max_ms && s->t_max >= min_ms;
     /* a cell's counter lives from its day's midnight to the day's end */
     const struct head_more *m = s->more;
     return m->minute_min <= m->minute_max && (int64_t)(m->minute_min / 1440) * 86400000 <= max_ms &&

@@ -118,6 +118,33 @@ static void render_accounts(const struct web_call *c, struct buf *out)
                 (unsigned long long)rows[i].rejected[r]);
 }
 
+static void render_series(const struct web_call *c, struct buf *out)
+{
+    struct tsdb_registry_org *orgs =
+        ARENA_ARRAY(c->arena, struct tsdb_registry_org, WEB_ACCOUNTS_MAX);
+    size_t n = orgs ? tsdb_registry_orgs(tsdb_series(c->web->opts.db), orgs, WEB_ACCOUNTS_MAX) : 0;
+    uint32_t org = web_call_org(c);
+    static const char *const names[][3] = {
+        {"telltale_series", "gauge", "Series in use, held against limits.series."},
+        {"telltale_series_overflow", "gauge", "Overflow series, one a metric past a limit."},
+        {"telltale_series_folded_points_total", "counter",
+         "Points of series past a limit that went to their metric's overflow series."},
+        {"telltale_series_refused_points_total", "counter",
+         "Points, or series of a request, that were refused because a limit of series is "
+         "reached."}};
+    for (size_t k = 0; k < sizeof names / sizeof names[0]; k++) {
+        buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", names[k][0], names[k][2], names[k][0],
+                   names[k][1]);
+        for (size_t i = 0; i < n && i < WEB_ACCOUNTS_MAX; i++) {
+            const uint64_t values[] = {orgs[i].series, orgs[i].overflow_series, orgs[i].folded,
+                                       orgs[i].refused};
+            if (org == TSDB_ORG_DEFAULT || orgs[i].org == org)
+                buf_printf(out, "%s{org=\"%u\"} %llu\n", names[k][0], orgs[i].org,
+                           (unsigned long long)values[k]);
+        }
+    }
+}
+
 static void render_status(struct web *w, struct buf *out)
 {
     struct tsdb_status s;
@@ -128,7 +155,8 @@ static void render_status(struct web *w, struct buf *out)
     } rows[] = {
         {"telltale_store_head_bytes", "gauge", "Memory of rows that are not sealed yet.",
          (double)s.head_bytes},
-        {"telltale_store_head_series", "gauge", "Series in the heads.", (double)s.head_series},
+        {"telltale_store_head_series", "gauge", "Series in memory, of all orgs.",
+         (double)s.head_series},
         {"telltale_store_journal_bytes", "gauge", "Bytes of live journal generations.",
          (double)s.journal_bytes},
         {"telltale_store_parts_bytes", "gauge", "Bytes of sealed parts.", (double)s.parts_bytes},
@@ -160,6 +188,7 @@ static enum err metrics(struct web_call *c)
     stats_render(&c->out);
     render_status(c->web, &c->out);
     render_accounts(c, &c->out);
+    render_series(c, &c->out);
     buf_printf(&c->out,
                "# HELP telltale_build_info The running program.\n# TYPE telltale_build_info gauge\n"
                "telltale_build_info{version=\"%s\"} 1\n",
@@ -184,7 +213,7 @@ enum err web_routes(struct web *w, struct net *net)
         {"GET", "/metrics", metrics, WEB_FORM_OURS, NET_ROUTE_LOW}};
     enum err (*const tables[])(struct web *, struct net *) = {
         web_assets_routes, web_admin_routes,  web_oncall_routes, web_slo_routes,
-        web_traces_routes, web_jaeger_routes, web_stream_routes};
+        web_traces_routes, web_jaeger_routes, web_stream_routes, web_cardinality_routes};
     enum err e = plain_route(w, net, "/-/healthy", healthy);
     if (e == ERR_OK)
         e = plain_route(w, net, "/-/ready", ready);

@@ -213,6 +213,7 @@ static const struct prom_endpoint endpoints[] = {
     {"/api/v1/label/{}/values", false, prom_label_values},
     {"/api/v1/metadata", false, prom_metadata},
     {"/api/v1/status/buildinfo", false, build_info},
+    {"/api/v1/status/tsdb", false, prom_status_tsdb},
 };
 static_assert(ARRAY_LEN(endpoints) <= PROM_ENDPOINTS_MAX, "a route for each");
 

@@ -63,5 +63,6 @@ enum err prom_series(struct prom_call *c) MUST_CHECK;
 enum err prom_labels(struct prom_call *c) MUST_CHECK;
 enum err prom_label_values(struct prom_call *c) MUST_CHECK;
 enum err prom_metadata(struct prom_call *c) MUST_CHECK;
+enum err prom_status_tsdb(struct prom_call *c) MUST_CHECK;
 
 #endif

@@ -168,6 +168,7 @@ enum err metric_points_number(struct metric_points *m, struct bytes point)
     point_series_attrs(m->series, point, 7, m->sent_name);
     if (delta)
         return add_delta(m, point, &n);
+    m->series->may_fold = !m->is_sum;
     enum err e =
         point_series_ref(m->series, m->name, "", NULL, BYTES_NONE, TSDB_SERIES_SAMPLES, &ref);
     if (e != ERR_OK)

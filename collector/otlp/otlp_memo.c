@@ -55,7 +55,7 @@ uint64_t otlp_memo_seed(void)
 static inline bool still_means(const struct tsdb_registry *r, uint32_t ref, uint32_t org,
                                enum tsdb_series_kind kind)
 {
-    if (!ref || ref > tsdb_registry_count(r))
+    if (!tsdb_registry_touch(r, (struct tsdb_ref){ref}))
         return false;
     const struct tsdb_series_info *info = tsdb_registry_info(r, (struct tsdb_ref){ref});
     return info->org == org && info->kind == kind &&

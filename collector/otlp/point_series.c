@@ -170,7 +170,7 @@ void point_series_attrs(struct point_series *p, struct bytes wire, uint32_t numb
     p->number = number;
     p->metric = metric;
     p->key = p->resource_key;
-    p->is_translated = false;
+    p->is_translated = p->may_fold = false;
     while (otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD)
         if (f.number == number)
             p->key = chain(p->key, f.bytes);
@@ -236,6 +236,8 @@ enum err point_series_ref(struct point_series *p, struct bytes name, const char 
     e = tsdb_registry_ref(p->d->o->series, p->d->o->org, kind, labels, out);
     if (e == ERR_OK)
         otlp_memo_put(p->d->o->series, key, *out);
+    else if (e == ERR_LIMIT && (kind == TSDB_SERIES_CELLS || p->may_fold))
+        e = tsdb_registry_overflow(p->d->o->series, p->d->o->org, kind, labels, out);
     if (e != ERR_LIMIT)
         return e;
     tsdb_batch_reject(p->d->batch, TSDB_REJECT_CARDINALITY,

@@ -4,7 +4,8 @@
  *
  * Owner: decode_metrics.  Thread: one.
  * Failure: a point that has no series is rejected in the batch (bad labels, cardinality): ERR_INVALID, go on with the next point.
- *          ERR_NOMEM ends the request.
+ *          ERR_NOMEM ends the request. Past a limit of series, cells are added up in the metric's overflow series and gauges take its
+ *          place, as in OpenTelemetry's SDKs; running totals of many series are not those of one: they are rejected.
  * Limits: POINT_SERIES_ATTRS_MAX attributes.
  * Invariants: 1. __name__, job, instance, le and quantile are ours: attributes of these names give way. 2. No series has job="telltale":
  *             that job is Telltale's own; it becomes exported_job.
@@ -28,6 +29,8 @@ struct point_series {
     struct bytes wire, metric;
     uint32_t number;
     struct hash128 key; /* of its attributes as they were sent */
+    bool
+        may_fold; /* past a limit its samples may go to the metric's overflow series: a gauge, of which the last value counts */
     bool is_translated; /* labels are filled: only a series not seen before needs them */
     struct tsdb_label labels[POINT_SERIES_ATTRS_MAX + 2];
     unsigned count;

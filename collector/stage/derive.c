@@ -159,6 +159,15 @@ static struct tsdb_ref breakdown_ref(struct at *a, const char *family, enum brea
     return label_groups_series(a->d->groups, a->d->series, a->b->org, family, pairs, n);
 }
 
+/* Its series are there still, and will be until the batch is stored. */
+static bool breakdown_is_live(const struct derive *d, const struct derive_breakdown *c)
+{
+    return c->key.lo && c->evictions == tsdb_registry_evictions(d->series) &&
+           tsdb_registry_touch(d->series, c->requests) &&
+           tsdb_registry_touch(d->series, c->input) && tsdb_registry_touch(d->series, c->output) &&
+           tsdb_registry_touch(d->series, c->cost);
+}
+
 static void derive_breakdown(struct at *a, enum breakdown_dim dim, struct bytes value)
 {
     const struct genai_row *r = a->r;
@@ -169,14 +178,15 @@ static void derive_breakdown(struct at *a, enum breakdown_dim dim, struct bytes 
     key.lo ^= a->group->hash; /* the group stands for service, model and plane */
     key.lo |= 1;
     struct derive_breakdown *c = breakdown_find(a->d, key);
-    if (!c->key.lo) {
+    if (!breakdown_is_live(a->d, c)) {
         bool admitted = breakdown_admits(a->d->breakdown, a->b->org, dim, day, value);
+        a->d->breakdown_count += c->key.lo == 0;
         c->key = key;
+        c->evictions = tsdb_registry_evictions(a->d->series);
         c->requests = breakdown_ref(a, "llm_breakdown_requests_total", dim, value, admitted, NULL);
         c->input = breakdown_ref(a, "llm_breakdown_tokens_total", dim, value, admitted, "input");
         c->output = breakdown_ref(a, "llm_breakdown_tokens_total", dim, value, admitted, "output");
         c->cost = breakdown_ref(a, "llm_breakdown_cost_nanousd_total", dim, value, admitted, NULL);
-        a->d->breakdown_count++;
     }
     if (r->row_class & TSDB_CLASS_CALL)
         put(a, c->requests, 1);

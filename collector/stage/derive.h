@@ -32,6 +32,7 @@ struct derive_threshold {
 struct derive_breakdown {
     struct hash128 key;
     struct tsdb_ref requests, input, output, cost;
+    uint32_t evictions; /* of the registry, when they were found */
 };
 
 struct derive {

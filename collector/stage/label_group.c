@@ -128,7 +128,10 @@ static struct tsdb_ref series_ref(struct label_groups *g, struct tsdb_registry *
         stats_add(&dropped_labels, 1);
         return ref;
     }
-    if (tsdb_registry_ref(series, org, TSDB_SERIES_CELLS, built, &ref) != ERR_OK) {
+    enum err e = tsdb_registry_ref(series, org, TSDB_SERIES_CELLS, built, &ref);
+    if (e == ERR_LIMIT) /* cells are added up: those of many series may be those of one */
+        e = tsdb_registry_overflow(series, org, TSDB_SERIES_CELLS, built, &ref);
+    if (e != ERR_OK) {
         stats_add(&dropped_limit, 1);
         ref.v = 0;
     }
@@ -155,7 +158,11 @@ struct tsdb_ref label_group_ref(struct label_groups *g, struct label_group *grou
                                 struct tsdb_ref *memo)
 {
     struct label_pair pairs[14];
-    if (memo && memo->v)
+    uint32_t evictions = tsdb_registry_evictions(series);
+    if (group->evictions != evictions)
+        memset(group->refs, 0, sizeof group->refs);
+    group->evictions = evictions;
+    if (memo && tsdb_registry_touch(series, *memo))
         return *memo;
     CHECK(group->base_count + more_count <= ARRAY_LEN(pairs));
     memcpy(pairs, group->base, group->base_count * sizeof *pairs);

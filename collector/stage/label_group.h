@@ -51,6 +51,7 @@ struct label_group {
     uint8_t *key;
     uint32_t key_size;
     struct tsdb_ref refs[LABEL_SERIES_COUNT];
+    uint32_t evictions; /* of the registry, when refs were filled */
 };
 
 struct label_groups *label_groups_new(void);

@@ -32,6 +32,7 @@ struct tsdb {
     bool fail; /* every write fails */
     unsigned flushes, compactions;
     struct tsdb_batch *spans; /* what a trace search finds */
+    struct tsdb_registry *series;
 };
 static struct tsdb fake;
 
@@ -190,6 +191,11 @@ enum err tsdb_flush(struct tsdb *db, bool compact, struct err_msg *msg)
     db->flushes++;
     db->compactions += compact;
     return ERR_OK;
+}
+
+struct tsdb_registry *tsdb_series(struct tsdb *db)
+{
+    return db->series;
 }
 
 size_t tsdb_accounts(struct tsdb *db, struct tsdb_account *out, size_t max)
@@ -649,6 +655,8 @@ static uint32_t add_span(struct tsdb_batch *b, uint8_t id, uint8_t parent, int64
 static void add_trace(void)
 {
     fake.spans = tsdb_batch_new(TSDB_ORG_DEFAULT, TSDB_SPANS, 1 << 20);
+    fake.series = tsdb_registry_new(8);
+    assert_non_null(fake.series);
     add_span(fake.spans, 1, 0, 1000, 1100, "POST /chat");
     add_span(fake.spans, 2, 1, 1010, 1040, "retrieve");
     add_span(fake.spans, 3, 1, 1030, 1060, "rerank");
@@ -700,6 +708,7 @@ static int stop_server(void **state)
     web_free(s->web);
     arena_free(s->arena);
     tsdb_batch_free(fake.spans);
+    tsdb_registry_free(fake.series);
     close_access((void **)&s->f);
     free(s);
     return 0;
@@ -766,6 +775,41 @@ static void health_counts_flush_and_metrics_answer(void **state)
         json_get(ask_json(s, "/api/telltale/v1/accounts", 200), "accounts");
     assert_non_null(accounts->child);
     assert_null(accounts->child->next); /* another org's is not shown */
+}
+
+static void series_are_counted_by_metric_and_label(void **state)
+{
+    struct server *s = *state;
+    struct bytes text;
+    int64_t n;
+    for (int i = 0; i < 12; i++) { /* limits: 8 an org */
+        struct tsdb_label l[] = {{BYTES_LIT("__name__"), BYTES_LIT("m")},
+                                 {BYTES_LIT("pod"), arena_printf(s->arena, "p%d", i)}};
+        struct tsdb_labels labels;
+        struct tsdb_ref ref;
+        assert_int_equal(tsdb_labels_build(l, 2, s->arena, &labels, NULL), ERR_OK);
+        if (tsdb_registry_ref(fake.series, TSDB_ORG_DEFAULT, TSDB_SERIES_CELLS, labels, &ref) !=
+            ERR_OK)
+            assert_int_equal(tsdb_registry_overflow(fake.series, TSDB_ORG_DEFAULT,
+                                                    TSDB_SERIES_CELLS, labels, &ref),
+                             ERR_OK);
+        assert_int_equal(
+            tsdb_registry_ref(fake.series, 77, TSDB_SERIES_CELLS, labels, &ref) == ERR_OK, i < 8);
+    }
+    const struct json_node *d = ask_json(s, "/api/telltale/v1/cardinality", 200);
+    assert_true(json_get_i64(d, "series", &n) && n == 8);
+    assert_true(json_get_i64(d, "folded_points", &n) && n == 4);
+    const struct json_node *growing = json_get(d, "growing")->child;
+    assert_true(bytes_equal_str(json_get_str(growing, "label"), "pod"));
+    assert_true(json_get_i64(growing, "recent_values", &n) && n == 8);
+    assert_int_equal(ask(s, "GET", "/api/telltale/v1/cardinality?limit=0", NULL, NULL, &text), 400);
+    assert_int_equal(ask(s, "GET", "/metrics", NULL, NULL, &text), 200);
+    assert_true(bytes_find(text, BYTES_LIT("telltale_series{org=\"1\"} 8\n")) < text.size);
+    assert_true(bytes_find(text, BYTES_LIT("telltale_series_folded_points_total{org=\"1\"} 4\n")) <
+                text.size);
+    assert_true(
+        bytes_find(text, BYTES_LIT("telltale_series_refused_points_total{org=\"77\"} 4\n")) <
+        text.size);
 }
 
 static void the_page_is_embedded_and_its_addresses_work(void **state)
@@ -955,6 +999,7 @@ int main(void)
         ACCESS(writes_that_another_site_sends_are_refused_even_without_keys),
         ACCESS(malformed_credentials_are_unknown_ones),
         SERVER(health_counts_flush_and_metrics_answer),
+        SERVER(series_are_counted_by_metric_and_label),
         SERVER(the_page_is_embedded_and_its_addresses_work),
         SERVER(an_empty_store_gives_the_empty_state),
         SERVER(jaeger_clients_find_what_they_read),

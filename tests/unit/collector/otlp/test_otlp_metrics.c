@@ -359,16 +359,18 @@ static void bad_points_are_refused_one_by_one(void **state)
            "rejected 1: metric \"ä\": the name is empty, too long, or has no letter\n");
 }
 
-static void the_limit_of_series_refuses_points_not_requests(void **state)
+/* Five points of five series of one metric, where two series may be. */
+static struct tsdb_batch *five_of_two(struct tsdb_registry *series, const char *kind)
 {
-    struct tsdb_registry *series = tsdb_registry_new(2);
     struct tsdb_batch *b;
     struct err_msg msg;
     struct buf json;
     size_t size;
     buf_init(&json, 0);
-    buf_str(&json, "{\"resourceMetrics\":[{\"scopeMetrics\":[{\"metrics\":[{\"name\":\"m\",");
-    buf_str(&json, "\"gauge\":{\"dataPoints\":[");
+    buf_printf(&json,
+               "{\"resourceMetrics\":[{\"scopeMetrics\":[{\"metrics\":[{\"name\":\"m\",%s"
+               "\"dataPoints\":[",
+               kind);
     for (int i = 0; i < 5; i++)
         buf_printf(&json,
                    "%s{\"timeUnixNano\":\"%lld\",\"asInt\":1,\"attributes\":[{\"key\":\"k\","
@@ -379,8 +381,54 @@ static void the_limit_of_series_refuses_points_not_requests(void **state)
     assert_int_equal(helper_otlp_decode(TSDB_SAMPLES, OTLP_JSON, series, body, size, &b, &msg),
                      ERR_OK);
     assert_int_equal(b->received, 5);
+    return b;
+}
+
+static bool is_overflow(struct tsdb_registry *series, struct tsdb_ref ref)
+{
+    return bytes_equal_str(
+        tsdb_labels_get(tsdb_registry_info(series, ref)->labels, BYTES_LIT("otel_metric_overflow")),
+        "true");
+}
+
+static void past_the_limit_of_series_running_totals_are_refused_point_by_point(void **state)
+{
+    struct tsdb_registry *series = tsdb_registry_new(2);
+    struct tsdb_batch *b =
+        five_of_two(series, "\"sum\":{\"aggregationTemporality\":2,\"isMonotonic\":true,");
     assert_int_equal(b->samples.count, 2);
     assert_int_equal(b->rejected[TSDB_REJECT_CARDINALITY], 3);
+    tsdb_batch_free(b);
+    tsdb_registry_free(series);
+}
+
+static void past_the_limit_of_series_deltas_are_added_up_in_the_overflow_series(void **state)
+{
+    struct tsdb_registry *series = tsdb_registry_new(2);
+    struct tsdb_batch *b =
+        five_of_two(series, "\"sum\":{\"aggregationTemporality\":1,\"isMonotonic\":true,");
+    int64_t folded = 0;
+    assert_int_equal(b->cells.count, 5);
+    assert_int_equal(tsdb_batch_rejected(b), 0);
+    for (uint32_t i = 0; i < 5; i++) {
+        assert_int_equal(is_overflow(series, b->cells.series[i]), i >= 2);
+        folded += i >= 2 ? b->cells.add[i] : 0;
+    }
+    assert_int_equal(folded, 3);
+    assert_int_equal(tsdb_registry_live(series), 3);
+    tsdb_batch_free(b);
+    tsdb_registry_free(series);
+}
+
+static void past_the_limit_of_series_a_gauge_keeps_the_last_value_in_the_overflow_series(
+    void **state)
+{
+    struct tsdb_registry *series = tsdb_registry_new(2);
+    struct tsdb_batch *b = five_of_two(series, "\"gauge\":{");
+    assert_int_equal(b->samples.count, 5);
+    assert_int_equal(tsdb_batch_rejected(b), 0);
+    for (uint32_t i = 0; i < 5; i++)
+        assert_int_equal(is_overflow(series, b->samples.series[i]), i >= 2);
     tsdb_batch_free(b);
     tsdb_registry_free(series);
 }
@@ -455,7 +503,10 @@ int main(void)
         cmocka_unit_test(summaries_become_quantiles_sum_and_count),
         cmocka_unit_test(delta_sums_become_cells_by_minute),
         cmocka_unit_test(bad_points_are_refused_one_by_one),
-        cmocka_unit_test(the_limit_of_series_refuses_points_not_requests),
+        cmocka_unit_test(past_the_limit_of_series_running_totals_are_refused_point_by_point),
+        cmocka_unit_test(past_the_limit_of_series_deltas_are_added_up_in_the_overflow_series),
+        cmocka_unit_test(
+            past_the_limit_of_series_a_gauge_keeps_the_last_value_in_the_overflow_series),
         cmocka_unit_test(a_remembered_series_is_never_mistaken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,74 @@
+/* status/tsdb: what an org's series in use come from, in Prometheus' form. Of headStats there are the numbers that mean something here. */
+#include "web/web_prom_call.h"
+
+#include "tsdb/tsdb_cardinality.h"
+
+#define TOP_DEFAULT 10u
+#define TOP_MAX 10000u
+
+static void put_row(struct json_out *j, struct bytes name, uint64_t value)
+{
+    json_out_object(j);
+    json_out_key(j, "name");
+    json_out_bytes(j, name);
+    json_out_key(j, "value");
+    json_out_u64(j, value);
+    json_out_object_end(j);
+}
+
+static void put_labels(struct json_out *j, const char *key, const struct tsdb_label_use *l,
+                       size_t n, bool bytes)
+{
+    json_out_key(j, key);
+    json_out_array(j);
+    for (size_t i = 0; i < n; i++)
+        put_row(j, l[i].name, bytes ? l[i].value_bytes : l[i].values);
+    json_out_array_end(j);
+}
+
+static void put_head(struct json_out *j, const struct tsdb_cardinality *c)
+{
+    json_out_key(j, "headStats");
+    json_out_object(j);
+    json_out_key(j, "numSeries");
+    json_out_u64(j, (uint64_t)c->org.series + c->org.overflow_series);
+    json_out_key(j, "numLabelPairs");
+    json_out_u64(j, c->pairs);
+    json_out_object_end(j);
+}
+
+enum err prom_status_tsdb(struct prom_call *c)
+{
+    struct tsdb_cardinality k;
+    struct json_out *j = &c->j;
+    size_t top;
+    enum err e = prom_limit(c, &top);
+    if (e != ERR_OK)
+        return e;
+    top = top == SIZE_MAX ? TOP_DEFAULT : MIN(top, (size_t)TOP_MAX);
+    e = tsdb_cardinality_read(tsdb_series(c->prom->opts.db), net_request_access(c->req)->org, top,
+                              c->arena, &k);
+    if (e != ERR_OK)
+        return err_set(&c->msg, e, "counting labels: %s", err_text(e));
+    json_out_object(j);
+    put_head(j, &k);
+    json_out_key(j, "seriesCountByMetricName");
+    json_out_array(j);
+    for (size_t i = 0; i < k.metrics_n; i++)
+        put_row(j, k.metrics[i].name, k.metrics[i].series);
+    json_out_array_end(j);
+    put_labels(j, "labelValueCountByLabelName", k.labels, k.labels_n, false);
+    put_labels(j, "memoryInBytesByLabelName", k.labels_by_bytes, k.labels_by_bytes_n, true);
+    json_out_key(j, "seriesCountByLabelValuePair");
+    json_out_array(j);
+    for (size_t i = 0; i < k.top_pairs_n; i++) {
+        const struct tsdb_pair_use *p = &k.top_pairs[i];
+        put_row(j,
+                arena_printf(c->arena, BYTES_FMT "=" BYTES_FMT, BYTES_ARG(p->name),
+                             BYTES_ARG(p->value)),
+                p->series);
+    }
+    json_out_array_end(j);
+    json_out_object_end(j);
+    return ERR_OK;
+}
