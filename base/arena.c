@@ -5,17 +5,32 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "base/hoard.h"
 
-/* Chunks double from 4 KiB to 1 MiB; an allocation larger than half a chunk gets one of its own. */
+/* Chunks double from 4 KiB to 512 KiB; an allocation larger than half a chunk gets one of its own. */
 #define CHUNK_MIN (4u << 10)
-#define CHUNK_MAX (1u << 20)
+#define CHUNK_MAX (512u << 10)
+
+/* Large chunks come from the hoard, except where a sanitizer is to see each end of each chunk. */
+#if defined(__SANITIZE_ADDRESS__)
+#define CHUNK_SLAB_MIN SIZE_MAX
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define CHUNK_SLAB_MIN SIZE_MAX
+#endif
+#endif
+#ifndef CHUNK_SLAB_MIN
+#define CHUNK_SLAB_MIN ((size_t)HOARD_UNIT)
+#endif
 
 struct chunk {
     struct chunk *next;
     uint8_t *base; /* this chunk's memory, or an adopted block */
     size_t size, used;
+    size_t hoard; /* bytes of the hoard's block that this is, or 0 */
     bool is_adopted;
 };
+#define CHUNK_HEAD ((sizeof(struct chunk) + 15) & ~(size_t)15)
 
 struct arena {
     size_t bytes_max, bytes_used, chunk_next;
@@ -37,11 +52,35 @@ struct arena *arena_new(size_t bytes_max)
     return a;
 }
 
+void arena_expect(struct arena *a, size_t bytes)
+{
+    if (CHUNK_SLAB_MIN == SIZE_MAX)
+        return; /* malloc's blocks cannot be trimmed */
+    while (a->chunk_next < HOARD_BLOCK_MAX && a->chunk_next < bytes)
+        a->chunk_next *= 2;
+    a->chunk_next = MIN(a->chunk_next, HOARD_BLOCK_MAX);
+}
+
+void arena_trim(struct arena *a)
+{
+    struct chunk *c = a->chunks;
+    a->chunk_next = CHUNK_MIN;
+    if (!c || !c->hoard)
+        return;
+    c->hoard = hoard_shrink(c, c->hoard, CHUNK_HEAD + c->used);
+    size_t size = MIN(c->size, c->hoard - CHUNK_HEAD);
+    a->bytes_used -= c->size - size;
+    c->size = size;
+}
+
 static void chunk_free(struct chunk *c)
 {
     if (c->is_adopted)
         free(c->base);
-    free(c);
+    if (c->hoard)
+        hoard_free(c, c->hoard);
+    else
+        free(c);
 }
 
 void arena_free(struct arena *a)
@@ -78,10 +117,15 @@ static struct chunk *chunk_new(struct arena *a, size_t size)
 {
     if (size > a->bytes_max - a->bytes_used)
         return NULL;
-    struct chunk *c = malloc(round_up(sizeof(*c), 16) + size);
-    if (!c)
+    struct chunk *c = NULL;
+    size_t block = 0;
+    if (size + CHUNK_HEAD >= CHUNK_SLAB_MIN) /* whole units, as long as the limit allows it */
+        c = hoard_alloc(size + CHUNK_HEAD, &block);
+    if (c && block - CHUNK_HEAD <= a->bytes_max - a->bytes_used)
+        size = block - CHUNK_HEAD;
+    if (!c && !(c = malloc(CHUNK_HEAD + size)))
         return NULL;
-    *c = (struct chunk){.base = (uint8_t *)c + round_up(sizeof(*c), 16), .size = size};
+    *c = (struct chunk){.base = (uint8_t *)c + CHUNK_HEAD, .size = size, .hoard = block};
     a->bytes_used += size;
     return c;
 }
@@ -89,8 +133,8 @@ static struct chunk *chunk_new(struct arena *a, size_t size)
 static void *alloc_in_new_chunk(struct arena *a, size_t size, size_t align)
 {
     size_t need = size + align;
-    bool own = need > a->chunk_next / 2;
-    size_t want = own ? need : a->chunk_next;
+    bool own = need > a->chunk_next / 2; /* CHUNK_MIN / 2 leaves room for the heads */
+    size_t want = own ? need : a->chunk_next - CHUNK_HEAD - HOARD_HEADER;
     if (!own && want > a->bytes_max - a->bytes_used) /* near the limit: just what is asked */
         want = need;
     struct chunk *c = chunk_new(a, want);

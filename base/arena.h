@@ -15,6 +15,10 @@ struct arena;
 
 struct arena *arena_new(size_t bytes_max); /* NULL when out of memory; bytes_max 0 = no limit */
 void arena_free(struct arena *a); /* NULL is fine */
+/* About so many bytes will be asked for: the next chunk is made as large, up to 1 MiB. */
+void arena_expect(struct arena *a, size_t bytes);
+/* Little more will be asked for: gives back what the chunk that fills has left, and starts small again. */
+void arena_trim(struct arena *a);
 void arena_reset(struct arena *a); /* keeps the first chunk */
 void *arena_alloc(struct arena *a, size_t size); /* zeroed */
 void *arena_alloc_raw(struct arena *a, size_t size, size_t align); /* not zeroed */

@@ -242,6 +242,7 @@ static void store(struct job *j)
     if (e == ERR_OK) {
         count_rejected(b);
         msg.text[0] = 0;
+        tsdb_batch_trim(b);
         e = tsdb_append(in->db, &b, on_stored, j);
         if (e == ERR_OK)
             return;

@@ -555,10 +555,6 @@ enum err remote_write_decode(const struct otlp_decode_options *o, uint8_t *take_
                         .ceiling_ms = o->now_ns / 1000000 + OTLP_FUTURE_MAX_MS};
     enum err e = d.scratch ? ERR_OK : ERR_NOMEM;
     b->received_ns = o->now_ns;
-    if (body_size == 0)
-        free(take_body);
-    else if (!arena_adopt(b->arena, take_body, body_size))
-        e = ERR_TOO_LARGE;
     if (e == ERR_OK)
         e = decode_body(&d, body);
     b->received = d.rows;
@@ -569,6 +565,7 @@ enum err remote_write_decode(const struct otlp_decode_options *o, uint8_t *take_
         e = err_set(msg, e,
                     e == ERR_TOO_LARGE ? "the request needs more memory than one may use"
                                        : "out of memory");
+    free(take_body); /* the batch has copies: the next body finds this memory warm */
     if (e != ERR_OK) {
         tsdb_batch_free(b);
         return e;

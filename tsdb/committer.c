@@ -255,28 +255,58 @@ static void find_repeat(struct tsdb *db, struct commit *c, size_t i, int64_t now
     }
 }
 
-static bool row_is_known(const struct tsdb *db, struct hash128 h)
+static bool older_has(const struct tsdb *db, struct hash128 h)
 {
-    if (dedup_rows_has(&db->live->rows, h))
-        return true;
     for (const struct generation *g = db->older; g; g = g->older)
         if (dedup_rows_has(&g->rows, h))
             return true;
     return false;
 }
 
+/* Identities of the batch's spans; their places in the sets are fetched while the next are computed. */
+static const struct hash128 *hash_rows(struct tsdb *db, const struct tsdb_batch *b)
+{
+    if (b->spans.count > db->hash_cap) {
+        struct hash128 *more = realloc(db->hashes, b->spans.count * sizeof(*more));
+        if (!more)
+            return NULL;
+        db->hashes = more;
+        db->hash_cap = b->spans.count;
+    }
+    record_span_hashes(&b->spans, db->hashes);
+    return db->hashes;
+}
+
+#define ROWS_AHEAD 16u
+
+static void prefetch_row(const struct tsdb *db, struct hash128 h)
+{
+    dedup_rows_prefetch(&db->live->rows, h);
+    for (const struct generation *g = db->older; g; g = g->older)
+        dedup_rows_prefetch(&g->rows, h);
+}
+
 /* Marks spans that the live generations hold already, bit by bit the same. */
 static enum err mark_repeats(struct tsdb *db, struct entry *e)
 {
     struct tsdb_batch *b = e->item->batch;
-    for (uint32_t i = 0; i < b->spans.count; i++) {
-        struct hash128 h = record_span_hash(&b->spans, i);
-        if (!row_is_known(db, h)) {
-            if (!dedup_rows_add(&db->live->rows, h))
+    uint32_t n = b->spans.count;
+    const struct hash128 *hashes = n ? hash_rows(db, b) : NULL;
+    if (n && !hashes)
+        return ERR_NOMEM;
+    for (uint32_t i = 0; i < MIN(n, ROWS_AHEAD); i++)
+        prefetch_row(db, hashes[i]);
+    for (uint32_t i = 0; i < n; i++) {
+        bool is_new = false;
+        if (i + ROWS_AHEAD < n)
+            prefetch_row(db, hashes[i + ROWS_AHEAD]);
+        if (!older_has(db, hashes[i])) {
+            if (!dedup_rows_add(&db->live->rows, hashes[i], &is_new))
                 return ERR_NOMEM;
-            continue;
+            if (is_new)
+                continue;
         }
-        if (!b->span_dropped && !(b->span_dropped = arena_alloc(b->arena, b->spans.count)))
+        if (!b->span_dropped && !(b->span_dropped = arena_alloc(b->arena, n)))
             return ERR_NOMEM;
         b->span_dropped[i] = 1;
         e->duplicate++;
@@ -542,8 +572,12 @@ static enum err replay_record(struct replay *r, const struct commit_entry *entry
     enum err e = record_decode(entry->record, db->series, &r->refs, 0, &b, msg);
     if (e != ERR_OK)
         return e;
+    const struct hash128 *hashes = b->spans.count ? hash_rows(db, b) : NULL;
+    bool is_new;
+    if (b->spans.count && !hashes)
+        e = ERR_NOMEM;
     for (uint32_t i = 0; i < b->spans.count && e == ERR_OK; i++)
-        if (!dedup_rows_add(&r->g->rows, record_span_hash(&b->spans, i)))
+        if (!dedup_rows_add(&r->g->rows, hashes[i], &is_new))
             e = ERR_NOMEM;
     if (e == ERR_OK)
         e = head_prepare(r->g->head, b);

@@ -159,12 +159,22 @@ bool dedup_decode(struct dedup *d, struct reader *r)
 
 /* --- rows ---------------------------------------------------------------------------------------- */
 
+#define SLOT_TAG(h) ((h).hi & ~UINT64_C(0xffffffff))
+
 static uint32_t row_slot(const struct dedup_rows *s, struct hash128 h)
 {
     uint32_t i = (uint32_t)h.lo & (s->slot_cap - 1);
-    while (s->slots[i] && !hash128_equal(s->log[s->slots[i] - 1], h))
+    uint64_t slot;
+    while ((slot = s->slots[i]) &&
+           (((slot ^ h.hi) >> 32) != 0 || !hash128_equal(s->log[(uint32_t)slot - 1], h)))
         i = (i + 1) & (s->slot_cap - 1);
     return i;
+}
+
+void dedup_rows_prefetch(const struct dedup_rows *s, struct hash128 h)
+{
+    if (s->count)
+        __builtin_prefetch(&s->slots[(uint32_t)h.lo & (s->slot_cap - 1)]);
 }
 
 bool dedup_rows_has(const struct dedup_rows *s, struct hash128 h)
@@ -172,11 +182,24 @@ bool dedup_rows_has(const struct dedup_rows *s, struct hash128 h)
     return s->count && s->slots[row_slot(s, h)];
 }
 
+/* All of them differ: no need to look at what is there. */
+static void rows_place_all(struct dedup_rows *s)
+{
+    for (uint32_t k = 0; k < s->count; k++) {
+        uint32_t i = (uint32_t)s->log[k].lo & (s->slot_cap - 1);
+        if (k + 8 < s->count)
+            __builtin_prefetch(&s->slots[(uint32_t)s->log[k + 8].lo & (s->slot_cap - 1)], 1);
+        while (s->slots[i])
+            i = (i + 1) & (s->slot_cap - 1);
+        s->slots[i] = SLOT_TAG(s->log[k]) | (k + 1);
+    }
+}
+
 static bool rows_grow(struct dedup_rows *s)
 {
     uint32_t cap = s->cap ? s->cap * 2 : 1024;
     struct hash128 *log = realloc(s->log, cap * sizeof(*log));
-    uint32_t *slots = log ? calloc(cap * 2, sizeof(*slots)) : NULL;
+    uint64_t *slots = log ? calloc(cap * 2, sizeof(*slots)) : NULL;
     if (log)
         s->log = log;
     if (!slots)
@@ -185,20 +208,20 @@ static bool rows_grow(struct dedup_rows *s)
     s->slots = slots;
     s->cap = cap;
     s->slot_cap = cap * 2;
-    for (uint32_t i = 0; i < s->count; i++)
-        s->slots[row_slot(s, s->log[i])] = i + 1;
+    rows_place_all(s);
     return true;
 }
 
-bool dedup_rows_add(struct dedup_rows *s, struct hash128 h)
+bool dedup_rows_add(struct dedup_rows *s, struct hash128 h, bool *out_is_new)
 {
     if (s->count == s->cap && !rows_grow(s))
         return false;
     uint32_t at = row_slot(s, h);
-    if (s->slots[at])
+    *out_is_new = !s->slots[at];
+    if (!*out_is_new)
         return true;
     s->log[s->count] = h;
-    s->slots[at] = ++s->count;
+    s->slots[at] = SLOT_TAG(h) | ++s->count;
     return true;
 }
 
@@ -208,8 +231,7 @@ void dedup_rows_undo(struct dedup_rows *s, uint32_t count)
         return;
     s->count = count;
     memset(s->slots, 0, s->slot_cap * sizeof(*s->slots));
-    for (uint32_t i = 0; i < s->count; i++)
-        s->slots[row_slot(s, s->log[i])] = i + 1;
+    rows_place_all(s);
 }
 
 void dedup_rows_done(struct dedup_rows *s)

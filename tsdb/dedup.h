@@ -29,14 +29,17 @@ void dedup_add(struct dedup *d, const struct dedup_entry *e); /* copies the text
 void dedup_encode(struct dedup *d, int64_t now_ns, struct buf *out);
 bool dedup_decode(struct dedup *d, struct reader *r); /* false: not these bytes */
 
-/* A set of 128-bit row hashes with undo of the newest insertions. */
+/* A set of 128-bit row hashes with undo of the newest insertions. A slot carries half a word of its hash, so that the log, a cache miss
+ * away, is looked at only where they agree; and the slots of rows to come can be fetched ahead. */
 struct dedup_rows {
     struct hash128 *log; /* in order of insertion */
-    uint32_t *slots; /* index into log + 1 */
+    uint64_t *slots; /* index into log + 1, and above it 32 bits of the hash */
     uint32_t count, cap, slot_cap;
 };
+void dedup_rows_prefetch(const struct dedup_rows *s, struct hash128 h);
 bool dedup_rows_has(const struct dedup_rows *s, struct hash128 h);
-bool dedup_rows_add(struct dedup_rows *s, struct hash128 h); /* false = no memory */
+/* false = no memory. *out_is_new: it was not there. */
+bool dedup_rows_add(struct dedup_rows *s, struct hash128 h, bool *out_is_new);
 void dedup_rows_undo(struct dedup_rows *s, uint32_t count); /* back to this many */
 void dedup_rows_done(struct dedup_rows *s);
 

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 
 #define MERGE_MIN 64u
+#define TRACES_AHEAD 8u /* spans whose place in the trace table is fetched ahead */
 
 const struct head_more head_more_none = {.minute_min = UINT32_MAX};
 
@@ -317,10 +318,13 @@ static void index_spans(struct head *h, const struct tsdb_batch *b, struct head_
     const struct tsdb_spans *s = &b->spans;
     struct head_service *last = NULL;
     struct head_org *org = org_of(h, b->org);
+    size_t bytes = 0;
     for (uint32_t i = 0; i < s->count; i++) {
+        if (i + TRACES_AHEAD < s->count)
+            head_traces_prefetch(&h->traces, s->trace_id[i + TRACES_AHEAD]);
         if (!head_span_kept(b, i))
             continue;
-        h->bytes += head_traces_add(&h->traces, s->trace_id[i], h->batch_count, i);
+        bytes += head_traces_add(&h->traces, s->trace_id[i], h->batch_count, i);
         struct bytes name = s->service ? s->service[i] : BYTES_NONE;
         hb->start_min = MIN(hb->start_min, s->start_ns[i]);
         hb->start_max = MAX(hb->start_max, s->start_ns[i]);
@@ -334,6 +338,7 @@ static void index_spans(struct head *h, const struct tsdb_batch *b, struct head_
         last->genai_spans += TSDB_SPAN_GET(s, row_class, i, 0) != 0;
         org->rows[TSDB_SPANS]++;
     }
+    bytes_add(h, bytes);
 }
 
 static void index_cells(struct head *h, const struct tsdb_batch *b, struct head_batch *hb)

@@ -34,6 +34,14 @@ static size_t grow_table(struct head_traces *t, uint32_t which)
     return (cap - old) * sizeof(*slots);
 }
 
+void head_traces_prefetch(const struct head_traces *t, struct tsdb_id16 id)
+{
+    uint64_t hash = hash_of(id);
+    uint32_t which = (uint32_t)(hash >> 56);
+    if (t->tables[which].cap)
+        __builtin_prefetch(&t->tables[which].slots[(uint32_t)hash & (t->tables[which].cap - 1)], 1);
+}
+
 size_t head_traces_add(struct head_traces *t, struct tsdb_id16 id, uint32_t ord, uint32_t row)
 {
     uint64_t hash = hash_of(id);

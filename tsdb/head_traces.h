@@ -29,6 +29,8 @@ struct head_traces {
     uint32_t page_cap, count;
 };
 
+/* Fetches what the add of this trace id touches first. */
+void head_traces_prefetch(const struct head_traces *t, struct tsdb_id16 id);
 /* Returns how many bytes of memory it took. */
 size_t head_traces_add(struct head_traces *t, struct tsdb_id16 id, uint32_t ord, uint32_t row);
 /* The chain that holds the entries of id, newest first, others among them: number of the first entry, 0 = none. */

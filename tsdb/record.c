@@ -586,9 +586,45 @@ enum err record_decode(struct bytes record, struct tsdb_registry *series, struct
 
 /* --- identity of a span as it was sent ------------------------------------------------------------ */
 
-struct hash128 record_span_hash(const struct tsdb_spans *s, uint32_t row)
+/* What neighbours share, with the hash of it. */
+struct surroundings {
+    struct bytes service, scope_name, scope_version, resource_attrs;
+    struct hash128 hash;
+    bool is_set;
+};
+
+static bool same_slice(struct bytes a, struct bytes b)
 {
-    uint8_t fixed[16 + 8 + 8 + 8 + 8 + 1 + 1 + 4 + 4];
+    return a.data == b.data && a.size == b.size;
+}
+
+static struct hash128 hash_surroundings(const struct tsdb_spans *s, uint32_t row,
+                                        struct surroundings *m)
+{
+    if (m->is_set && same_slice(m->service, s->service[row]) &&
+        same_slice(m->scope_name, s->scope_name[row]) &&
+        same_slice(m->scope_version, s->scope_version[row]) &&
+        same_slice(m->resource_attrs, s->resource_attrs[row]))
+        return m->hash;
+    m->service = s->service[row];
+    m->scope_name = s->scope_name[row];
+    m->scope_version = s->scope_version[row];
+    m->resource_attrs = s->resource_attrs[row];
+    m->is_set = true;
+    const struct bytes texts[] = {m->service, m->scope_name, m->scope_version, m->resource_attrs};
+    struct hash128 h = {0, 0};
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) /* chained through the seed: borders matter */
+        h = hash128(texts[i], h.lo ^ (h.hi << 1));
+    return m->hash = h;
+}
+
+/* The sizes of all texts are in the fixed part, so that empty ones need no call and borders matter. */
+static struct hash128 hash_row(const struct tsdb_spans *s, uint32_t row, struct surroundings *m)
+{
+    const struct bytes texts[] = {s->name[row],  s->status_message[row], s->trace_state[row],
+                                  s->attrs[row], s->events[row],         s->links[row]};
+    struct hash128 around = hash_surroundings(s, row, m);
+    uint8_t fixed[16 + 8 + 8 + 8 + 8 + 1 + 1 + 4 + 4 + 16 + 8 * ARRAY_LEN(texts)];
     size_t n = 0;
 #define PUT(p, size) (memcpy(fixed + n, (p), (size)), n += (size))
     PUT(s->trace_id[row].b, 16);
@@ -600,14 +636,28 @@ struct hash128 record_span_hash(const struct tsdb_spans *s, uint32_t row)
     PUT(&s->status[row], 1);
     PUT(&s->flags[row], 4);
     PUT(&s->dropped[row], 4);
+    PUT(&around.lo, 8);
+    PUT(&around.hi, 8);
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+        PUT(&texts[i].size, 8);
 #undef PUT
     CHECK(n == sizeof(fixed));
-    const struct bytes *texts[] = {
-        s->name,        s->service,        s->scope_name, s->scope_version, s->status_message,
-        s->trace_state, s->resource_attrs, s->attrs,      s->events,        s->links};
     struct hash128 h = hash128(bytes_of(fixed, n), 0);
-    for (size_t i = 0; i < ARRAY_LEN(texts);
-         i++) /* chained through the seed: the border between two texts matters */
-        h = hash128(texts[i][row], h.lo ^ (h.hi << 1));
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+        if (texts[i].size)
+            h = hash128(texts[i], h.lo ^ (h.hi << 1));
     return h;
+}
+
+struct hash128 record_span_hash(const struct tsdb_spans *s, uint32_t row)
+{
+    struct surroundings m = {.is_set = false};
+    return hash_row(s, row, &m);
+}
+
+void record_span_hashes(const struct tsdb_spans *s, struct hash128 *out)
+{
+    struct surroundings m = {.is_set = false};
+    for (uint32_t i = 0; i < s->count; i++)
+        out[i] = hash_row(s, i, &m);
 }

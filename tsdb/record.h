@@ -40,5 +40,7 @@ enum err record_decode(struct bytes record, struct tsdb_registry *series, struct
 
 /* Identity of a span row as it was sent: XXH3-128 over (trace id, span id, start, every column down to `links`). */
 struct hash128 record_span_hash(const struct tsdb_spans *s, uint32_t row);
+/* The same of every row; what neighbours share (resource, scope, service: the very same slices) is hashed once. */
+void record_span_hashes(const struct tsdb_spans *s, struct hash128 *out);
 
 #endif

@@ -92,6 +92,8 @@ struct tsdb {
         *older; /* frozen or replayed, not yet forgotten: their row hashes still count */
     struct record_defs defs;
     struct dedup *requests;
+    struct hash128 *hashes; /* of the rows of the batch in hand */
+    uint32_t hash_cap;
     uint64_t next_seq;
 
     /* guarded by set_lock */

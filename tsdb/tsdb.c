@@ -228,6 +228,7 @@ static void store_free(struct tsdb *db)
         db->options.settler.drop_generation(db->options.settler.ctx, db->live->id);
     committer_free_generation(db->live);
     record_defs_done(&db->defs);
+    free(db->hashes);
     pin_clear(db);
     dedup_free(db->requests);
     account_free(db->accounts);

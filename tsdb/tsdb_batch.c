@@ -77,11 +77,10 @@ static void **column_at(void *table, const struct tsdb_column *c)
     return (void **)(void *)((uint8_t *)table + c->offset);
 }
 
-/* Grows every column that exists, so that invariant 1 (NULL or cap entries) holds all the time. */
+/* Grows every column that exists to `more` rows, so that invariant 1 (NULL or cap entries) holds all the time. */
 static bool grow_columns(struct arena *a, const struct tsdb_schema *schema, void *table,
-                         uint32_t count, uint32_t *cap)
+                         uint32_t more, uint32_t *cap)
 {
-    uint32_t more = *cap ? *cap * 2 : ROWS_FIRST;
     if (more <= *cap)
         return false;
     for (uint32_t i = 0; i < schema->column_count; i++) {
@@ -119,8 +118,8 @@ static bool make_columns(struct arena *a, const struct tsdb_schema *schema, uint
 uint32_t tsdb_batch_add_span(struct tsdb_batch *b)
 {
     struct tsdb_spans *s = &b->spans;
-    if (s->count == s->cap &&
-        !grow_columns(b->arena, &tsdb_batch_span_schema, s, s->count, &s->cap))
+    if (s->count == s->cap && !grow_columns(b->arena, &tsdb_batch_span_schema, s,
+                                            s->cap ? s->cap * 2 : ROWS_FIRST, &s->cap))
         return TSDB_NO_ROW;
     if (!s->trace_id &&
         !make_columns(b->arena, &tsdb_batch_span_schema, 0, TSDB_SPAN_links, s, s->cap))
@@ -128,10 +127,22 @@ uint32_t tsdb_batch_add_span(struct tsdb_batch *b)
     return s->count++;
 }
 
+bool tsdb_batch_expect_spans(struct tsdb_batch *b, uint32_t count)
+{
+    struct tsdb_spans *s = &b->spans;
+    return count <= s->cap || grow_columns(b->arena, &tsdb_batch_span_schema, s, count, &s->cap);
+}
+
+void tsdb_batch_trim(struct tsdb_batch *b)
+{
+    arena_trim(b->arena);
+}
+
 uint32_t tsdb_batch_add_log(struct tsdb_batch *b)
 {
     struct tsdb_logs *l = &b->logs;
-    if (l->count == l->cap && !grow_columns(b->arena, &tsdb_batch_log_schema, l, l->count, &l->cap))
+    if (l->count == l->cap && !grow_columns(b->arena, &tsdb_batch_log_schema, l,
+                                            l->cap ? l->cap * 2 : ROWS_FIRST, &l->cap))
         return TSDB_NO_ROW;
     if (!l->time_ns &&
         !make_columns(b->arena, &tsdb_batch_log_schema, 0, TSDB_LOG_COLUMN_COUNT - 1, l, l->cap))
@@ -149,17 +160,27 @@ bool tsdb_batch_span_column(struct tsdb_batch *b, enum tsdb_span_column column)
 #define GROW(b, t, field) \
     ((t)->field = arena_grow((b)->arena, (t)->field, sizeof(*(t)->field), (t)->count, cap))
 
+static bool grow_samples(struct tsdb_batch *b, uint32_t cap)
+{
+    struct tsdb_samples *s = &b->samples;
+    if (cap <= s->cap || !GROW(b, s, series) || !GROW(b, s, t_ms) || !GROW(b, s, value) ||
+        !GROW(b, s, start_ms))
+        return false;
+    s->cap = cap;
+    return true;
+}
+
+bool tsdb_batch_expect_samples(struct tsdb_batch *b, uint32_t count)
+{
+    return count <= b->samples.cap || grow_samples(b, count);
+}
+
 bool tsdb_batch_add_sample(struct tsdb_batch *b, struct tsdb_ref series, int64_t t_ms, double value,
                            int64_t start_ms)
 {
     struct tsdb_samples *s = &b->samples;
-    if (s->count == s->cap) {
-        uint32_t cap = s->cap ? s->cap * 2 : ROWS_FIRST;
-        if (cap <= s->cap || !GROW(b, s, series) || !GROW(b, s, t_ms) || !GROW(b, s, value) ||
-            !GROW(b, s, start_ms))
-            return false;
-        s->cap = cap;
-    }
+    if (s->count == s->cap && !grow_samples(b, s->cap ? s->cap * 2 : ROWS_FIRST))
+        return false;
     s->series[s->count] = series;
     s->t_ms[s->count] = t_ms;
     s->value[s->count] = value;
@@ -203,18 +224,28 @@ bool tsdb_batch_add_exemplar(struct tsdb_batch *b, struct tsdb_ref series, int64
     return true;
 }
 
+static bool grow_cells(struct tsdb_batch *b, uint32_t cap)
+{
+    struct tsdb_cells *s = &b->cells;
+    if (cap <= s->cap || !GROW(b, s, series) || !GROW(b, s, minute) || !GROW(b, s, add) ||
+        !GROW(b, s, hist) || !GROW(b, s, row))
+        return false;
+    s->cap = cap;
+    return true;
+}
+
+bool tsdb_batch_expect_cells(struct tsdb_batch *b, uint32_t count)
+{
+    return count <= b->cells.cap || grow_cells(b, count);
+}
+
 static bool add_cell(struct tsdb_batch *b, struct tsdb_ref series, uint32_t minute, int64_t add,
                      const struct tsdb_hist *hist, uint32_t row)
 {
     struct tsdb_cells *s = &b->cells;
     CHECK(row == TSDB_NO_ROW || row < b->spans.count || row < b->logs.count);
-    if (s->count == s->cap) {
-        uint32_t cap = s->cap ? s->cap * 2 : ROWS_FIRST;
-        if (cap <= s->cap || !GROW(b, s, series) || !GROW(b, s, minute) || !GROW(b, s, add) ||
-            !GROW(b, s, hist) || !GROW(b, s, row))
-            return false;
-        s->cap = cap;
-    }
+    if (s->count == s->cap && !grow_cells(b, s->cap ? s->cap * 2 : ROWS_FIRST))
+        return false;
     s->series[s->count] = series;
     s->minute[s->count] = minute;
     s->add[s->count] = add;
@@ -245,6 +276,10 @@ bool tsdb_batch_add_metadata(struct tsdb_batch *b, struct bytes family, struct b
             return false;
         s->cap = cap;
     }
-    s->row[s->count++] = (struct tsdb_metadata_row){family, type, help, unit};
+    struct bytes texts[] = {family, type, help, unit};
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+        if (!(texts[i] = arena_copy(b->arena, texts[i])).data)
+            return false;
+    s->row[s->count++] = (struct tsdb_metadata_row){texts[0], texts[1], texts[2], texts[3]};
     return true;
 }

@@ -289,6 +289,12 @@ void tsdb_batch_reject(struct tsdb_batch *b, enum tsdb_reject why, const char *f
 /* Adds a row with the always-present columns of the table (down to `links`) allocated; GenAI columns appear on first use through
  * tsdb_batch_span_column. Returns the row's index, or TSDB_NO_ROW past the limit. */
 uint32_t tsdb_batch_add_span(struct tsdb_batch *b);
+/* About so many spans (cells) will come: their columns are made at once. A wish: false only past the limit. */
+bool tsdb_batch_expect_spans(struct tsdb_batch *b, uint32_t count) MUST_CHECK;
+bool tsdb_batch_expect_cells(struct tsdb_batch *b, uint32_t count) MUST_CHECK;
+bool tsdb_batch_expect_samples(struct tsdb_batch *b, uint32_t count) MUST_CHECK;
+/* All but a few cells is in it: memory that was expected and not needed is given back. */
+void tsdb_batch_trim(struct tsdb_batch *b);
 uint32_t tsdb_batch_add_log(struct tsdb_batch *b);
 /* Makes sure an optional column exists (default-filled); false past the limit. */
 bool tsdb_batch_span_column(struct tsdb_batch *b, enum tsdb_span_column column) MUST_CHECK;
@@ -302,6 +308,7 @@ bool tsdb_batch_add_cell(struct tsdb_batch *b, struct tsdb_ref series, uint32_t 
                          uint32_t row) MUST_CHECK;
 bool tsdb_batch_add_hist_cell(struct tsdb_batch *b, struct tsdb_ref series, uint32_t minute,
                               const struct tsdb_hist *add, uint32_t row) MUST_CHECK;
+/* The texts are copied. */
 bool tsdb_batch_add_metadata(struct tsdb_batch *b, struct bytes family, struct bytes type,
                              struct bytes help, struct bytes unit) MUST_CHECK;
 static inline uint32_t tsdb_batch_minute(int64_t end_ns)

@@ -22,6 +22,26 @@ enum err decode_keep(struct decode *d, struct buf *scratch, struct bytes *out)
     return ERR_OK;
 }
 
+enum err decode_text(struct decode *d, struct bytes wire, struct bytes *out)
+{
+    *out = BYTES_NONE;
+    if (!wire.size)
+        return ERR_OK;
+    /* Length, ends and middle: enough to spread the names of spans, and cheap. A clash only copies again. */
+    uint32_t h = (uint32_t)wire.size * 31 + wire.data[0];
+    h = h * 31 + wire.data[wire.size - 1];
+    h = h * 31 + wire.data[wire.size / 2];
+    struct bytes *slot = &d->texts[h % DECODE_TEXTS];
+    if (!bytes_equal(*slot, wire)) {
+        struct bytes copy = arena_copy(d->batch->arena, wire);
+        if (!copy.data)
+            return decode_full();
+        *slot = copy;
+    }
+    *out = *slot;
+    return ERR_OK;
+}
+
 bool decode_time_is_fine(struct decode *d, const char *what, int64_t t_ms)
 {
     if (t_ms >= d->o->floor_ms && t_ms <= d->ceiling_ms)
@@ -68,14 +88,19 @@ enum err decode_resource(struct decode *d, struct bytes resource_rows, struct de
             attr_encode_is_string(value, &out->instance);
         attr_encode_key_value(f.bytes, &d->attrs);
     }
-    return decode_keep(d, &d->attrs, &out->attrs);
+    enum err e = decode_keep(d, &d->attrs, &out->attrs);
+    if (e == ERR_OK)
+        e = decode_text(d, out->service, &out->service);
+    if (e == ERR_OK)
+        e = decode_text(d, out->name_space, &out->name_space);
+    return e == ERR_OK ? decode_text(d, out->instance, &out->instance) : e;
 }
 
-void decode_scope(struct bytes scope_rows, struct decode_scope *out)
+enum err decode_scope(struct decode *d, struct bytes scope_rows, struct decode_scope *out)
 {
     *out = (struct decode_scope){.wire = last_field(scope_rows, 1)};
-    out->name = last_field(out->wire, 1);
-    out->version = last_field(out->wire, 2);
+    enum err e = decode_text(d, last_field(out->wire, 1), &out->name);
+    return e == ERR_OK ? decode_text(d, last_field(out->wire, 2), &out->version) : e;
 }
 
 enum err decode_each_scope(struct decode *d, struct bytes body,
@@ -94,8 +119,9 @@ enum err decode_each_scope(struct decode *d, struct bytes body,
             if (sf.number != 2)
                 continue;
             struct decode_scope scope;
-            decode_scope(sf.bytes, &scope);
-            e = fn(d, &resource, &scope, sf.bytes);
+            e = decode_scope(d, sf.bytes, &scope);
+            if (e == ERR_OK)
+                e = fn(d, &resource, &scope, sf.bytes);
         }
         if (e != ERR_OK)
             return e;

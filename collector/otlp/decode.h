@@ -9,11 +9,14 @@
 #include "collector/otlp/otlp.h"
 #include "collector/otlp/otlp_wire.h"
 
+#define DECODE_TEXTS 128u
+
 struct decode {
     const struct otlp_decode_options *o;
     struct tsdb_batch *batch;
     int64_t now_ms, ceiling_ms; /* rows later than the ceiling are too far ahead */
     struct buf attrs, events, links; /* scratch: encoded here, then copied to the arena */
+    struct bytes texts[DECODE_TEXTS]; /* short texts of the batch's arena, by a hash of theirs */
 };
 
 struct decode_resource {
@@ -30,7 +33,8 @@ struct decode_scope {
 /* Finds field 1 of a Resource{Spans,Logs,Metrics} and encodes its attributes. */
 enum err decode_resource(struct decode *d, struct bytes resource_rows,
                          struct decode_resource *out) MUST_CHECK;
-void decode_scope(struct bytes scope_rows, struct decode_scope *out);
+enum err decode_scope(struct decode *d, struct bytes scope_rows,
+                      struct decode_scope *out) MUST_CHECK;
 /* Calls fn for each scope of each resource of the request. */
 enum err decode_each_scope(struct decode *d, struct bytes body,
                            enum err (*fn)(struct decode *d, const struct decode_resource *r,
@@ -38,6 +42,8 @@ enum err decode_each_scope(struct decode *d, struct bytes body,
                                           struct bytes scope_rows)) MUST_CHECK;
 /* The scratch buffer's content, moved to the arena; the buffer is cleared. */
 enum err decode_keep(struct decode *d, struct buf *scratch, struct bytes *out) MUST_CHECK;
+/* A text of the body as one of the batch, which outlives the body; names that repeat are kept once. */
+enum err decode_text(struct decode *d, struct bytes wire, struct bytes *out) MUST_CHECK;
 enum err decode_full(void); /* ERR_TOO_LARGE */
 /* Is a row of this time acceptable? Rejects it in the batch if not. */
 bool decode_time_is_fine(struct decode *d, const char *what, int64_t t_ms);

@@ -51,13 +51,15 @@ static enum err keep_log(struct decode *d, const struct decode_resource *r,
     c->severity[row] = l->severity <= UINT8_MAX ? (uint8_t)l->severity : 0;
     c->flags[row] = (uint32_t)l->flags;
     c->dropped[row] = (uint32_t)l->dropped;
-    c->severity_text[row] = l->severity_text;
     c->service[row] = r->service;
-    c->event_name[row] = l->event_name;
     c->scope_name[row] = scope->name;
     c->scope_version[row] = scope->version;
     c->resource_attrs[row] = r->attrs;
-    enum err e = decode_keep(d, &d->attrs, &c->attrs[row]);
+    enum err e = decode_text(d, l->severity_text, &c->severity_text[row]);
+    if (e == ERR_OK)
+        e = decode_text(d, l->event_name, &c->event_name[row]);
+    if (e == ERR_OK)
+        e = decode_keep(d, &d->attrs, &c->attrs[row]);
     if (e == ERR_OK && l->body.data) {
         attr_encode_value(l->body, &d->attrs);
         e = decode_keep(d, &d->attrs, &c->body[row]);

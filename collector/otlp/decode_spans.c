@@ -153,19 +153,22 @@ static enum err keep_span(struct decode *d, const struct decode_resource *r,
     c->status[row] = s->status <= UINT8_MAX ? (uint8_t)s->status : 0;
     c->flags[row] = (uint32_t)s->flags;
     c->dropped[row] = s->dropped > UINT32_MAX ? UINT32_MAX : (uint32_t)s->dropped;
-    c->name[row] = s->name;
     c->service[row] = r->service;
     c->scope_name[row] = scope->name;
     c->scope_version[row] = scope->version;
-    c->status_message[row] = s->status_message;
-    c->trace_state[row] = s->trace_state;
     c->resource_attrs[row] = r->attrs;
     if (no_time) {
         if (!tsdb_batch_span_column(d->batch, TSDB_SPAN_row_flags))
             return decode_full();
         c->row_flags[row] |= TSDB_ROW_BAD_TIME;
     }
-    enum err e = decode_keep(d, &d->attrs, &c->attrs[row]);
+    enum err e = decode_text(d, s->name, &c->name[row]);
+    if (e == ERR_OK)
+        e = decode_text(d, s->status_message, &c->status_message[row]);
+    if (e == ERR_OK)
+        e = decode_text(d, s->trace_state, &c->trace_state[row]);
+    if (e == ERR_OK)
+        e = decode_keep(d, &d->attrs, &c->attrs[row]);
     if (e == ERR_OK)
         e = decode_keep(d, &d->events, &c->events[row]);
     return e == ERR_OK ? decode_keep(d, &d->links, &c->links[row]) : e;

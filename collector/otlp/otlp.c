@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "base/hash.h"
 #include "collector/otlp/decode.h"
 #include "collector/otlp/json_wire.h"
@@ -53,6 +54,12 @@ static enum err from_json(const struct otlp_decode_options *o, uint8_t **body, s
     return e;
 }
 
+/* A span that is kept has two ids, 28 bytes with their framing: what is shorter is refused and needs no room. */
+static uint32_t spans_likely(uint64_t rows, size_t body_size)
+{
+    return (uint32_t)MIN(MIN(rows, body_size / 28), 1u << 16);
+}
+
 enum err otlp_decode(const struct otlp_decode_options *o, uint8_t *take_body, size_t body_size,
                      struct tsdb_batch **out, struct err_msg *msg)
 {
@@ -76,12 +83,12 @@ enum err otlp_decode(const struct otlp_decode_options *o, uint8_t *take_body, si
     b->received = rows;
     b->received_ns = o->now_ns;
     b->request_key = key;
-    if (body_size && !arena_adopt(b->arena, take_body, body_size))
+    arena_expect(b->arena, body_size + body_size / 2);
+    if (o->signal == TSDB_SPANS && !tsdb_batch_expect_spans(b, spans_likely(rows, body_size)))
         e = ERR_TOO_LARGE;
-    if (body_size == 0)
-        free(take_body);
     if (e == ERR_OK)
         e = decode_rows(o, bytes_of(take_body, body_size), b);
+    free(take_body); /* the batch has copies: the next body finds this memory warm */
     if (e != ERR_OK) {
         tsdb_batch_free(b);
         return err_set(msg, e,

@@ -43,6 +43,7 @@ struct derive {
     struct genai_row row; /* of the moment */
     struct derive_threshold thresholds[STAGE_THRESHOLDS_MAX];
     uint32_t threshold_count, thresholds_version;
+    uint32_t cells_likely; /* of 16 spans */
     uint32_t breakdown_count;
     struct derive_breakdown breakdowns[DERIVE_BREAKDOWN_SLOTS];
 };

@@ -36,6 +36,7 @@ void settle_free(struct settle *s)
         tsdb_batch_free(s->pool[i].own);
     derive_free(s->derive);
     arena_free(s->scratch);
+    free(s->hashes);
     free(s->pool);
     free(s->changes);
     free(s);
@@ -103,8 +104,8 @@ static void span_row(struct settle_work *w, uint32_t row)
     struct settle_index_entry e = {.b = w->b, .row = row, .seq = w->seq};
     if (settle_twin_repeat(w, row, &e, &agent_done) == SETTLE_TWIN_LOSES)
         return;
-    e.trace_hash = settle_state_hash_trace(w->b->org, &sp->trace_id[row]);
-    e.span_hash = settle_state_hash_span(w->b->org, &sp->trace_id[row], &sp->span_id[row]);
+    e.trace_hash = w->s->hashes[row].trace;
+    e.span_hash = w->s->hashes[row].span;
     if (class & TSDB_CLASS_CALL) {
         e.id_hash = settle_state_hash_response(w->b->org, SETTLE_STR(sp, response_id, row));
         if (!settle_twin_row(w, row, &e) || !settle_twin_nested(w, row)) {
@@ -154,6 +155,51 @@ static void log_row(struct settle_work *w, struct tsdb_batch *reading, uint32_t 
         w->ok = w->ok && derive_row(s->derive, w->mut, TSDB_NO_ROW, r, w->b->logs.scope_name[row]);
 }
 
+#define ROWS_AHEAD 12u
+
+static bool row_counts(const struct tsdb_batch *b, uint32_t row)
+{
+    return settle_state_class(&b->spans, row) && !(b->span_dropped && b->span_dropped[row]);
+}
+
+static bool hash_rows(struct settle *s, const struct tsdb_batch *b)
+{
+    if (b->spans.count > s->hash_cap) {
+        struct settle_hashes *more = realloc(s->hashes, b->spans.count * sizeof *more);
+        if (!more)
+            return false;
+        s->hashes = more;
+        s->hash_cap = b->spans.count;
+    }
+    for (uint32_t i = 0; i < b->spans.count; i++) {
+        if (!row_counts(b, i))
+            continue;
+        uint64_t trace = settle_state_hash_trace(b->org, &b->spans.trace_id[i]);
+        s->hashes[i].trace = trace;
+        s->hashes[i].span = settle_state_hash_in_trace(trace, &b->spans.span_id[i]);
+    }
+    return true;
+}
+
+static void prefetch_row(const struct settle *s, const struct tsdb_batch *b, uint32_t row)
+{
+    if (row >= b->spans.count || !row_counts(b, row))
+        return;
+    for (uint32_t g = 0; g < s->generation_count; g++)
+        settle_index_prefetch(s->generations[g], s->hashes[row].span, s->hashes[row].trace);
+}
+
+static void span_rows(struct settle_work *w)
+{
+    for (uint32_t i = 0; i < ROWS_AHEAD; i++)
+        prefetch_row(w->s, w->b, i);
+    for (uint32_t i = 0; i < w->b->spans.count && w->ok; i++) {
+        prefetch_row(w->s, w->b, i + ROWS_AHEAD);
+        if (row_counts(w->b, i))
+            span_row(w, i);
+    }
+}
+
 enum err settle_batch(struct settle *s, const struct tsdb_batch *b, struct tsdb_batch *mut,
                       uint64_t seq, uint64_t generation)
 {
@@ -163,9 +209,9 @@ enum err settle_batch(struct settle *s, const struct tsdb_batch *b, struct tsdb_
     if (b->received_ns > s->now_ns)
         s->now_ns = b->received_ns;
     s->cells_given = b->cells.count;
-    for (uint32_t i = 0; i < b->spans.count && w.ok; i++)
-        if (settle_state_class(&b->spans, i) && !(b->span_dropped && b->span_dropped[i]))
-            span_row(&w, i);
+    if (!hash_rows(s, b))
+        return ERR_NOMEM;
+    span_rows(&w);
     if (b->logs.count) {
         struct tsdb_batch reading = *b;
         arena_reset(s->scratch);

@@ -182,7 +182,7 @@ void settle_agent_touch(struct settle_work *w, uint32_t row, bool is_call)
 {
     struct settle *s = w->s;
     const struct tsdb_spans *sp = &w->b->spans;
-    uint64_t h = settle_state_hash_trace(w->b->org, &sp->trace_id[row]);
+    uint64_t h = s->hashes[row].trace;
     for (uint32_t i = s->slots[h % SETTLE_PENDING_SLOTS]; i; i = s->pool[i - 1].next) {
         struct settle_pending *p = &s->pool[i - 1];
         if (p->trace_hash != h || p->resolved_seq ||

@@ -30,16 +30,31 @@ void settle_index_free(struct settle_index *x)
     free(x);
 }
 
+static uint64_t slot_of(uint64_t hash, uint32_t index)
+{
+    return (hash & ~UINT64_C(0xffffffff)) | (index + 1);
+}
+
+static uint32_t slot_index(uint64_t slot)
+{
+    return (uint32_t)slot - 1;
+}
+
+static bool slot_may_be(uint64_t slot, uint64_t hash)
+{
+    return ((slot ^ hash) >> 32) == 0;
+}
+
 static bool map_grow(struct settle_index *x, struct settle_index_map *m, enum key k)
 {
     uint32_t size = m->size ? m->size * 2 : 1024;
-    uint32_t *slots = calloc(size, sizeof *slots);
+    uint64_t *slots = calloc(size, sizeof *slots);
     if (!slots)
         return false;
     for (uint32_t i = 0; i < m->size; i++) {
         if (!m->slots[i])
             continue;
-        uint32_t at = (uint32_t)entry_hash(&x->entries[m->slots[i] - 1], k) & (size - 1);
+        uint32_t at = (uint32_t)entry_hash(&x->entries[slot_index(m->slots[i])], k) & (size - 1);
         while (slots[at])
             at = (at + 1) & (size - 1);
         slots[at] = m->slots[i];
@@ -61,12 +76,13 @@ static bool map_put(struct settle_index *x, struct settle_index_map *m, enum key
 {
     uint32_t at = (uint32_t)hash & (m->size - 1), same = 0;
     while (m->slots[at]) {
-        same += entry_hash(&x->entries[m->slots[at] - 1], k) == hash;
+        same += slot_may_be(m->slots[at], hash) &&
+                entry_hash(&x->entries[slot_index(m->slots[at])], k) == hash;
         if (same >= SETTLE_INDEX_SAME)
             return false;
         at = (at + 1) & (m->size - 1);
     }
-    m->slots[at] = index + 1;
+    m->slots[at] = slot_of(hash, index);
     m->used++;
     return true;
 }
@@ -76,19 +92,20 @@ void settle_index_replace(struct settle_index *x, bool id, uint32_t old, uint32_
     struct settle_index_map *m = id ? &x->by_id : &x->by_span;
     uint64_t hash = entry_hash(&x->entries[old], id ? KEY_ID : KEY_SPAN);
     uint32_t at = (uint32_t)hash & (m->size - 1);
-    while (m->slots[at] && m->slots[at] != old + 1)
+    while (m->slots[at] && slot_index(m->slots[at]) != old)
         at = (at + 1) & (m->size - 1);
     if (m->slots[at])
-        m->slots[at] = taker + 1;
+        m->slots[at] = slot_of(hash, taker);
 }
 
-static uint32_t *map_trace(const struct settle_index *x, uint64_t hash)
+static uint64_t *map_trace(const struct settle_index *x, uint64_t hash)
 {
     const struct settle_index_map *m = &x->by_trace;
     if (!m->size)
         return NULL;
     uint32_t at = (uint32_t)hash & (m->size - 1);
-    while (m->slots[at] && x->entries[m->slots[at] - 1].trace_hash != hash)
+    while (m->slots[at] && (!slot_may_be(m->slots[at], hash) ||
+                            x->entries[slot_index(m->slots[at])].trace_hash != hash))
         at = (at + 1) & (m->size - 1);
     return &m->slots[at];
 }
@@ -121,12 +138,12 @@ struct settle_index_entry *settle_index_add(struct settle_index *x,
         settle_index_replace(x, true, e->replaced_id - 1, index);
     else if (e->id_hash)
         kept = map_put(x, &x->by_id, KEY_ID, e->id_hash, index) && kept;
-    uint32_t *head = map_trace(x, e->trace_hash);
+    uint64_t *head = map_trace(x, e->trace_hash);
     if (*head)
-        x->entries[index].next_in_trace = *head - 1;
+        x->entries[index].next_in_trace = slot_index(*head);
     else
         x->by_trace.used++;
-    *head = index + 1;
+    *head = slot_of(e->trace_hash, index);
     return kept ? &x->entries[index] : NULL;
 }
 
@@ -137,11 +154,25 @@ static struct settle_index_entry *map_walk(struct settle_index *x, struct settle
         uint32_t at = ((uint32_t)hash + (*it)++) & (m->size - 1);
         if (!m->slots[at])
             return NULL;
-        struct settle_index_entry *e = &x->entries[m->slots[at] - 1];
+        if (!slot_may_be(m->slots[at], hash))
+            continue;
+        struct settle_index_entry *e = &x->entries[slot_index(m->slots[at])];
         if (entry_hash(e, k) == hash && !(e->flags & SETTLE_INDEX_DEAD))
             return e;
     }
     return NULL;
+}
+
+static void map_prefetch(const struct settle_index_map *m, uint64_t hash)
+{
+    if (m->size)
+        __builtin_prefetch(&m->slots[(uint32_t)hash & (m->size - 1)]);
+}
+
+void settle_index_prefetch(const struct settle_index *x, uint64_t span_hash, uint64_t trace_hash)
+{
+    map_prefetch(&x->by_span, span_hash);
+    map_prefetch(&x->by_trace, trace_hash);
 }
 
 struct settle_index_entry *settle_index_span(struct settle_index *x, uint64_t hash, uint32_t *it)
@@ -156,6 +187,6 @@ struct settle_index_entry *settle_index_id(struct settle_index *x, uint64_t hash
 
 uint32_t settle_index_trace(const struct settle_index *x, uint64_t hash)
 {
-    uint32_t *head = map_trace(x, hash);
-    return head && *head ? *head - 1 : SETTLE_INDEX_NONE;
+    uint64_t *head = map_trace(x, hash);
+    return head && *head ? slot_index(*head) : SETTLE_INDEX_NONE;
 }

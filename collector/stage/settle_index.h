@@ -28,7 +28,8 @@ struct settle_index_entry {
 };
 
 struct settle_index_map {
-    uint32_t *slots; /* entry + 1 */
+    uint64_t *
+        slots; /* entry + 1, and above it the upper half of its hash: entries of other hashes are not looked at */
     uint32_t size, used;
 };
 
@@ -45,6 +46,8 @@ struct settle_index_entry *settle_index_add(struct settle_index *x,
                                             const struct settle_index_entry *e);
 /* The entry takes the place of an older one of this index under the same span (id: response id), which is then found no more. */
 void settle_index_replace(struct settle_index *x, bool id, uint32_t old, uint32_t taker);
+/* Fetches what the look-ups of a row to come will touch first. */
+void settle_index_prefetch(const struct settle_index *x, uint64_t span_hash, uint64_t trace_hash);
 /* Walks entries of one hash: start with *it = 0; NULL at the end. */
 struct settle_index_entry *settle_index_span(struct settle_index *x, uint64_t hash, uint32_t *it);
 struct settle_index_entry *settle_index_id(struct settle_index *x, uint64_t hash, uint32_t *it);

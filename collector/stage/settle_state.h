@@ -26,6 +26,11 @@ struct settle_pending {
     bool is_used;
 };
 
+/* Of a GenAI row, computed ahead of the look-ups, so that what these touch first is in the cache when they come. */
+struct settle_hashes {
+    uint64_t span, trace;
+};
+
 /* An entry before a settle touched it. */
 struct settle_change {
     uint64_t seq, generation;
@@ -48,6 +53,8 @@ struct settle {
     int64_t now_ns;
     int64_t swept_second[64]; /* by org */
     uint32_t cells_given; /* of the batch in hand, before corrections */
+    struct settle_hashes *hashes; /* of the batch in hand, by row */
+    uint32_t hash_cap;
 };
 
 /* The batch in hand. */
@@ -82,10 +89,15 @@ static inline uint64_t settle_state_hash_trace(uint32_t org, const struct tsdb_i
     return hash64(bytes_of(trace->b, 16), org) | 1;
 }
 
+static inline uint64_t settle_state_hash_in_trace(uint64_t trace_hash, const struct tsdb_id8 *span)
+{
+    return hash64(bytes_of(span->b, 8), trace_hash) | 1;
+}
+
 static inline uint64_t settle_state_hash_span(uint32_t org, const struct tsdb_id16 *trace,
                                               const struct tsdb_id8 *span)
 {
-    return hash64(bytes_of(span->b, 8), settle_state_hash_trace(org, trace)) | 1;
+    return settle_state_hash_in_trace(settle_state_hash_trace(org, trace), span);
 }
 
 static inline uint64_t settle_state_hash_response(uint32_t org, struct bytes id)

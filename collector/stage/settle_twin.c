@@ -125,7 +125,7 @@ bool settle_twin_nested(struct settle_work *w, uint32_t row)
     const struct tsdb_spans *sp = &w->b->spans;
     struct settle_index *x;
     uint32_t walked = 0;
-    uint64_t h = settle_state_hash_trace(w->b->org, &sp->trace_id[row]);
+    uint64_t h = s->hashes[row].trace;
     if (s->o.without_twins)
         return true;
     struct settle_index_entry *e =
@@ -168,7 +168,7 @@ enum settle_twin_repeat_kind settle_twin_repeat(struct settle_work *w, uint32_t 
 {
     struct settle *s = w->s;
     const struct tsdb_spans *sp = &w->b->spans;
-    uint64_t h = settle_state_hash_span(w->b->org, &sp->trace_id[row], &sp->span_id[row]);
+    uint64_t h = s->hashes[row].span;
     for (uint32_t g = s->generation_count; g > 0 && !s->o.without_repeats; g--) {
         struct settle_index *x = s->generations[g - 1];
         struct settle_index_entry *e;

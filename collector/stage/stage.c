@@ -1,5 +1,6 @@
 #include "collector/stage/stage.h"
 
+#include "base/check.h"
 #include "base/json_out.h"
 #include "base/stats.h"
 #include "collector/stage/derive.h"
@@ -155,7 +156,8 @@ static bool apply_spans(struct stage *s, struct derive *d, struct tsdb_batch *b)
 {
     uint32_t dialects[GENAI_DIALECT_COUNT] = {0}, rules[GENAI_RULE_COUNT] = {0}, bad = 0;
     struct genai_row *r = &d->row;
-    bool ok = true;
+    bool ok = tsdb_batch_expect_cells(
+        b, (uint32_t)MIN((uint64_t)b->spans.count * d->cells_likely / 16, 1u << 20));
     genai_memo_batch(d->memo);
     for (uint32_t i = 0; ok && i < b->spans.count; i++) {
         if (!genai_read_span(s->genai, d->memo, b, i, r))
@@ -165,6 +167,9 @@ static bool apply_spans(struct stage *s, struct derive *d, struct tsdb_batch *b)
         bad += (r->flags & TSDB_ROW_BAD_TIME) != 0;
         ok = genai_store(b, i, r) && derive_row(d, b, i, r, b->spans.scope_name[i]);
     }
+    /* rises at once, falls slowly: too much room costs less than growing */
+    d->cells_likely = MAX((uint32_t)((uint64_t)b->cells.count * 17 / b->spans.count) + 1,
+                          d->cells_likely - d->cells_likely / 8);
     for (uint32_t i = 0; i < GENAI_DIALECT_COUNT; i++)
         if (dialects[i])
             stats_add(dialect_rows[i], dialects[i]);
