@@ -37,6 +37,8 @@ static const struct verb verbs[] = {
      demo_main},
     {"key", "create, list and revoke keys", key_main},
     {"slo", "`slo check FILE…`: what an objective means before it is loaded", verb_slo},
+    {"model", "look into a text encoder, run it over lines of JSON, time it, convert it",
+     verbs_model},
     {"query", "ask a running server a PromQL question", verbs_query},
     {"config-reference", "print every option as a Markdown table", verbs_config_reference},
     {"version", "print the version", verb_version},

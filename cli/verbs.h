@@ -9,6 +9,7 @@
 int verbs_serve(int argc, char **argv); /* serve.c */
 int verbs_check_config(int argc, char **argv); /* serve.c */
 int verbs_config_reference(int argc, char **argv); /* serve.c */
+int verbs_model(int argc, char **argv); /* model_verb.c */
 int verbs_query(int argc, char **argv); /* query_verb.c */
 
 #endif

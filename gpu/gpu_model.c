@@ -1,0 +1,426 @@
+#include "gpu/gpu_model.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "gpu/model_core.h"
+#include "gpu/model_file.h"
+
+/* One matrix [n, k] of the file as kernel_pack asks for it; several may be stacked (q, k, v). */
+struct matrix {
+    const struct safetensor *weight[3], *row_scale[3];
+    uint32_t n_each, k, count;
+    float factor_first; /* of the first one's rows */
+};
+
+struct load {
+    const struct model_file *f;
+    struct gpu_model *m;
+    struct bytes prefix;
+    struct err_msg *msg;
+    uint64_t parameters;
+};
+
+static const char *const precision_names[] = {"fp32", "bf16", "int8"};
+
+const char *gpu_precision_name(enum gpu_precision p)
+{
+    CHECK(p < GPU_PRECISION_COUNT);
+    return precision_names[p];
+}
+
+bool gpu_precision_of(const char *name, enum gpu_precision *out)
+{
+    for (size_t i = 0; i < ARRAY_LEN(precision_names); i++)
+        if (strcmp(name, precision_names[i]) == 0) {
+            *out = (enum gpu_precision)i;
+            return true;
+        }
+    return false;
+}
+
+/* --- tensors --------------------------------------------------------------------------------------- */
+
+static const struct safetensor *tensor(const struct load *l, struct bytes prefix, const char *name,
+                                       const char *suffix)
+{
+    char full[512];
+    int n = snprintf(full, sizeof(full), BYTES_FMT "%s%s", BYTES_ARG(prefix), name, suffix);
+    return n > 0 && (size_t)n < sizeof(full)
+               ? safetensors_find(&l->f->tensors, bytes_of(full, (size_t)n))
+               : NULL;
+}
+
+static bool is_number(enum safetensors_type t)
+{
+    return t == SAFETENSORS_F32 || t == SAFETENSORS_F16 || t == SAFETENSORS_BF16 ||
+           t == SAFETENSORS_I8;
+}
+
+/* rows 0: a vector of columns. */
+static enum err need(struct load *l, struct bytes prefix, const char *name, uint64_t rows,
+                     uint64_t columns, const struct safetensor **out,
+                     const struct safetensor **out_scale)
+{
+    const struct safetensor *t = tensor(l, prefix, name, "");
+    if (!t)
+        return err_set(l->msg, ERR_INVALID, "tensor " BYTES_FMT "%s is missing", BYTES_ARG(prefix),
+                       name);
+    bool fits = rows ? t->dims == 2 && t->shape[0] == rows && t->shape[1] == columns
+                     : t->dims == 1 && t->shape[0] == columns;
+    if (!fits)
+        return err_set(l->msg, ERR_INVALID,
+                       "tensor " BYTES_FMT ": a shape of %llu x %llu where %llu x %llu is needed",
+                       BYTES_ARG(t->name), (unsigned long long)(t->dims > 0 ? t->shape[0] : 0),
+                       (unsigned long long)(t->dims > 1 ? t->shape[1] : 1),
+                       (unsigned long long)(rows ? rows : columns),
+                       (unsigned long long)(rows ? columns : 1));
+    if (!is_number(t->type))
+        return err_set(l->msg, ERR_UNIMPLEMENTED,
+                       "tensor " BYTES_FMT " is %s; F32, F16, BF16 and I8 are read",
+                       BYTES_ARG(t->name), safetensors_type_name(t->type));
+    *out = t;
+    *out_scale = NULL;
+    if (t->type == SAFETENSORS_I8) {
+        const struct safetensor *s = tensor(l, prefix, name, ".scale");
+        if (!s || !rows || s->type != SAFETENSORS_F32 || s->data.size != rows * 4)
+            return err_set(l->msg, ERR_INVALID,
+                           "tensor " BYTES_FMT " is I8 and has no F32 scale of %llu rows",
+                           BYTES_ARG(t->name), (unsigned long long)rows);
+        *out_scale = s;
+    }
+    for (uint64_t i = 0; i < (rows ? rows : 1) * columns; i++)
+        if (!isfinite(safetensors_float(t, i)))
+            return err_set(l->msg, ERR_INVALID, "tensor " BYTES_FMT ": value %llu is not finite",
+                           BYTES_ARG(t->name), (unsigned long long)i);
+    for (uint64_t i = 0; *out_scale && i < rows; i++)
+        if (!isfinite(safetensors_float(*out_scale, i)))
+            return err_set(l->msg, ERR_INVALID,
+                           "the scale of tensor " BYTES_FMT " is not finite in row %llu",
+                           BYTES_ARG(t->name), (unsigned long long)i);
+    l->parameters += (rows ? rows : 1) * columns;
+    return ERR_OK;
+}
+
+static float *floats_of(const struct safetensor *t, const struct safetensor *scale, uint64_t rows,
+                        uint64_t columns)
+{
+    float *p = calloc(rows * columns + KERNEL_ALIGN, sizeof(*p));
+    for (uint64_t i = 0; p && i < rows * columns; i++)
+        p[i] = safetensors_float(t, i) * (scale ? safetensors_float(scale, i / columns) : 1);
+    return p;
+}
+
+static enum err vector(struct load *l, struct bytes prefix, const char *name, uint64_t rows,
+                       uint64_t columns, float **out)
+{
+    const struct safetensor *t, *scale;
+    enum err e = need(l, prefix, name, rows, columns, &t, &scale);
+    if (e == ERR_OK && !(*out = floats_of(t, scale, rows ? rows : 1, columns)))
+        e = ERR_NOMEM;
+    return e;
+}
+
+static float matrix_get(const void *ctx, uint32_t n, uint32_t k)
+{
+    const struct matrix *m = ctx;
+    uint32_t which = n / m->n_each, row = n % m->n_each;
+    float v = safetensors_float(m->weight[which], (uint64_t)row * m->k + k);
+    if (m->row_scale[which])
+        v *= safetensors_float(m->row_scale[which], row);
+    return which == 0 ? v * m->factor_first : v;
+}
+
+/* Stacked linear layers "names[i].weight", "names[i].bias" -> one packed product. */
+static enum err linear(struct load *l, struct bytes prefix, const char *const *names,
+                       uint32_t count, uint32_t n, uint32_t k, float factor_first,
+                       struct kernel_weights *out)
+{
+    struct matrix m = {.n_each = n, .k = k, .count = count, .factor_first = factor_first};
+    float *bias = calloc((size_t)n * count, sizeof(*bias));
+    enum err e = bias ? ERR_OK : ERR_NOMEM;
+    for (uint32_t i = 0; i < count && e == ERR_OK; i++) {
+        char name[256];
+        const struct safetensor *b, *unused;
+        snprintf(name, sizeof(name), "%s.weight", names[i]);
+        e = need(l, prefix, name, n, k, &m.weight[i], &m.row_scale[i]);
+        snprintf(name, sizeof(name), "%s.bias", names[i]);
+        if (e == ERR_OK)
+            e = need(l, prefix, name, 0, n, &b, &unused);
+        for (uint32_t r = 0; e == ERR_OK && r < n; r++)
+            bias[i * n + r] = safetensors_float(b, r) * (i == 0 ? factor_first : 1);
+    }
+    if (e == ERR_OK)
+        e = kernel_pack(l->m->bert.set, (enum kernel_precision)l->m->precision, n * count, k,
+                        matrix_get, &m, bias, out);
+    free(bias);
+    return e;
+}
+
+/* --- the parts ------------------------------------------------------------------------------------- */
+
+static uint16_t bf16_of(float f)
+{
+    uint32_t bits;
+    memcpy(&bits, &f, 4);
+    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+
+static enum err load_words(struct load *l)
+{
+    struct bert *b = &l->m->bert;
+    const struct safetensor *t, *scale;
+    enum err e = need(l, l->prefix, "embeddings.word_embeddings.weight", b->vocabulary, b->hidden,
+                      &t, &scale);
+    size_t n = (size_t)b->vocabulary * b->hidden;
+    if (e != ERR_OK)
+        return e;
+    if (l->m->precision == GPU_F32)
+        return (b->word_f32 = floats_of(t, scale, b->vocabulary, b->hidden)) ? ERR_OK : ERR_NOMEM;
+    if (!(b->word = malloc(n * sizeof(*b->word))))
+        return ERR_NOMEM;
+    for (size_t i = 0; i < n; i++)
+        b->word[i] = bf16_of(safetensors_float(t, i) *
+                             (scale ? safetensors_float(scale, i / b->hidden) : 1));
+    return ERR_OK;
+}
+
+static enum err load_norm(struct load *l, struct bytes prefix, const char *name, float **out)
+{
+    char full[256];
+    snprintf(full, sizeof(full), "%s.weight", name);
+    enum err e = vector(l, prefix, full, 0, l->m->bert.hidden, &out[0]);
+    snprintf(full, sizeof(full), "%s.bias", name);
+    return e == ERR_OK ? vector(l, prefix, full, 0, l->m->bert.hidden, &out[1]) : e;
+}
+
+static enum err load_layer(struct load *l, uint32_t i)
+{
+    struct bert *b = &l->m->bert;
+    struct bert_layer *layer = &b->layer[i];
+    static const char *const qkv[] = {"attention.self.query", "attention.self.key",
+                                      "attention.self.value"};
+    static const char *const out[] = {"attention.output.dense"},
+                             *const in[] = {"intermediate.dense"}, *const down[] = {"output.dense"};
+    char text[300];
+    int n = snprintf(text, sizeof(text), BYTES_FMT "encoder.layer.%u.", BYTES_ARG(l->prefix), i);
+    struct bytes prefix = bytes_of(text, (size_t)n);
+    enum err e = linear(l, prefix, qkv, 3, b->hidden, b->hidden, 1.0f / sqrtf((float)b->head_size),
+                        &layer->qkv);
+    if (e == ERR_OK)
+        e = linear(l, prefix, out, 1, b->hidden, b->hidden, 1, &layer->out);
+    if (e == ERR_OK)
+        e = linear(l, prefix, in, 1, b->inner, b->hidden, 1, &layer->in);
+    if (e == ERR_OK)
+        e = linear(l, prefix, down, 1, b->hidden, b->inner, 1, &layer->down);
+    if (e == ERR_OK)
+        e = load_norm(l, prefix, "attention.output.LayerNorm", layer->norm1);
+    return e == ERR_OK ? load_norm(l, prefix, "output.LayerNorm", layer->norm2) : e;
+}
+
+/* A head of our own is "head.*" with one label; published ones are "classifier.*", with a pooler for whole sequences. */
+static enum err load_head(struct load *l)
+{
+    struct bert *b = &l->m->bert;
+    static const char *const pooler[] = {"pooler.dense"};
+    const struct json_node *kinds = json_get(l->f->config, "architectures");
+    bool is_sequence = kinds && kinds->type == JSON_ARRAY && kinds->child &&
+                       bytes_has_suffix(kinds->child->text, BYTES_LIT("ForSequenceClassification"));
+    const char *name = tensor(l, BYTES_NONE, "head.weight", "") ? "head" : "classifier";
+    char full[64];
+    snprintf(full, sizeof(full), "%s.weight", name);
+    const struct safetensor *t = tensor(l, BYTES_NONE, full, "");
+    if (!t)
+        return ERR_OK;
+    if (t->dims != 2 || t->shape[0] == 0 || t->shape[0] > 1024)
+        return err_set(l->msg, ERR_INVALID, "tensor %s: a head has 1 to 1,024 labels", full);
+    b->labels = (uint32_t)t->shape[0];
+    enum err e = vector(l, BYTES_NONE, full, b->labels, b->hidden, &b->head_weight);
+    snprintf(full, sizeof(full), "%s.bias", name);
+    if (e == ERR_OK)
+        e = vector(l, BYTES_NONE, full, 0, b->labels, &b->head_bias);
+    if (e == ERR_OK && is_sequence)
+        e = linear(l, l->prefix, pooler, 1, b->hidden, b->hidden, 1, &b->pooler);
+    return e;
+}
+
+/* --- configuration ---------------------------------------------------------------------------------- */
+
+static enum err whole(const struct load *l, const char *key, int64_t min, int64_t max,
+                      uint32_t *out)
+{
+    int64_t v;
+    if (!json_get_i64(l->f->config, key, &v))
+        return err_set(l->msg, ERR_INVALID, "the configuration has no whole number %s", key);
+    if (v < min || v > max)
+        return err_set(l->msg, ERR_INVALID,
+                       "the configuration's %s is %lld; %lld to %lld can be run", key, (long long)v,
+                       (long long)min, (long long)max);
+    *out = (uint32_t)v;
+    return ERR_OK;
+}
+
+static enum err must_be(const struct load *l, const char *key, const char *value)
+{
+    struct bytes v = json_get_str(l->f->config, key);
+    if (v.size == 0 || bytes_equal_str(v, value))
+        return ERR_OK;
+    return err_set(l->msg, ERR_UNIMPLEMENTED,
+                   "the configuration's %s is \"" BYTES_FMT "\"; only \"%s\" can be run", key,
+                   BYTES_ARG(v), value);
+}
+
+static enum err read_config(struct load *l)
+{
+    struct bert *b = &l->m->bert;
+    double epsilon = 1e-12;
+    enum err e = must_be(l, "model_type", "bert");
+    if (e == ERR_OK)
+        e = must_be(l, "hidden_act", "gelu");
+    if (e == ERR_OK)
+        e = must_be(l, "position_embedding_type", "absolute");
+    if (e == ERR_OK)
+        e = whole(l, "hidden_size", 16, 4096, &b->hidden);
+    if (e == ERR_OK)
+        e = whole(l, "num_hidden_layers", 1, 64, &b->layers);
+    if (e == ERR_OK)
+        e = whole(l, "num_attention_heads", 1, 256, &b->heads);
+    if (e == ERR_OK)
+        e = whole(l, "intermediate_size", 16, 16384, &b->inner);
+    if (e == ERR_OK)
+        e = whole(l, "max_position_embeddings", 8, 8192, &b->positions);
+    if (e == ERR_OK)
+        e = whole(l, "vocab_size", 1, GPU_VOCAB_MAX, &b->vocabulary);
+    if (e == ERR_OK)
+        e = whole(l, "type_vocab_size", 1, 16, &b->types);
+    if (e != ERR_OK)
+        return e;
+    (void)json_get_f64(l->f->config, "layer_norm_eps", &epsilon);
+    b->epsilon = (float)epsilon;
+    b->head_size = b->hidden / b->heads;
+    if (b->head_size * b->heads != b->hidden || b->head_size % 16 || b->head_size > KERNEL_HEAD_MAX)
+        return err_set(l->msg, ERR_UNIMPLEMENTED,
+                       "%u heads over a width of %u: heads of 16, 32, … %u can be run", b->heads,
+                       b->hidden, KERNEL_HEAD_MAX);
+    if (!(epsilon >= 0 && epsilon < 1))
+        return err_set(l->msg, ERR_INVALID, "the configuration's layer_norm_eps is %g", epsilon);
+    return ERR_OK;
+}
+
+/* What stands before "embeddings." in the names: nothing, "bert.", "enc.", … */
+static struct bytes find_prefix(const struct safetensors *s)
+{
+    for (uint32_t i = 0; i < s->count; i++)
+        if (bytes_has_suffix(s->tensor[i].name, BYTES_LIT("embeddings.word_embeddings.weight")))
+            return bytes_slice(s->tensor[i].name, 0,
+                               s->tensor[i].name.size -
+                                   strlen("embeddings.word_embeddings.weight"));
+    return BYTES_NONE;
+}
+
+static enum err load_weights(struct load *l)
+{
+    struct bert *b = &l->m->bert;
+    l->prefix = find_prefix(&l->f->tensors);
+    enum err e = load_words(l);
+    if (e == ERR_OK)
+        e = vector(l, l->prefix, "embeddings.position_embeddings.weight", b->positions, b->hidden,
+                   &b->position);
+    if (e == ERR_OK)
+        e = vector(l, l->prefix, "embeddings.token_type_embeddings.weight", b->types, b->hidden,
+                   &b->type);
+    if (e == ERR_OK)
+        e = load_norm(l, l->prefix, "embeddings.LayerNorm", b->norm);
+    if (e == ERR_OK && !(b->layer = calloc(b->layers, sizeof(*b->layer))))
+        e = ERR_NOMEM;
+    for (uint32_t i = 0; i < b->layers && e == ERR_OK; i++)
+        e = load_layer(l, i);
+    return e == ERR_OK ? load_head(l) : e;
+}
+
+enum err gpu_model_open(const char *path, enum gpu_precision precision, struct gpu_model **out,
+                        struct err_msg *msg)
+{
+    struct model_file f;
+    enum err e = model_file_open(path, &f, msg);
+    if (e != ERR_OK)
+        return e;
+    struct gpu_model *m = calloc(1, sizeof(*m));
+    struct err_msg why = {""};
+    struct load l = {.f = &f, .m = m, .msg = &why};
+    e = m ? ERR_OK : ERR_NOMEM;
+    if (e == ERR_OK) {
+        m->precision = precision;
+        m->bert.set = kernel_choose();
+        m->pooling = f.pools_cls ? GPU_POOL_CLS : GPU_POOL_MEAN;
+        e = gpu_vocab_new(f.vocab, &m->vocab, &why);
+    }
+    if (e == ERR_OK)
+        e = read_config(&l);
+    if (e == ERR_OK && gpu_vocab_size(m->vocab) > m->bert.vocabulary)
+        e = err_set(&why, ERR_INVALID, "the vocabulary has %u tokens, the embeddings %u rows",
+                    gpu_vocab_size(m->vocab), m->bert.vocabulary);
+    if (e == ERR_OK)
+        e = load_weights(&l);
+    if (e == ERR_OK)
+        m->parameters = l.parameters;
+    model_file_close(&f);
+    if (e != ERR_OK) {
+        gpu_model_close(m);
+        return err_set(msg, e, "%s: %s", path, why.text[0] ? why.text : err_text(e));
+    }
+    *out = m;
+    return ERR_OK;
+}
+
+void gpu_model_close(struct gpu_model *m)
+{
+    if (!m)
+        return;
+    bert_done(&m->bert);
+    gpu_vocab_free(m->vocab);
+    free(m);
+}
+
+void gpu_model_info(const struct gpu_model *m, struct gpu_model_info *out)
+{
+    const struct bert *b = &m->bert;
+    *out = (struct gpu_model_info){.layers = b->layers,
+                                   .hidden = b->hidden,
+                                   .heads = b->heads,
+                                   .inner = b->inner,
+                                   .vocabulary = b->vocabulary,
+                                   .positions = b->positions,
+                                   .labels = b->labels,
+                                   .parameters = m->parameters,
+                                   .pooling = m->pooling,
+                                   .head = !b->labels    ? GPU_HEAD_NONE
+                                           : b->pooler.n ? GPU_HEAD_SEQUENCE
+                                                         : GPU_HEAD_TOKEN,
+                                   .precision = (enum gpu_precision)b->layer[0].qkv.precision,
+                                   .kernels = b->set->name};
+}
+
+const struct gpu_vocab *gpu_model_vocab(const struct gpu_model *m)
+{
+    return m->vocab;
+}
+
+enum err gpu_model_read_vocab(const char *path, struct gpu_vocab **out, struct err_msg *msg)
+{
+    struct arena *a = arena_new(0);
+    struct model_file f = {0};
+    struct bytes text;
+    char vocab[4096];
+    snprintf(vocab, sizeof(vocab), "%s/vocab.txt", path);
+    enum err e = a ? model_file_read(vocab, GPU_VOCAB_MAX * 64ull, a, &text, msg) : ERR_NOMEM;
+    if (e != ERR_OK && a && (e = model_file_open(path, &f, msg)) == ERR_OK)
+        text = f.vocab;
+    if (e == ERR_OK)
+        e = gpu_vocab_new(text, out, msg);
+    model_file_close(&f);
+    arena_free(a);
+    return e;
+}

@@ -1,0 +1,20 @@
+/* What a model is inside gpu/. Owner: gpu_model.c. */
+#ifndef GPU_MODEL_CORE_H
+#define GPU_MODEL_CORE_H
+
+#include "gpu/bert.h"
+#include "gpu/gpu_model.h"
+
+_Static_assert((int)GPU_F32 == (int)KERNEL_F32 && (int)GPU_BF16 == (int)KERNEL_BF16 &&
+                   (int)GPU_INT8 == (int)KERNEL_INT8,
+               "the public names are the kernels'");
+
+struct gpu_model {
+    struct bert bert;
+    struct gpu_vocab *vocab;
+    enum gpu_precision precision;
+    enum gpu_pooling pooling;
+    uint64_t parameters;
+};
+
+#endif

@@ -1,0 +1,144 @@
+#include "gpu/model_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "gpu/gpu_model.h"
+
+#define CONFIG_MAX (1u << 20)
+#define VOCAB_MAX (64u << 20)
+#define PATH_BYTES 4096u
+
+static enum err read_all(int fd, const char *path, size_t size, struct arena *a, struct bytes *out,
+                         struct err_msg *msg)
+{
+    uint8_t *data = malloc(size + 1);
+    size_t got = 0;
+    if (!data)
+        return err_set(msg, ERR_NOMEM, "no memory for the %zu bytes of %s", size, path);
+    while (got < size) {
+        ssize_t n = read(fd, data + got, size - got);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            free(data);
+            return err_set(msg, ERR_IO, "%s: %s", path,
+                           n ? strerror(errno) : "shorter than it said");
+        }
+        got += (size_t)n;
+    }
+    if (!arena_adopt(a, data, size))
+        return ERR_NOMEM;
+    *out = bytes_of(data, size);
+    return ERR_OK;
+}
+
+enum err model_file_read(const char *path, size_t bytes_max, struct arena *a, struct bytes *out,
+                         struct err_msg *msg)
+{
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return err_set(msg, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "%s: %s", path,
+                       strerror(errno));
+    enum err e = ERR_OK;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+        e = err_set(msg, ERR_INVALID, "%s is not a file", path);
+    else if ((uint64_t)st.st_size > bytes_max)
+        e = err_set(msg, ERR_TOO_LARGE, "%s has %lld bytes; at most %zu are read", path,
+                    (long long)st.st_size, bytes_max);
+    else
+        e = read_all(fd, path, (size_t)st.st_size, a, out, msg);
+    close(fd);
+    return e;
+}
+
+static enum err parse_config(struct model_file *f, const char *where, struct err_msg *msg)
+{
+    struct err_msg why = {""};
+    enum err e = json_in_tree(f->config_text, 16, f->arena, &f->config, &why);
+    if (e != ERR_OK || f->config->type != JSON_OBJECT)
+        return err_set(msg, ERR_INVALID, "%s: the configuration is no JSON object%s%s", where,
+                       why.text[0] ? ": " : "", why.text);
+    return ERR_OK;
+}
+
+static enum err open_weights(struct model_file *f, const char *path, struct err_msg *msg)
+{
+    struct bytes file;
+    struct err_msg why = {""};
+    enum err e = model_file_read(path, GPU_MODEL_BYTES_MAX, f->arena, &file, msg);
+    if (e != ERR_OK)
+        return e;
+    e = safetensors_open(file, f->arena, &f->tensors, &why);
+    return e == ERR_OK ? e : err_set(msg, e, "%s: %s", path, why.text[0] ? why.text : err_text(e));
+}
+
+static enum err open_directory(struct model_file *f, const char *dir, struct err_msg *msg)
+{
+    char path[PATH_BYTES];
+    struct bytes pooling;
+    struct json_node *node;
+    snprintf(path, sizeof(path), "%s/config.json", dir);
+    enum err e = model_file_read(path, CONFIG_MAX, f->arena, &f->config_text, msg);
+    if (e == ERR_OK)
+        e = parse_config(f, path, msg);
+    snprintf(path, sizeof(path), "%s/vocab.txt", dir);
+    if (e == ERR_OK)
+        e = model_file_read(path, VOCAB_MAX, f->arena, &f->vocab, msg);
+    snprintf(path, sizeof(path), "%s/model.safetensors", dir);
+    if (e == ERR_OK)
+        e = open_weights(f, path, msg);
+    snprintf(path, sizeof(path), "%s/1_Pooling/config.json", dir);
+    if (e == ERR_OK && model_file_read(path, CONFIG_MAX, f->arena, &pooling, NULL) == ERR_OK &&
+        json_in_tree(pooling, 8, f->arena, &node, NULL) == ERR_OK) {
+        const struct json_node *cls = json_get(node, "pooling_mode_cls_token");
+        f->pools_cls = cls && cls->type == JSON_BOOL && cls->boolean;
+    }
+    return e;
+}
+
+static enum err open_single(struct model_file *f, const char *path, struct err_msg *msg)
+{
+    enum err e = open_weights(f, path, msg);
+    if (e != ERR_OK)
+        return e;
+    const struct safetensor *vocab = safetensors_find(&f->tensors, BYTES_LIT("vocab.txt"));
+    f->config_text = safetensors_meta(&f->tensors, "config");
+    if (!f->config_text.size || !vocab || vocab->type != SAFETENSORS_U8)
+        return err_set(
+            msg, ERR_INVALID,
+            "%s carries no configuration and vocabulary of its own: give the model's directory, or "
+            "convert it with `telltale model convert`",
+            path);
+    f->vocab = vocab->data;
+    f->pools_cls = bytes_equal_str(safetensors_meta(&f->tensors, "pooling"), "cls");
+    return parse_config(f, path, msg);
+}
+
+enum err model_file_open(const char *path, struct model_file *out, struct err_msg *msg)
+{
+    struct model_file f = {.arena = arena_new(0)};
+    struct stat st;
+    if (!f.arena)
+        return ERR_NOMEM;
+    enum err e = stat(path, &st) != 0 ? err_set(msg, ERR_NOT_FOUND, "%s: %s", path, strerror(errno))
+                 : S_ISDIR(st.st_mode) ? open_directory(&f, path, msg)
+                                       : open_single(&f, path, msg);
+    if (e != ERR_OK) {
+        model_file_close(&f);
+        return e;
+    }
+    *out = f;
+    return ERR_OK;
+}
+
+void model_file_close(struct model_file *f)
+{
+    arena_free(f->arena);
+    *f = (struct model_file){0};
+}

@@ -1,0 +1,26 @@
+/* The files of a model in memory: configuration, vocabulary, tensors; from a directory or from one file that carries them all.
+ *
+ * Owner: model_file_open / model_file_close.  Thread: one.
+ * Failure: ERR_NOT_FOUND, ERR_IO, ERR_TOO_LARGE, ERR_INVALID, with the file's name.
+ */
+#ifndef GPU_MODEL_FILE_H
+#define GPU_MODEL_FILE_H
+
+#include "base/json_in.h"
+#include "gpu/safetensors.h"
+
+struct model_file {
+    struct arena *arena;
+    struct safetensors tensors;
+    struct json_node *config;
+    struct bytes config_text, vocab;
+    bool pools_cls; /* what 1_Pooling/config.json says */
+};
+
+enum err model_file_open(const char *path, struct model_file *out, struct err_msg *msg) MUST_CHECK;
+void model_file_close(struct model_file *f);
+/* The whole of a file; data is the arena's. */
+enum err model_file_read(const char *path, size_t bytes_max, struct arena *a, struct bytes *out,
+                         struct err_msg *msg) MUST_CHECK;
+
+#endif
