@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/arena_budget.h"
 #include "base/check.h"
 #include "base/hoard.h"
 
@@ -34,6 +35,7 @@ struct chunk {
 
 struct arena {
     size_t bytes_max, bytes_used, chunk_next;
+    struct arena_budget *budget; /* NULL: none */
     struct chunk *chunks; /* the first is the one that fills */
 };
 
@@ -44,12 +46,32 @@ static size_t round_up(size_t v, size_t align)
 
 struct arena *arena_new(size_t bytes_max)
 {
+    return arena_new_in(NULL, bytes_max);
+}
+
+struct arena *arena_new_in(struct arena_budget *budget, size_t bytes_max)
+{
     struct arena *a = calloc(1, sizeof(*a));
     if (!a)
         return NULL;
+    a->budget = budget;
     a->bytes_max = bytes_max ? bytes_max : SIZE_MAX;
     a->chunk_next = CHUNK_MIN;
     return a;
+}
+
+static void set_used(struct arena *a, size_t bytes)
+{
+    if (a->budget) /* a difference below 0 wraps around, as it should */
+        atomic_fetch_add_explicit(&a->budget->used, bytes - a->bytes_used, memory_order_relaxed);
+    a->bytes_used = bytes;
+}
+
+/* Two threads may take the last bytes at once: then it is over by a chunk. */
+static bool budget_has(struct arena_budget *b, size_t size)
+{
+    size_t used = b ? atomic_load_explicit(&b->used, memory_order_relaxed) : 0;
+    return !b || (used <= b->max && size <= b->max - used);
 }
 
 void arena_expect(struct arena *a, size_t bytes)
@@ -69,7 +91,7 @@ void arena_trim(struct arena *a)
         return;
     c->hoard = hoard_shrink(c, c->hoard, CHUNK_HEAD + c->used);
     size_t size = MIN(c->size, c->hoard - CHUNK_HEAD);
-    a->bytes_used -= c->size - size;
+    set_used(a, a->bytes_used - (c->size - size));
     c->size = size;
 }
 
@@ -91,6 +113,7 @@ void arena_free(struct arena *a)
         next = c->next;
         chunk_free(c);
     }
+    set_used(a, 0);
     free(a);
 }
 
@@ -105,7 +128,7 @@ void arena_reset(struct arena *a)
             chunk_free(c);
     }
     a->chunks = keep;
-    a->bytes_used = keep ? keep->size : 0;
+    set_used(a, keep ? keep->size : 0);
     a->chunk_next = CHUNK_MIN;
     if (keep) {
         keep->next = NULL;
@@ -115,7 +138,7 @@ void arena_reset(struct arena *a)
 
 static struct chunk *chunk_new(struct arena *a, size_t size)
 {
-    if (size > a->bytes_max - a->bytes_used)
+    if (size > a->bytes_max - a->bytes_used || !budget_has(a->budget, size))
         return NULL;
     struct chunk *c = NULL;
     size_t block = 0;
@@ -126,7 +149,7 @@ static struct chunk *chunk_new(struct arena *a, size_t size)
     if (!c && !(c = malloc(CHUNK_HEAD + size)))
         return NULL;
     *c = (struct chunk){.base = (uint8_t *)c + CHUNK_HEAD, .size = size, .hoard = block};
-    a->bytes_used += size;
+    set_used(a, a->bytes_used + size);
     return c;
 }
 
@@ -201,13 +224,15 @@ void *arena_grow(struct arena *a, void *p, size_t item_size, size_t old_count, s
 
 bool arena_adopt(struct arena *a, void *malloced, size_t size)
 {
-    struct chunk *c = size <= a->bytes_max - a->bytes_used ? calloc(1, sizeof(*c)) : NULL;
+    struct chunk *c = size <= a->bytes_max - a->bytes_used && budget_has(a->budget, size)
+                          ? calloc(1, sizeof(*c))
+                          : NULL;
     if (!c) {
         free(malloced);
         return false;
     }
     *c = (struct chunk){.base = malloced, .size = size, .used = size, .is_adopted = true};
-    a->bytes_used += size;
+    set_used(a, a->bytes_used + size);
     if (a->chunks) {
         c->next = a->chunks->next;
         a->chunks->next = c;

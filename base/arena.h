@@ -12,7 +12,9 @@
 #include "base/err.h"
 
 struct arena;
+struct arena_budget; /* arena_budget.h */
 
+struct arena *arena_new_in(struct arena_budget *budget, size_t bytes_max); /* budget NULL: none */
 struct arena *arena_new(size_t bytes_max); /* NULL when out of memory; bytes_max 0 = no limit */
 void arena_free(struct arena *a); /* NULL is fine */
 /* About so many bytes will be asked for: the next chunk is made as large, up to 1 MiB. */

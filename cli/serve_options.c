@@ -17,7 +17,7 @@ static const struct config_option options[] = {
     {"retention.rows",          "--retention",         CONFIG_DURATION_MS, "30d",              AT(retention_ms),           "D",    "How long spans, logs and samples are kept."},
     {"retention.content",       NULL,                  CONFIG_DURATION_MS, "7d",               AT(retention_content_ms),   "D",    "How long texts (attributes, events, log bodies) are kept."},
     {"retention.cells",         NULL,                  CONFIG_DURATION_MS, "400d",             AT(retention_cells_ms),     "D",    "How long derived series (the SLIs) are kept."},
-    {"memory_limit",            "--memory-limit",      CONFIG_SIZE,        "512MiB",           AT(memory_limit),           "SIZE", "Memory of rows that are not sealed yet; past it senders are asked to wait."},
+    {"memory_limit",            "--memory-limit",      CONFIG_SIZE,        "512MiB",           AT(memory_limit),           "SIZE", "Memory of rows that are not sealed yet, waiting requests, decoded indexes and queries together; past it senders are asked to wait."},
     {"tls.cert",                "--tls-cert",          CONFIG_STR,         NULL,               AT(tls_cert),               "FILE", "PEM certificate chain; with tls.key all three addresses speak TLS. Reloaded when the file changes."},
     {"tls.key",                 "--tls-key",           CONFIG_STR,         NULL,               AT(tls_key),                "FILE", "PEM private key of tls.cert."},
     {"external_url",            "--external-url",      CONFIG_STR,         NULL,               AT(external_url),           "URL",  "Address under which people reach the page; used in links of notifications."},

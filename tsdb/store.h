@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/arena_budget.h"
 #include "base/clock.h"
 #include "tsdb/account.h"
 #include "tsdb/dedup.h"
@@ -65,6 +66,7 @@ struct tsdb {
     int lock_fd;
     struct tsdb_registry *series;
     struct account *accounts;
+    struct arena_budget queries;
     struct lmdb_env *state;
     pthread_t committer, flusher;
     bool has_threads;

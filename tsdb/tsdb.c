@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "tsdb/files.h"
+#include "tsdb/index_cache.h"
 #include "tsdb/pin.h"
 #include "tsdb/store.h"
 
@@ -276,6 +277,8 @@ static enum err open_all(struct tsdb *db, struct arena *a, struct err_msg *msg)
         tsdb_registry_limit_metrics(db->series, db->options.series_max_per_metric);
         tsdb_registry_tick(db->series, store_minute());
     }
+    db->queries.max = db->options.memory_limit_bytes / 2;
+    index_cache_limit(MIN(db->options.memory_limit_bytes / 8, (uint64_t)INDEX_CACHE_BYTES));
     db->accounts = account_new();
     db->requests = dedup_new();
     if (e == ERR_OK && (!db->series || !db->accounts || !db->requests))
@@ -335,6 +338,11 @@ struct tsdb_registry *tsdb_series(struct tsdb *db)
     return db->series;
 }
 
+struct arena_budget *tsdb_query_budget(struct tsdb *db)
+{
+    return &db->queries;
+}
+
 /* --- append -------------------------------------------------------------------------------------- */
 
 static uint64_t heads_bytes(struct tsdb *db)
@@ -356,12 +364,15 @@ enum err tsdb_append(struct tsdb *db, struct tsdb_batch **take_batch, tsdb_appen
     if (!item)
         return ERR_NOMEM;
     *item = (struct store_item){b, done, ctx, clock_mono_ns(), arena_used(b->arena), NULL};
-    bool heads_full = heads_bytes(db) > db->options.memory_limit_bytes;
+    uint64_t limit = db->options.memory_limit_bytes;
+    uint64_t used = heads_bytes(db) + index_cache_bytes() + atomic_load(&db->queries.used);
     pthread_mutex_lock(&db->lock);
+    used += db->queue_bytes;
     if (atomic_load(&db->is_full))
         e = ERR_FULL;
-    else if (db->stopping || heads_full || db->frozen_count >= STORE_GENERATIONS_MAX + 2 ||
-             db->queue_bytes + item->bytes > MAX(db->options.memory_limit_bytes / 2, 64u << 20))
+    else if (db->stopping || db->frozen_count >= STORE_GENERATIONS_MAX + 2 ||
+             (used > limit / 2 &&
+              used + item->bytes > limit)) /* one large request may always come in */
         e = ERR_UNAVAILABLE;
     if (e == ERR_OK) {
         *db->queue_tail = item;
@@ -462,8 +473,13 @@ void tsdb_status_get(struct tsdb *db, struct tsdb_status *out)
                                 .head_bytes = heads_bytes(db)};
     pthread_mutex_lock(&db->lock);
     out->generations_live = db->frozen_count + 1;
+    out->waiting_bytes = db->queue_bytes;
     pthread_mutex_unlock(&db->lock);
     parts_status(db, out);
+    out->memory_limit = db->options.memory_limit_bytes;
+    out->index_cache_bytes = index_cache_bytes();
+    out->query_bytes = atomic_load(&db->queries.used);
+    out->series_bytes = tsdb_registry_bytes(db->series);
     out->journal_bytes = atomic_load(&db->journal_bytes);
     out->last_commit_ms = atomic_load(&db->last_commit_ms);
     out->is_full = atomic_load(&db->is_full);

@@ -4,7 +4,9 @@
  * Failure: tsdb_open: ERR_CONFLICT (another process holds the directory), ERR_UNSUPPORTED_MEDIA (directory of a newer version),
  *          ERR_CORRUPT, ERR_IO; each with a sentence.  tsdb_append never blocks: ERR_UNAVAILABLE when too much waits, ERR_FULL when the disk
  *          or map is near full.
- * Limits: memory_limit_bytes over heads and waiting batches; three journal generations; a view lives 60 s.
+ * Limits: memory_limit_bytes over heads, waiting batches, decoded index blocks and queries together: past it tsdb_append says
+ *          ERR_UNAVAILABLE; queries may have half of it, and fail past that. A head is sealed at a third of it. The registry of series is
+ *          apart: limits of series bound it. Three journal generations; a view lives 60 s.
  * Invariants: 1. done(OK) is called only after the batch is in a synced transaction and visible to the next view.
  *             2. Rows given to append are, in the end, exactly one of stored, duplicate; what was rejected before is in the batch's counts.
  */
@@ -43,6 +45,8 @@ enum err tsdb_open(const struct tsdb_options *o, struct tsdb **out, struct err_m
 /* Commits what waits, seals the head (flush) if asked, stops the threads. */
 void tsdb_close(struct tsdb *db, bool flush);
 struct tsdb_registry *tsdb_series(struct tsdb *db); /* for decoders and stage */
+/* What queries have together: views take part by themselves, callers with the arenas that hold their answers. */
+struct arena_budget *tsdb_query_budget(struct tsdb *db);
 
 struct tsdb_result {
     uint64_t seq;
@@ -79,6 +83,7 @@ size_t tsdb_accounts(struct tsdb *db, struct tsdb_account *out, size_t max);
 struct tsdb_status {
     uint64_t generation, generations_live, head_bytes, head_series, journal_bytes, parts_bytes,
         parts_count;
+    uint64_t memory_limit, waiting_bytes, index_cache_bytes, query_bytes, series_bytes;
     int64_t last_commit_ms; /* wall; 0 = never */
     bool is_full;
     uint64_t commits, commit_ns_total, sync_ns_total;

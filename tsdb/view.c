@@ -28,8 +28,8 @@ enum err tsdb_view_open(struct tsdb *db, uint32_t org, const struct tsdb_read_li
         free(v);
         return e;
     }
-    v->arena = arena_new(0);
-    v->cache = arena_new(0);
+    v->arena = arena_new_in(tsdb_query_budget(db), 0);
+    v->cache = arena_new_in(tsdb_query_budget(db), 0);
     v->heads = calloc(v->pin.head_count + 1, sizeof(*v->heads));
     v->part_loaded = calloc(v->pin.part_count + 1, sizeof(*v->part_loaded));
     if (!v->arena || !v->cache || !v->heads || !v->part_loaded) {

@@ -141,7 +141,7 @@ static void run_call(void *ctx)
     int64_t timeout = c->prom->opts.timeout_ms, wanted;
     enum err e = prom_duration(c, "timeout", timeout, &wanted);
     c->deadline_mono_ns = clock_mono_ns() + MIN(timeout, MAX(wanted, 1)) * 1000000;
-    c->arena = arena_new(c->prom->opts.memory_max);
+    c->arena = arena_new_in(tsdb_query_budget(c->prom->opts.db), c->prom->opts.memory_max);
     buf_init(&c->out, WEB_PROM_ANSWER_MAX);
     if (!c->arena)
         e = err_set(&c->msg, ERR_NOMEM, "out of memory");

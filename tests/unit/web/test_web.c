@@ -193,6 +193,11 @@ enum err tsdb_flush(struct tsdb *db, bool compact, struct err_msg *msg)
     return ERR_OK;
 }
 
+struct arena_budget *tsdb_query_budget(struct tsdb *db)
+{
+    return NULL;
+}
+
 struct tsdb_registry *tsdb_series(struct tsdb *db)
 {
     return db->series;
