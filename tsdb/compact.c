@@ -1,524 +1,162 @@
 #include "tsdb/compact.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/check.h"
 #include "base/log.h"
 #include "base/stats.h"
-#include "tsdb/block_index.h"
-#include "tsdb/hist_sum.h"
+#include "tsdb/compact_series.h"
 
 STATS_COUNTER(compactions, "telltale_store_compactions_total", "",
               "Parts whose generations were merged into one.");
 STATS_COUNTER(compactions_failed, "telltale_store_compaction_failures_total", "",
               "Parts that could not be merged and stay as they are.");
 
-/* The blocks of one kind of one generation, the one in use opened. */
-struct cursor {
-    const struct block_meta *metas, *open;
-    size_t count;
-    struct arena *arena;
-    struct block_series block;
-};
-
-struct source {
-    uint64_t generation;
-    struct cursor main, hists;
-};
-
-struct entry { /* one series in one generation */
-    struct tsdb_labels labels;
-    uint32_t source, id;
-};
-
-struct stream {
-    struct block_writer w;
-    enum block_kind kind;
-    uint32_t n;
-    bool zstd;
-};
-
-struct compact {
-    struct part *part;
-    const struct part_snapshot *snapshot;
-    const struct block_meta *metas;
-    size_t meta_count;
-    enum part_class class;
-    uint32_t org;
-    uint64_t generation; /* the newest: the merged blocks take its place */
-    struct source *sources;
-    uint32_t source_count;
-    struct entry *entries;
-    uint32_t entry_count;
-    struct arena *arena, *scratch; /* of one org; of one series */
-    struct stream main, hists;
-    uint32_t index_n;
-    struct err_msg *msg;
-};
-
-static enum err put(struct compact *c, enum block_kind kind, uint32_t n, struct block_meta *m,
-                    struct buf *block, struct buf *summary)
+/* Kinds of blocks that have a merger, by class. */
+static uint32_t merged_kinds(enum part_class class)
 {
-    m->key = (struct block_key){c->org, (uint8_t)kind, c->generation, n};
-    m->summary = buf_bytes(summary);
-    enum err e = buf_ok(block) && buf_ok(summary)
-                     ? part_put(c->part, m, buf_bytes(block), c->msg)
-                     : err_set(c->msg, ERR_NOMEM, "no memory to merge blocks");
-    buf_done(block);
-    buf_done(summary);
-    return e;
+    return class == PART_SAMPLES || class == PART_CELLS ? COMPACT_SERIES_KINDS : 0;
 }
 
-static enum err stream_close(struct compact *c, struct stream *s)
+struct survey {
+    unsigned generations; /* flushed, with blocks that can be merged */
+    uint64_t newest, bytes, bytes_largest; /* of those blocks; of one generation */
+};
+
+static struct survey survey(const struct block_meta *m, size_t n, uint32_t kinds, uint64_t flushed)
 {
-    struct buf block = {0}, summary = {0};
-    struct block_meta m = {.rows = s->w.rows, .time_min = s->w.t_min, .time_max = s->w.t_max};
-    if (s->w.chunk_count == 0)
-        return ERR_OK;
-    block_writer_finish(&s->w, s->zstd, &block, &summary);
-    return put(c, s->kind, s->n++, &m, &block, &summary);
-}
-
-/* --- reading ------------------------------------------------------------------------------------- */
-
-static enum err cursor_open(struct compact *c, struct cursor *k, const struct block_meta *m)
-{
-    struct bytes block;
-    if (k->open == m)
-        return ERR_OK;
-    k->open = NULL;
-    arena_reset(k->arena);
-    enum err e = part_fetch(c->snapshot, m, k->arena, &block, c->msg);
-    if (e == ERR_OK)
-        e = block_series_open(block, k->arena, &k->block);
-    if (e == ERR_OK)
-        k->open = m;
-    return e;
-}
-
-typedef enum err (*chunk_fn)(struct compact *c, const struct block_series *b, uint32_t chunk,
-                             void *ctx);
-
-static enum err each_chunk(struct compact *c, struct cursor *k, uint32_t id, chunk_fn fn, void *ctx)
-{
-    enum err e = ERR_OK;
-    for (size_t i = 0; i < k->count && e == ERR_OK; i++) {
-        uint32_t first, last;
-        e = block_series_range(k->metas[i].summary, &first, &last);
-        if (e != ERR_OK || id < first || id > last)
+    struct survey s = {0};
+    uint64_t *generation = malloc((n + 1) * sizeof(*generation)),
+             *bytes = calloc(n + 1, sizeof(*bytes));
+    for (size_t i = 0; i < n && generation && bytes; i++) {
+        unsigned k = 0;
+        if (!(kinds >> m[i].key.kind & 1u) || m[i].key.generation > flushed)
             continue;
-        e = cursor_open(c, k, &k->metas[i]);
-        for (uint32_t n = e == ERR_OK ? block_series_find(&k->block, id) : 0;
-             e == ERR_OK && n < k->block.chunk_count && k->block.chunks[n].id == id; n++)
-            e = fn(c, &k->block, n, ctx);
+        while (k < s.generations && generation[k] != m[i].key.generation)
+            k++;
+        if (k == s.generations)
+            generation[s.generations++] = m[i].key.generation;
+        bytes[k] += m[i].size;
+        s.bytes += m[i].size;
+        s.bytes_largest = MAX(s.bytes_largest, bytes[k]);
+        s.newest = MAX(s.newest, m[i].key.generation);
     }
-    return e;
+    free(generation);
+    free(bytes);
+    return s;
 }
 
-struct points {
-    struct head_point *p;
-    uint32_t n, cap;
-};
-
-static enum err append_points(struct points *all, struct arena *a, const struct head_point *p,
-                              uint32_t n)
+/* Every merge writes the whole part: by itself it is done when the part has grown by half, so that all of a day's writes stay below three
+ * times its size. */
+static bool is_due(const struct survey *s, bool asked)
 {
-    if (all->n + n > all->cap) {
-        uint32_t cap = MAX(all->n + n, all->cap * 2);
-        all->p = arena_grow(a, all->p, sizeof(*p), all->cap, cap);
-        all->cap = cap;
-    }
-    if (!all->p)
-        return ERR_NOMEM;
-    memcpy(all->p + all->n, p, n * sizeof(*p));
-    all->n += n;
-    return ERR_OK;
+    return asked ? s->generations > 1
+                 : s->generations > COMPACT_GENERATIONS_MAX ||
+                       (s->generations > COMPACT_GENERATIONS &&
+                        s->bytes - s->bytes_largest >= s->bytes_largest / 2);
 }
 
-static enum err take_samples(struct compact *c, const struct block_series *b, uint32_t chunk,
-                             void *ctx)
+static enum err merge_org(const struct compact_job *job, struct err_msg *msg)
 {
-    struct head_point *p;
-    uint32_t n;
-    enum err e = block_series_samples(b, chunk, c->scratch, &p, &n);
-    return e == ERR_OK ? append_points(ctx, c->scratch, p, n) : e;
+    return compact_series(job, msg);
 }
 
-static enum err take_hists(struct compact *c, const struct block_series *b, uint32_t chunk,
-                           void *ctx)
+/* metas of one org: those that are merged go to their merger, the others as they are. */
+static enum err rewrite_org(struct part *fresh, const struct part_snapshot *snapshot,
+                            const struct block_meta *metas, size_t n, const struct survey *s,
+                            uint64_t flushed, struct err_msg *msg)
 {
-    struct head_point *p;
-    uint32_t n;
-    enum err e = block_series_hists(b, chunk, c->scratch, &p, &n);
-    return e == ERR_OK ? append_points(ctx, c->scratch, p, n) : e;
-}
-
-struct cells {
-    struct head_cell *c[2]; /* integers, histograms */
-    uint32_t n[2], cap[2];
-};
-
-static enum err take_cells(struct compact *c, const struct block_series *b, uint32_t chunk,
-                           void *ctx)
-{
-    struct cells *all = ctx;
-    struct block_cells head;
-    struct head_cell *cells;
-    enum err e = block_series_cells(b, chunk, &head);
-    if (e == ERR_OK)
-        e = block_cells_read(&head, c->scratch, &cells);
-    if (e != ERR_OK)
-        return e;
-    int k = head.is_hist;
-    for (uint32_t i = 0; i < head.count; i++) {
-        if (all->n[k] == all->cap[k]) {
-            uint32_t cap = all->cap[k] ? all->cap[k] * 2 : 1440;
-            all->c[k] = arena_grow(c->scratch, all->c[k], sizeof(*cells), all->cap[k], cap);
-            if (!all->c[k])
-                return ERR_NOMEM;
-            all->cap[k] = cap;
-        }
-        all->c[k][all->n[k]] = cells[i];
-        all->c[k][all->n[k]].ord = all->n[k]; /* older generations first */
-        all->n[k]++;
-    }
-    return ERR_OK;
-}
-
-/* --- merging ------------------------------------------------------------------------------------- */
-
-static size_t hist_size(const struct tsdb_hist *h)
-{
-    return 64 + ((size_t)h->pos_count + h->neg_count + h->custom_count) * 9 +
-           ((size_t)h->pos_span_count + h->neg_span_count) * 8;
-}
-
-static enum err merge_points(struct compact *c, const struct entry *e, uint32_t n, uint32_t id)
-{
-    struct points all = {0};
-    bool failed = false;
-    enum err err = ERR_OK;
-    for (uint32_t i = 0; i < n && err == ERR_OK; i++) {
-        struct source *s = &c->sources[e[i].source];
-        err = each_chunk(c, &s->main, e[i].id, take_samples, &all);
-        if (err == ERR_OK)
-            err = each_chunk(c, &s->hists, e[i].id, take_hists, &all);
-    }
-    if (err != ERR_OK || all.n == 0)
-        return err;
-    all.n = head_points_resolve(all.p, all.n, c->scratch, &failed);
-    struct head_point *run = ARENA_ARRAY(c->scratch, struct head_point, all.n + 1);
-    if (failed || !run)
-        return ERR_NOMEM;
-    for (int is_hist = 0; is_hist < 2; is_hist++) {
-        struct stream *st = is_hist ? &c->hists : &c->main;
-        uint32_t count = 0, rows;
-        for (uint32_t i = 0; i < all.n; i++)
-            if ((all.p[i].hist != NULL) == (is_hist == 1))
-                run[count++] = all.p[i];
-        for (uint32_t at = 0; at < count && err == ERR_OK; at += rows) {
-            size_t size = 0;
-            for (rows = 0; at + rows < count && rows < BLOCK_CHUNK_ROWS; rows++) {
-                size += is_hist ? hist_size(run[at + rows].hist) : 0;
-                if (rows && size > BLOCK_PIECE_BYTES)
-                    break;
-            }
-            (is_hist ? block_writer_hists : block_writer_samples)(&st->w, id, run + at, rows);
-            if (block_writer_is_full(&st->w))
-                err = stream_close(c, st);
-        }
-    }
-    return err;
-}
-
-static int by_minute(const void *x, const void *y)
-{
-    const struct head_cell *a = x, *b = y;
-    if (a->minute != b->minute)
-        return a->minute < b->minute ? -1 : 1;
-    return (a->ord > b->ord) - (a->ord < b->ord);
-}
-
-/* Cells of the same minute become one, in place. */
-static enum err sum_cells(struct compact *c, struct head_cell *cell, uint32_t *n, bool is_hist)
-{
-    uint32_t out = 0;
-    qsort(cell, *n, sizeof(*cell), by_minute);
-    for (uint32_t i = 0, to; i < *n; i = to) {
-        struct head_cell one = cell[i];
-        struct hist_sum sum;
-        hist_sum_init(&sum, c->scratch);
-        one.add = is_hist ? one.add : 0;
-        for (to = i; to < *n && cell[to].minute == one.minute; to++) {
-            if (!is_hist)
-                one.add = (int64_t)((uint64_t)one.add + (uint64_t)cell[to].add);
-            else if (hist_sum_add(&sum, cell[to].hist) == ERR_LIMIT)
-                return ERR_NOMEM; /* bounds that disagree cannot be summed: what came first stays */
-        }
-        if (is_hist && to - i > 1) {
-            struct tsdb_hist *h = ARENA_ARRAY(c->scratch, struct tsdb_hist, 1);
-            if (!h || hist_sum_get(&sum, h) != ERR_OK)
-                return ERR_NOMEM;
-            one.hist = h;
-        }
-        cell[out++] = one;
-    }
-    *n = out;
-    return ERR_OK;
-}
-
-static enum err merge_cells(struct compact *c, const struct entry *e, uint32_t n, uint32_t id)
-{
-    struct cells all = {{NULL, NULL}, {0, 0}, {0, 0}};
-    enum err err = ERR_OK;
-    for (uint32_t i = 0; i < n && err == ERR_OK; i++)
-        err = each_chunk(c, &c->sources[e[i].source].main, e[i].id, take_cells, &all);
-    for (int k = 0; k < 2 && err == ERR_OK; k++) {
-        if (all.n[k] == 0)
-            continue;
-        err = sum_cells(c, all.c[k], &all.n[k], k == 1);
-        for (uint32_t at = 0, rows; at < all.n[k] && err == ERR_OK; at += rows) {
-            size_t size = 0;
-            for (rows = 0; at + rows < all.n[k] && rows < BLOCK_CHUNK_ROWS; rows++) {
-                size += k ? hist_size(all.c[k][at + rows].hist) : 0;
-                if (rows && size > BLOCK_PIECE_BYTES)
-                    break;
-            }
-            block_writer_cells(&c->main.w, id, all.c[k] + at, rows, k == 1);
-            if (block_writer_is_full(&c->main.w))
-                err = stream_close(c, &c->main);
-        }
-    }
-    return err;
-}
-
-static int by_labels(const void *x, const void *y)
-{
-    const struct entry *a = x, *b = y;
-    int c = tsdb_labels_compare(a->labels, b->labels);
-    return c ? c : (a->source > b->source) - (a->source < b->source);
-}
-
-static enum err merge_series(struct compact *c)
-{
-    struct tsdb_labels *labels = ARENA_ARRAY(c->arena, struct tsdb_labels, c->entry_count + 1);
-    uint32_t id = 0;
-    enum err e = labels ? ERR_OK : ERR_NOMEM;
-    if (c->entry_count)
-        qsort(c->entries, c->entry_count, sizeof(*c->entries), by_labels);
-    for (uint32_t i = 0, to; i < c->entry_count && e == ERR_OK; i = to, id++) {
-        const struct entry *x = &c->entries[i];
-        for (to = i; to < c->entry_count && tsdb_labels_equal(c->entries[to].labels, x->labels);)
-            to++;
-        arena_reset(c->scratch);
-        labels[id] = x->labels;
-        e = c->class == PART_CELLS ? merge_cells(c, x, to - i, id) : merge_points(c, x, to - i, id);
-    }
-    if (e == ERR_OK)
-        e = stream_close(c, &c->main);
-    if (e == ERR_OK)
-        e = stream_close(c, &c->hists);
-    for (uint32_t from = 0, took; from < id && e == ERR_OK; from += took) {
-        struct buf block = {0}, summary = {0};
-        int64_t day = (int64_t)part_day(c->part) * 86400000;
-        struct block_meta m = {.time_min = day, .time_max = day + 86399999};
-        took = block_index_write(labels, from, id, &block);
-        e = put(c, BLOCK_INDEX, c->index_n++, &m, &block, &summary);
-    }
-    return e;
-}
-
-/* --- one org of a part --------------------------------------------------------------------------- */
-
-static void cursor_init(struct compact *c, struct cursor *k, enum block_kind kind,
-                        uint64_t generation)
-{
-    for (size_t i = 0; i < c->meta_count; i++) {
-        const struct block_key *key = &c->metas[i].key;
-        if (key->org != c->org || key->kind != kind || key->generation != generation)
-            continue;
-        if (!k->count)
-            k->metas = &c->metas[i];
-        k->count++;
-    }
-}
-
-static enum err add_source(struct compact *c, uint64_t generation)
-{
-    struct source *more = realloc(c->sources, (c->source_count + 1) * sizeof(*more));
-    if (!more)
-        return ERR_NOMEM;
-    c->sources = more;
-    struct source *s = &more[c->source_count++];
-    *s = (struct source){.generation = generation};
-    s->main.arena = arena_new(0);
-    s->hists.arena = arena_new(0);
-    if (!s->main.arena || !s->hists.arena)
-        return ERR_NOMEM;
-    cursor_init(c, &s->main, c->class == PART_CELLS ? BLOCK_CELLS : BLOCK_SAMPLES, generation);
-    if (c->class == PART_SAMPLES)
-        cursor_init(c, &s->hists, BLOCK_HISTS, generation);
-    return ERR_OK;
-}
-
-static enum err read_index(struct compact *c, const struct block_meta *m)
-{
-    struct bytes block;
-    struct block_index_series *s;
-    uint32_t first, n;
-    enum err e = ERR_OK;
-    if (!c->source_count || c->sources[c->source_count - 1].generation != m->key.generation)
-        e = add_source(c, m->key.generation);
-    if (e == ERR_OK)
-        e = part_fetch(c->snapshot, m, c->arena, &block, c->msg);
-    if (e == ERR_OK)
-        e = block_index_read(block, c->org, c->arena, &first, &s, &n);
-    if (e != ERR_OK)
-        return e;
-    struct entry *more = realloc(c->entries, ((size_t)c->entry_count + n + 1) * sizeof(*more));
-    if (!more)
-        return ERR_NOMEM;
-    c->entries = more;
-    for (uint32_t i = 0; i < n; i++)
-        more[c->entry_count++] = (struct entry){s[i].labels, c->source_count - 1, first + i};
-    return ERR_OK;
-}
-
-static enum err compact_org(struct compact *c, size_t from, size_t to)
-{
-    enum err e = ERR_OK;
-    c->org = c->metas[from].key.org;
-    arena_reset(c->arena);
-    c->entry_count = 0;
-    for (size_t i = from; i < to && e == ERR_OK; i++)
-        if (c->metas[i].key.kind == BLOCK_INDEX)
-            e = read_index(c, &c->metas[i]);
-    block_writer_init(&c->main.w);
-    block_writer_init(&c->hists.w);
-    if (e == ERR_OK)
-        e = merge_series(c);
-    block_writer_done(&c->main.w);
-    block_writer_done(&c->hists.w);
-    for (uint32_t i = 0; i < c->source_count; i++) {
-        arena_free(c->sources[i].main.arena);
-        arena_free(c->sources[i].hists.arena);
-    }
-    c->source_count = 0;
-    return e;
-}
-
-/* How many generations have series, and the newest of them; numbers of the merged blocks follow the existing ones. */
-static unsigned survey(struct compact *c)
-{
-    unsigned n = 0;
-    uint64_t *seen = ARENA_ARRAY(c->arena, uint64_t, c->meta_count + 1);
-    uint32_t next = 0;
-    for (size_t i = 0; i < c->meta_count && seen; i++) {
-        const struct block_key *k = &c->metas[i].key;
-        bool known = k->kind != BLOCK_INDEX;
-        next = MAX(next, k->n + 1);
-        for (unsigned j = n; j-- > 0 && !known;)
-            known = seen[j] == k->generation;
-        if (known)
-            continue;
-        seen[n++] = k->generation;
-        c->generation = MAX(c->generation, k->generation);
-    }
-    c->main.n = c->hists.n = c->index_n = next;
-    return n;
-}
-
-static const uint32_t replaced_kinds =
-    1u << BLOCK_INDEX | 1u << BLOCK_SAMPLES | 1u << BLOCK_HISTS | 1u << BLOCK_CELLS;
-
-static bool is_due(struct compact *c, unsigned generations)
-{
-    unsigned n = survey(c);
-    uint64_t bytes = 0;
-    for (size_t i = 0; i < c->meta_count; i++)
-        bytes += replaced_kinds >> c->metas[i].key.kind & 1u ? c->metas[i].size : 0;
-    return n > generations &&
-           (n > COMPACT_GENERATIONS || bytes < (uint64_t)n * COMPACT_SMALL_BYTES);
-}
-
-static enum err compact_part(struct tsdb *db, struct part *p, uint64_t flushed,
-                             unsigned generations, struct err_msg *msg)
-{
-    struct compact c = {.part = p, .class = part_class_of(p), .msg = msg};
-    enum err e = ERR_OK;
-    bool done = false;
-    c.main.kind = c.class == PART_CELLS ? BLOCK_CELLS : BLOCK_SAMPLES;
-    c.main.zstd = c.class == PART_CELLS;
-    c.hists.kind = BLOCK_HISTS;
-    c.hists.zstd = true;
-    c.snapshot = part_snapshot_new(p, flushed);
-    c.arena = arena_new(0);
-    c.scratch = arena_new(0);
-    if (!c.snapshot || !c.arena || !c.scratch)
-        e = ERR_NOMEM;
-    if (e == ERR_OK)
-        c.metas = part_snapshot_blocks(c.snapshot, &c.meta_count);
-    if (e == ERR_OK && is_due(&c, generations)) {
-        for (size_t from = 0, to; from < c.meta_count && e == ERR_OK; from = to) {
-            for (to = from; to < c.meta_count && c.metas[to].key.org == c.metas[from].key.org;)
-                to++;
-            e = compact_org(&c, from, to);
-        }
-        if (e == ERR_OK)
-            e = part_replace(p, c.generation, replaced_kinds, msg);
+    enum part_class class = part_class_of(fresh);
+    struct compact_job job = {.out = fresh,
+                              .snapshot = snapshot,
+                              .class = class,
+                              .org = metas[0].key.org,
+                              .generation = s->newest};
+    struct block_meta *merged = malloc(n * sizeof(*merged));
+    enum err e = merged ? ERR_OK : ERR_NOMEM;
+    for (size_t i = 0; i < n && e == ERR_OK; i++) {
+        if (merged_kinds(class) >> metas[i].key.kind & 1u && metas[i].key.generation <= flushed)
+            merged[job.meta_count++] = metas[i];
         else
-            part_abandon(p);
-        done = e == ERR_OK;
+            e = part_copy(fresh, snapshot, &metas[i], msg);
     }
-    part_snapshot_release(c.snapshot);
-    arena_free(c.arena);
-    arena_free(c.scratch);
-    free(c.sources);
-    free(c.entries);
-    if (done) {
-        stats_add(&compactions, 1);
-        e = pin_replace(db, NULL, &p, 1, flushed);
-    }
+    job.metas = merged;
+    if (e == ERR_OK && job.meta_count)
+        e = merge_org(&job, msg);
+    free(merged);
     return e;
 }
 
-enum err compact_run(struct tsdb *db, unsigned generations, struct err_msg *msg)
+static enum err rewrite(struct tsdb *db, struct part *p, const struct part_snapshot *snapshot,
+                        const struct survey *s, uint64_t flushed, struct err_msg *msg)
+{
+    struct part *fresh;
+    size_t n;
+    const struct block_meta *m = part_snapshot_blocks(snapshot, &n);
+    enum err e = part_rewrite_begin(p, &fresh, msg);
+    if (e != ERR_OK)
+        return e;
+    for (size_t from = 0, to; from < n && e == ERR_OK; from = to) {
+        for (to = from; to < n && m[to].key.org == m[from].key.org;)
+            to++;
+        e = rewrite_org(fresh, snapshot, m + from, to - from, s, flushed, msg);
+    }
+    if (e == ERR_OK)
+        e = part_rewrite_seal(fresh, p, msg);
+    if (e == ERR_OK)
+        e = pin_exchange_part(db, p, fresh, flushed, msg);
+    else
+        part_release(fresh);
+    return e;
+}
+
+static enum err compact_part(struct tsdb *db, struct part *p, uint64_t flushed, bool asked,
+                             struct err_msg *msg)
+{
+    uint32_t kinds = merged_kinds(part_class_of(p));
+    struct part_snapshot *snapshot = kinds ? part_snapshot_new(p, UINT64_MAX) : NULL;
+    size_t n;
+    if (!kinds)
+        return ERR_OK;
+    if (!snapshot)
+        return ERR_NOMEM;
+    const struct block_meta *m = part_snapshot_blocks(snapshot, &n);
+    struct survey s = survey(m, n, kinds, flushed);
+    enum err e = ERR_OK;
+    if (is_due(&s, asked)) {
+        e = rewrite(db, p, snapshot, &s, flushed, msg);
+        stats_add(&compactions, e == ERR_OK);
+    }
+    part_snapshot_release(snapshot);
+    return e;
+}
+
+enum err compact_run(struct tsdb *db, bool asked, struct err_msg *msg)
 {
     enum err first = ERR_OK;
-    compact_sweep(db);
     pthread_mutex_lock(&db->lock);
     uint64_t flushed = db->flushed_generation;
     pthread_mutex_unlock(&db->lock);
     for (size_t i = 0; i < db->part_count; i++) { /* only this thread changes the list */
         struct part *p = db->parts[i];
         struct err_msg why = {""};
-        enum part_class class = part_class_of(p);
-        if ((class != PART_SAMPLES && class != PART_CELLS) || !part_may_replace(p))
+        if (part_is_left_alone(p))
             continue;
-        enum err e = compact_part(db, p, flushed, generations, &why);
-        if (e == ERR_OK)
-            continue;
-        stats_add(&compactions_failed, 1);
-        log_error("store", "the blocks of %s stay as they are: %s: %s", part_path(p), err_text(e),
-                  why.text);
+        part_retain(p); /* its place in the list goes to the one that replaces it */
+        enum err e = compact_part(db, p, flushed, asked, &why);
         if (e == ERR_CORRUPT)
-            part_never_replace(p);
-        if (first == ERR_OK) {
+            part_leave_alone(p);
+        if (e != ERR_OK) {
+            stats_add(&compactions_failed, 1);
+            log_error("store", "the blocks of %s stay as they are: %s: %s", part_path(p),
+                      err_text(e), why.text);
+        }
+        part_release(p);
+        if (e != ERR_OK && first == ERR_OK) {
             first = e;
             *msg = why;
         }
     }
-    compact_sweep(db);
     return first;
-}
-
-void compact_sweep(struct tsdb *db)
-{
-    for (size_t i = 0; i < db->part_count; i++) {
-        struct err_msg msg = {""};
-        enum err e = part_sweep(db->parts[i], &msg);
-        if (e != ERR_OK)
-            log_warn("store", "replaced blocks of %s are removed later: %s",
-                     part_path(db->parts[i]), msg.text);
-    }
 }

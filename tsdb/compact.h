@@ -1,22 +1,32 @@
-/* Compaction: the series blocks of a part's generations become the blocks of one.
+/* Compaction: a part's environment is made anew, with the blocks of its many generations merged into one; then it takes the old one's place.
  *
- * What was replaced stays on disk until the last snapshot that may read it is gone. Rows, text, exemplars and metadata keep their blocks.
+ * Blocks that are not merged are copied as bytes, and so is every block of a generation that is not flushed yet. Files really shrink, and
+ * old bytes really go. Views read the old environment as long as they hold it.
  * Owner: the store.  Thread: the flush role.
- * Failure: the part stays as it was. After a commit of unknown outcome, or over damaged blocks, it is left alone until the next start.
+ * Failure: the part stays as it was. Over damaged blocks it is left alone until the next start.
  */
 #ifndef TSDB_COMPACT_H
 #define TSDB_COMPACT_H
 
 #include "tsdb/store.h"
 
-#define COMPACT_GENERATIONS 12u /* a part with more is compacted by itself */
-#define COMPACT_SMALL_BYTES (2u << 20)
+#define COMPACT_GENERATIONS \
+    12u /* a part with more is compacted by itself, when that is worth its writes */
+#define COMPACT_GENERATIONS_MAX 48u /* and with more than this in any case */
 
-/* Parts with more than `generations` generations of series; with no more than COMPACT_GENERATIONS only where a generation has less than
- * COMPACT_SMALL_BYTES on average: the environment's file does not shrink (what is removed is used by later flushes), so that merging
- * a few large ones would cost more disk than it spares time. */
-enum err compact_run(struct tsdb *db, unsigned generations, struct err_msg *msg) MUST_CHECK;
-/* Removes replaced blocks that nobody can see any more. */
-void compact_sweep(struct tsdb *db);
+/* What one merger works on: the flushed blocks of one org. */
+struct compact_job {
+    struct part *out; /* where merged blocks go (part_put) */
+    const struct part_snapshot *snapshot;
+    enum part_class class;
+    uint32_t org;
+    const struct block_meta *metas; /* sorted by key */
+    size_t meta_count;
+    uint64_t
+        generation; /* of the merged blocks: the newest of those merged; their n begins with 0 */
+};
+
+/* asked: every part with more than one generation. Else those that are due. */
+enum err compact_run(struct tsdb *db, bool asked, struct err_msg *msg) MUST_CHECK;
 
 #endif

@@ -16,6 +16,33 @@
 STATS_COUNTER(remove_failed, "telltale_store_remove_failures_total", "",
               "Files that should be gone and could not be removed.");
 
+static _Atomic uint64_t fault_at, fault_count;
+static _Atomic bool fault_crashes, exchange_off;
+
+uint64_t files_test_fail_at(uint64_t n, bool crash)
+{
+    atomic_store(&fault_crashes, crash);
+    atomic_store(&fault_at, n);
+    return atomic_exchange(&fault_count, 0);
+}
+
+void files_test_no_exchange(bool on)
+{
+    atomic_store(&exchange_off, on);
+}
+
+/* true: the operation is to fail, with errno set. */
+static bool fault(void)
+{
+    uint64_t n = atomic_fetch_add_explicit(&fault_count, 1, memory_order_relaxed) + 1;
+    if (n != atomic_load_explicit(&fault_at, memory_order_relaxed))
+        return false;
+    if (atomic_load(&fault_crashes))
+        _exit(FILES_CRASH_STATUS);
+    errno = EIO;
+    return true;
+}
+
 static enum err failed(const char *what, const char *path, struct err_msg *msg)
 {
     int code = errno;
@@ -34,7 +61,7 @@ enum err files_make_dir(const char *path, struct err_msg *msg)
             continue;
         memcpy(part, path, i);
         part[i] = 0;
-        if (mkdir(part, 0750) != 0 && errno != EEXIST)
+        if (access(part, F_OK) != 0 && (fault() || mkdir(part, 0750) != 0) && errno != EEXIST)
             return failed("cannot make the directory", part, msg);
     }
     struct stat st;
@@ -48,7 +75,7 @@ enum err files_sync_dir(const char *path, struct err_msg *msg)
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return failed("cannot open", path, msg);
-    int rc = fsync(fd);
+    int rc = fault() ? -1 : fsync(fd);
     enum err e = rc == 0 ? ERR_OK : failed("cannot sync", path, msg);
     close(fd);
     return e;
@@ -65,9 +92,75 @@ static enum err sync_parent(const char *path, struct err_msg *msg)
 
 enum err files_rename(const char *from, const char *to, struct err_msg *msg)
 {
-    if (rename(from, to) != 0)
+    if (fault() || rename(from, to) != 0)
         return failed("cannot rename", from, msg);
     return sync_parent(to, msg);
+}
+
+static void new_name(const char *into, char out[FILES_PATH_MAX])
+{
+    const char *slash = strrchr(into, '/');
+    CHECK(slash);
+    snprintf(out, FILES_PATH_MAX, "%.*s/.new-%s", (int)(slash - into), into, slash + 1);
+}
+
+/* from -> .new-into; into -> from; .new-into -> into. Whatever of it is done when the machine stops, files_finish_exchange completes or
+ * undoes: as long as .new-into is there and into is not, .new-into is what was to become into. */
+static enum err exchange_by_names(const char *from, const char *into, bool *out_done,
+                                  struct err_msg *msg)
+{
+    char fresh[FILES_PATH_MAX];
+    new_name(into, fresh);
+    enum err e = files_rename(from, fresh, msg);
+    if (e != ERR_OK) {
+        if (access(fresh, F_OK) == 0 && rename(fresh, from) != 0)
+            stats_add(&remove_failed, 1);
+        return e;
+    }
+    if (fault() || rename(into, from) != 0) {
+        e = failed("cannot rename", into, msg);
+        if (rename(fresh, from) != 0)
+            stats_add(&remove_failed, 1);
+        return e;
+    }
+    e = sync_parent(into, msg);
+    if (!fault() && rename(fresh, into) == 0) {
+        *out_done = true;
+        return e;
+    }
+    e = failed("cannot rename", fresh, msg);
+    if (rename(from, into) != 0 || rename(fresh, from) != 0)
+        stats_add(&remove_failed, 1);
+    return e;
+}
+
+enum err files_exchange(const char *from, const char *into, bool *out_done, struct err_msg *msg)
+{
+    *out_done = false;
+    if (fault())
+        return failed("cannot exchange", from, msg);
+    if (!atomic_load(&exchange_off)) {
+        if (renameat2(AT_FDCWD, from, AT_FDCWD, into, RENAME_EXCHANGE) == 0) {
+            *out_done = true;
+            return ERR_OK;
+        }
+        if (errno != EINVAL && errno != ENOSYS)
+            return failed("cannot exchange", from, msg);
+    }
+    return exchange_by_names(from, into, out_done, msg);
+}
+
+void files_finish_exchange(const char *into)
+{
+    char fresh[FILES_PATH_MAX];
+    struct err_msg msg;
+    new_name(into, fresh);
+    if (access(fresh, F_OK) != 0)
+        return;
+    if (access(into, F_OK) == 0)
+        files_remove_tree(fresh); /* what it was to replace is whole */
+    else if (files_rename(fresh, into, &msg) != ERR_OK)
+        stats_add(&remove_failed, 1);
 }
 
 void files_remove_tree(const char *path)

@@ -149,11 +149,9 @@ static void compact_when_asked(struct tsdb *db, bool flushed_one)
     pthread_mutex_lock(&db->lock);
     bool wanted = db->compact_wanted, stopping = db->flusher_stopping;
     pthread_mutex_unlock(&db->lock);
-    if (stopping || (!wanted && !flushed_one)) {
-        compact_sweep(db);
+    if (stopping || (!wanted && !flushed_one))
         return;
-    }
-    enum err e = compact_run(db, wanted ? 1 : COMPACT_GENERATIONS, &msg);
+    enum err e = compact_run(db, wanted, &msg);
     if (!wanted)
         return;
     pthread_mutex_lock(&db->lock);

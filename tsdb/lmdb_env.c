@@ -29,7 +29,7 @@ struct lmdb_env {
     /* guarded by lock */
     pthread_mutex_t lock;
     pthread_cond_t idle;
-    char *path;
+    char path[4096];
     MDB_env *env; /* NULL: closed, and opened at the next begin */
     MDB_dbi dbs[LMDB_ENV_DBS_MAX];
     unsigned active; /* transactions */
@@ -213,7 +213,6 @@ static void env_free(struct lmdb_env *e)
 {
     for (unsigned i = 0; i < LMDB_ENV_DBS_MAX; i++)
         free(e->names[i]);
-    free(e->path);
     pthread_mutex_destroy(&e->lock);
     pthread_cond_destroy(&e->idle);
     free(e);
@@ -232,8 +231,9 @@ enum err lmdb_env_open(const char *path, uint64_t map_bytes, const char *const *
     pthread_cond_init(&e->idle, &monotonic);
     pthread_condattr_destroy(&monotonic);
     e->map_bytes = map_bytes;
-    e->path = strdup(path);
-    enum err err = e->path ? ERR_OK : ERR_NOMEM;
+    enum err err = snprintf(e->path, sizeof(e->path), "%s", path) < (int)sizeof(e->path)
+                       ? ERR_OK
+                       : err_set(msg, ERR_INVALID, "the path %.64s... is too long", path);
     for (; dbs && dbs[e->db_count] && err == ERR_OK; e->db_count++) {
         CHECK(e->db_count < LMDB_ENV_DBS_MAX);
         if (!(e->names[e->db_count] = strdup(dbs[e->db_count])))
@@ -310,16 +310,11 @@ size_t lmdb_env_idle_open(void)
     return n;
 }
 
-enum err lmdb_env_moved(struct lmdb_env *e, const char *path)
+void lmdb_env_moved(struct lmdb_env *e, const char *path)
 {
-    char *copy = strdup(path);
-    if (!copy)
-        return ERR_NOMEM;
     pthread_mutex_lock(&e->lock);
-    free(e->path);
-    e->path = copy;
+    snprintf(e->path, sizeof(e->path), "%s", path);
     pthread_mutex_unlock(&e->lock);
-    return ERR_OK;
 }
 
 /* Under e->lock. A dead one can be closed when the last transaction has left it. */

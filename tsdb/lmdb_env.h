@@ -38,8 +38,8 @@ enum err lmdb_env_open(const char *path, uint64_t map_bytes, const char *const *
 void lmdb_env_close(struct lmdb_env *e); /* NULL is fine */
 /* May be closed and opened again behind the owner's back, between transactions. */
 void lmdb_env_may_idle(struct lmdb_env *e);
-/* Its directory has another name from now on. */
-enum err lmdb_env_moved(struct lmdb_env *e, const char *path) MUST_CHECK;
+/* Its directory has another name from now on; a transaction held open meanwhile keeps it from being opened again under the wrong one. */
+void lmdb_env_moved(struct lmdb_env *e, const char *path);
 size_t lmdb_env_idle_open(void); /* how many of those that may idle are open */
 enum err lmdb_env_begin(struct lmdb_env *e, bool write, struct lmdb_txn **out,
                         struct err_msg *msg) MUST_CHECK;

@@ -1,8 +1,5 @@
-#include "tsdb/part_store.h"
+#include "tsdb/part_core.h"
 
-#include <errno.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -11,58 +8,17 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/stats.h"
-#include "tsdb/files.h"
-#include "tsdb/lmdb_env.h"
-#include "tsdb/store_format.h"
 
 #define MAP_BYTES LMDB_ENV_MAP(64ull << 30)
 #define TXN_BYTES (1u << 20)
 #define KEY_SIZE BLOCK_KEY_SIZE
 
-enum { DB_BLOCKS, DB_MANIFEST, DB_SEALED };
 static const char *const db_names[] = {"blocks", "manifest", "sealed", NULL};
 
 STATS_COUNTER(block_corrupt, "telltale_store_corrupt_blocks_total", "",
               "Blocks whose checksum or manifest row was wrong.");
 STATS_COUNTER(orphans_removed, "telltale_store_orphan_blocks_total", "",
               "Blocks of unfinished flushes, removed when their part was opened.");
-
-struct part {
-    /* immutable after init */
-    char dir[FILES_PATH_MAX - 64], path[FILES_PATH_MAX];
-    uint32_t day;
-    enum part_class class;
-    uint64_t id; /* never used again */
-    _Atomic uint32_t refs;
-    /* guarded by lock */
-    pthread_mutex_t lock;
-    bool exists, failed;
-    char *trash; /* where it lies since it was dropped; removed with the last reference */
-    struct lmdb_env *env; /* NULL until first use */
-    struct arena *arena; /* manifest rows */
-    struct block_meta *metas; /* sorted by key */
-    size_t meta_count, meta_cap;
-    uint64_t replacements; /* how often blocks were replaced */
-    uint32_t snapshots, snapshots_old; /* alive; of those, taken before the newest replacement */
-    bool has_replaced; /* metas with replaced_by: rows gone, blocks still there */
-    bool no_replace;
-    /* owned by flush */
-    struct lmdb_txn *txn;
-    size_t txn_bytes;
-    struct block_meta *pending;
-    size_t pending_count, pending_cap;
-    struct arena *pending_arena;
-};
-
-struct part_snapshot {
-    struct part *part;
-    uint64_t generation_max, replacements;
-    _Atomic uint32_t refs;
-    pthread_mutex_t lock;
-    bool is_loaded; /* guarded by lock; what follows is immutable once it is true */
-    struct block_meta *metas;
-    size_t meta_count;
-};
 
 const char *part_class_name(enum part_class c)
 {
@@ -80,6 +36,7 @@ struct part *part_new(const char *dir, uint32_t day, enum part_class class, bool
     p->id = atomic_fetch_add(&ids, 1) + 1;
     snprintf(p->dir, sizeof(p->dir), "%s", dir);
     snprintf(p->path, sizeof(p->path), "%s/%s", p->dir, part_class_name(class));
+    snprintf(p->place, sizeof(p->place), "%s", p->path);
     p->day = day;
     p->class = class;
     p->exists = exists;
@@ -99,9 +56,8 @@ void part_release(struct part *p)
         return;
     part_abandon(p);
     lmdb_env_close(p->env);
-    if (p->trash)
-        files_remove_tree(p->trash);
-    free(p->trash);
+    if (p->is_removed)
+        files_remove_tree(p->place);
     arena_free(p->arena);
     free(p->metas);
     free(p->pending);
@@ -176,6 +132,7 @@ static bool load_meta(void *ctx, struct bytes key, struct bytes value)
     if (!block_key_read(key, &m.key) || !block_meta_read(value, l->p->arena, &m)) {
         stats_add(&block_corrupt, 1);
         log_error("store", "a manifest row of %s is damaged; its block is left out", l->p->path);
+        atomic_store(&l->p->is_left_alone, true); /* a rewrite would lose the block for good */
         return true;
     }
     if (!metas_append(&l->p->metas, &l->p->meta_count, &l->p->meta_cap, &m))
@@ -195,7 +152,7 @@ static bool find_orphan(void *ctx, struct bytes key, struct bytes value)
     struct bytes k = bytes_of(copy, MIN(key.size, sizeof(copy)));
     memcpy(copy, key.data, k.size);
     l->orphans++;
-    l->error = lmdb_txn_del(l->txn, DB_BLOCKS, k);
+    l->error = lmdb_txn_del(l->txn, PART_DB_BLOCKS, k);
     return false; /* the cursor is stale after a delete: start again */
 }
 
@@ -209,7 +166,7 @@ static enum err remove_orphans(struct part *p, struct err_msg *msg)
         return e;
     do {
         before = l.orphans;
-        e = lmdb_txn_scan(l.txn, DB_BLOCKS, BYTES_NONE, find_orphan, &l);
+        e = lmdb_txn_scan(l.txn, PART_DB_BLOCKS, BYTES_NONE, find_orphan, &l);
     } while (e == ERR_OK && l.error == ERR_OK && l.orphans != before);
     if (e == ERR_OK)
         e = l.error;
@@ -221,19 +178,28 @@ static enum err remove_orphans(struct part *p, struct err_msg *msg)
     return lmdb_txn_commit(l.txn, msg);
 }
 
+enum err part_make_env(const char *place, struct err_msg *msg)
+{
+    struct lmdb_env *env = NULL;
+    files_remove_tree(place);
+    enum err e = files_make_dir(place, msg);
+    if (e == ERR_OK)
+        e = lmdb_env_open(place, MAP_BYTES, db_names, &env, msg);
+    lmdb_env_close(env);
+    return e == ERR_OK ? files_sync_dir(place, msg) : e;
+}
+
 /* A new environment is made under a temporary name: LMDB crashes on a half-born one. */
 static enum err create(struct part *p, struct err_msg *msg)
 {
     char temporary[FILES_PATH_MAX + 16];
     snprintf(temporary, sizeof(temporary), "%s/.tmp-%s", p->dir, part_class_name(p->class));
-    files_remove_tree(temporary);
-    struct lmdb_env *env = NULL;
-    enum err e = files_make_dir(temporary, msg);
-    if (e == ERR_OK)
-        e = lmdb_env_open(temporary, MAP_BYTES, db_names, &env, msg);
-    lmdb_env_close(env);
-    if (e == ERR_OK)
-        e = files_sync_dir(temporary, msg);
+    if (access(p->path, F_OK) == 0) { /* an earlier attempt got as far as the sync of its name */
+        p->exists = true;
+        p->is_unsynced = true;
+        return ERR_OK;
+    }
+    enum err e = part_make_env(temporary, msg);
     if (e == ERR_OK)
         e = files_rename(temporary, p->path, msg);
     if (e == ERR_OK)
@@ -251,13 +217,13 @@ static enum err open_locked(struct part *p, bool make, struct err_msg *msg)
     if (!p->exists)
         e = make ? create(p, msg) : ERR_NOT_FOUND;
     if (e == ERR_OK)
-        e = lmdb_env_open(p->trash ? p->trash : p->path, MAP_BYTES, db_names, &p->env, msg);
+        e = lmdb_env_open(p->place, MAP_BYTES, db_names, &p->env, msg);
     if (e != ERR_OK)
         return e;
     p->arena = arena_new(0);
     e = p->arena ? lmdb_env_begin(p->env, false, &l.txn, msg) : ERR_NOMEM;
     if (e == ERR_OK) {
-        e = lmdb_txn_scan(l.txn, DB_MANIFEST, BYTES_NONE, load_meta, &l);
+        e = lmdb_txn_scan(l.txn, PART_DB_MANIFEST, BYTES_NONE, load_meta, &l);
         lmdb_txn_abort(l.txn);
     }
     if (e == ERR_OK)
@@ -276,37 +242,11 @@ static enum err open_locked(struct part *p, bool make, struct err_msg *msg)
     return e;
 }
 
-static enum err part_open(struct part *p, bool make, struct err_msg *msg)
+enum err part_open(struct part *p, bool make, struct err_msg *msg)
 {
     pthread_mutex_lock(&p->lock);
     enum err e = open_locked(p, make, msg);
     pthread_mutex_unlock(&p->lock);
-    return e;
-}
-
-enum err part_drop(struct part *p, const char *trash, struct err_msg *msg)
-{
-    enum err e = ERR_OK;
-    pthread_mutex_lock(&p->lock);
-    CHECK(!p->trash && !p->txn);
-    char *copy = strdup(trash);
-    if (!copy)
-        e = ERR_NOMEM;
-    else if (p->exists && rename(p->path, trash) != 0)
-        e = err_set(msg, ERR_IO, "cannot rename %s: %s", p->path, strerror(errno));
-    if (e == ERR_OK && p->env && (e = lmdb_env_moved(p->env, trash)) != ERR_OK &&
-        rename(trash, p->path) != 0)
-        log_error("store", "%s cannot be moved back from %s", p->path, trash);
-    if (e == ERR_OK) {
-        p->trash = copy;
-        copy = NULL;
-    }
-    pthread_mutex_unlock(&p->lock);
-    free(copy);
-    /* It is gone from its place. Should a power cut bring it back, it is dropped again. */
-    if (e == ERR_OK && files_sync_dir(p->dir, msg) == ERR_OK && rmdir(p->dir) != 0 &&
-        errno != ENOTEMPTY && errno != EEXIST)
-        log_warn("store", "%s cannot be removed: %s", p->dir, strerror(errno));
     return e;
 }
 
@@ -320,7 +260,7 @@ uint64_t part_bytes(struct part *p)
 
 /* --- writing ------------------------------------------------------------------------------------- */
 
-static enum err txn_flush(struct part *p, struct err_msg *msg)
+enum err part_txn_flush(struct part *p, struct err_msg *msg)
 {
     struct lmdb_txn *t = p->txn;
     p->txn = NULL;
@@ -344,17 +284,16 @@ enum err part_put(struct part *p, const struct block_meta *m, struct bytes block
         return e;
     copy.size = (uint32_t)block.size;
     copy.day = p->day;
-    copy.replaced_by = 0;
     copy.class = (uint8_t)p->class;
     copy.crc = crc_of(&copy, block);
     copy.summary = arena_copy(p->pending_arena, m->summary);
     if (!copy.summary.data || !metas_append(&p->pending, &p->pending_count, &p->pending_cap, &copy))
         return ERR_NOMEM;
     block_key_write(&m->key, key);
-    e = lmdb_txn_put(p->txn, DB_BLOCKS, bytes_of(key, sizeof(key)), block, msg);
+    e = lmdb_txn_put(p->txn, PART_DB_BLOCKS, bytes_of(key, sizeof(key)), block, msg);
     p->txn_bytes += block.size;
     if (e == ERR_OK && p->txn_bytes >= TXN_BYTES)
-        e = txn_flush(p, msg);
+        e = part_txn_flush(p, msg);
     return e;
 }
 
@@ -368,7 +307,7 @@ void part_abandon(struct part *p)
     p->pending_arena = NULL;
 }
 
-static enum err put_manifest(struct part *p, struct err_msg *msg)
+enum err part_put_manifest(struct part *p, struct err_msg *msg)
 {
     enum err e = ERR_OK;
     for (size_t i = 0; i < p->pending_count && e == ERR_OK; i++) {
@@ -377,7 +316,7 @@ static enum err put_manifest(struct part *p, struct err_msg *msg)
         block_key_write(&p->pending[i].key, key);
         buf_u32(&row, p->pending[i].crc);
         block_meta_write(&p->pending[i], &row);
-        e = buf_ok(&row) ? lmdb_txn_put(p->txn, DB_MANIFEST, bytes_of(key, sizeof(key)),
+        e = buf_ok(&row) ? lmdb_txn_put(p->txn, PART_DB_MANIFEST, bytes_of(key, sizeof(key)),
                                         buf_bytes(&row), msg)
                          : ERR_NOMEM;
         buf_done(&row);
@@ -385,23 +324,9 @@ static enum err put_manifest(struct part *p, struct err_msg *msg)
     return e;
 }
 
-enum err part_seal(struct part *p, uint64_t generation, struct err_msg *msg)
+enum err part_publish(struct part *p)
 {
-    uint8_t key[8], one = 1;
-    bytes_put_u64be(key, generation);
-    enum err e = txn_flush(p, msg);
-    if (e == ERR_OK)
-        e = part_open(p, true, msg);
-    if (e == ERR_OK)
-        e = lmdb_env_begin(p->env, true, &p->txn, msg);
-    if (e == ERR_OK)
-        e = put_manifest(p, msg);
-    if (e == ERR_OK)
-        e = lmdb_txn_put(p->txn, DB_SEALED, bytes_of(key, sizeof(key)), bytes_of(&one, 1), msg);
-    if (e == ERR_OK)
-        e = txn_flush(p, msg);
-    if (e != ERR_OK)
-        part_abandon(p); /* before the lock: see part_put */
+    enum err e = ERR_OK;
     pthread_mutex_lock(&p->lock);
     for (size_t i = 0; i < p->pending_count && e == ERR_OK; i++) {
         struct block_meta m = p->pending[i];
@@ -416,120 +341,38 @@ enum err part_seal(struct part *p, uint64_t generation, struct err_msg *msg)
     return e;
 }
 
-static bool is_replaced(const struct block_meta *m, uint64_t generation, uint32_t kinds)
+/* Its name, when an earlier sync of it has failed. */
+static enum err sync_name(struct part *p, struct err_msg *msg)
 {
-    return !m->replaced_by && m->key.generation <= generation && kinds >> m->key.kind & 1u;
-}
-
-static enum err delete_keys(struct part *p, struct lmdb_txn *t, unsigned db,
-                            bool (*want)(const struct block_meta *m, uint64_t, uint32_t),
-                            uint64_t generation, uint32_t kinds)
-{
-    enum err e = ERR_OK;
-    for (size_t i = 0; i < p->meta_count && e == ERR_OK; i++) {
-        uint8_t key[KEY_SIZE];
-        block_key_write(&p->metas[i].key, key);
-        if (want(&p->metas[i], generation, kinds))
-            e = lmdb_txn_del(t, db, bytes_of(key, sizeof(key)));
-    }
+    enum err e = p->is_unsynced ? files_sync_dir(p->dir, msg) : ERR_OK;
+    if (e == ERR_OK)
+        p->is_unsynced = false;
     return e;
 }
 
-enum err part_replace(struct part *p, uint64_t generation, uint32_t kinds, struct err_msg *msg)
+enum err part_seal(struct part *p, uint64_t generation, struct err_msg *msg)
 {
-    enum err e = txn_flush(p, msg); /* first: no lock is taken while a transaction is open */
-    CHECK(part_may_replace(p));
-    size_t room = p->meta_count + p->pending_count; /* only this thread changes the list */
-    pthread_mutex_lock(&p->lock); /* what may fail comes before the commit */
-    if (e == ERR_OK && room > p->meta_cap) {
-        struct block_meta *more = realloc(p->metas, room * sizeof(*more));
-        e = more ? ERR_OK : ERR_NOMEM;
-        p->metas = more ? more : p->metas;
-        p->meta_cap = more ? room : p->meta_cap;
-    }
-    for (size_t i = 0; i < p->pending_count && e == ERR_OK; i++) {
-        p->pending[i].summary = arena_copy(p->arena, p->pending[i].summary);
-        e = p->pending[i].summary.data ? ERR_OK : ERR_NOMEM;
-    }
-    pthread_mutex_unlock(&p->lock);
+    uint8_t key[8], one = 1;
+    bytes_put_u64be(key, generation);
+    enum err e = part_txn_flush(p, msg);
+    if (e == ERR_OK)
+        e = part_open(p, true, msg);
+    if (e == ERR_OK)
+        e = sync_name(p, msg);
     if (e == ERR_OK)
         e = lmdb_env_begin(p->env, true, &p->txn, msg);
     if (e == ERR_OK)
-        e = delete_keys(p, p->txn, DB_MANIFEST, is_replaced, generation, kinds);
+        e = part_put_manifest(p, msg);
     if (e == ERR_OK)
-        e = put_manifest(p, msg);
-    bool committing = e == ERR_OK;
+        e = lmdb_txn_put(p->txn, PART_DB_SEALED, bytes_of(key, sizeof(key)), bytes_of(&one, 1),
+                         msg);
     if (e == ERR_OK)
-        e = txn_flush(p, msg);
-    lmdb_txn_abort(p->txn); /* before the lock: the order of the first opening */
-    p->txn = NULL;
-    pthread_mutex_lock(&p->lock);
-    if (e == ERR_OK) {
-        for (size_t i = 0; i < p->meta_count; i++)
-            if (is_replaced(&p->metas[i], generation, kinds)) {
-                p->metas[i].replaced_by = generation;
-                p->has_replaced = true;
-            }
-        for (size_t i = 0; i < p->pending_count; i++)
-            p->metas[p->meta_count++] = p->pending[i];
-        qsort(p->metas, p->meta_count, sizeof(*p->metas), by_key);
-        p->replacements++;
-        p->snapshots_old = p->snapshots;
-    } else if (committing) {
-        p->no_replace = true; /* it may be on disk: a second one would double what it wrote */
+        e = part_txn_flush(p, msg);
+    if (e != ERR_OK) {
+        part_abandon(p);
+        return e;
     }
-    pthread_mutex_unlock(&p->lock);
-    part_abandon(p);
-    return e;
-}
-
-bool part_may_replace(struct part *p)
-{
-    pthread_mutex_lock(&p->lock);
-    bool may = !p->has_replaced && !p->no_replace;
-    pthread_mutex_unlock(&p->lock);
-    return may;
-}
-
-void part_never_replace(struct part *p)
-{
-    pthread_mutex_lock(&p->lock);
-    p->no_replace = true;
-    pthread_mutex_unlock(&p->lock);
-}
-
-static bool was_replaced(const struct block_meta *m, uint64_t generation, uint32_t kinds)
-{
-    return m->replaced_by != 0;
-}
-
-enum err part_sweep(struct part *p, struct err_msg *msg)
-{
-    struct lmdb_txn *t;
-    pthread_mutex_lock(&p->lock);
-    bool due = p->has_replaced && p->snapshots_old == 0;
-    pthread_mutex_unlock(&p->lock);
-    if (!due)
-        return ERR_OK;
-    enum err e = lmdb_env_begin(p->env, true, &t, msg);
-    if (e != ERR_OK)
-        return e;
-    e = delete_keys(p, t, DB_BLOCKS, was_replaced, 0, 0);
-    if (e != ERR_OK)
-        lmdb_txn_abort(t);
-    else
-        e = lmdb_txn_commit(t, msg);
-    if (e != ERR_OK)
-        return e;
-    size_t kept = 0;
-    pthread_mutex_lock(&p->lock);
-    for (size_t i = 0; i < p->meta_count; i++)
-        if (!p->metas[i].replaced_by)
-            p->metas[kept++] = p->metas[i];
-    p->meta_count = kept;
-    p->has_replaced = false;
-    pthread_mutex_unlock(&p->lock);
-    return ERR_OK;
+    return part_publish(p);
 }
 
 struct load_sealed {
@@ -554,7 +397,7 @@ static enum err load_sealed(struct part *p, struct lmdb_txn *t, uint64_t generat
     for (size_t i = 0; i < p->meta_count && !is_known; i++)
         is_known = p->metas[i].key.generation == generation;
     enum err e =
-        is_known ? ERR_OK : lmdb_txn_scan(t, DB_MANIFEST, BYTES_NONE, load_of_generation, &l);
+        is_known ? ERR_OK : lmdb_txn_scan(t, PART_DB_MANIFEST, BYTES_NONE, load_of_generation, &l);
     if (!is_known && p->meta_count)
         qsort(p->metas, p->meta_count, sizeof(*p->metas), by_key);
     pthread_mutex_unlock(&p->lock);
@@ -575,7 +418,7 @@ enum err part_is_sealed(struct part *p, uint64_t generation, bool *out, struct e
         e = lmdb_env_begin(p->env, false, &t, msg);
     if (e != ERR_OK)
         return e;
-    *out = lmdb_txn_get(t, DB_SEALED, bytes_of(key, sizeof(key)), &value) == ERR_OK;
+    *out = lmdb_txn_get(t, PART_DB_SEALED, bytes_of(key, sizeof(key)), &value) == ERR_OK;
     if (*out)
         e = load_sealed(p, t, generation);
     lmdb_txn_abort(t);
@@ -592,10 +435,6 @@ struct part_snapshot *part_snapshot_new(struct part *p, uint64_t generation_max)
     part_retain(p);
     s->part = p;
     s->generation_max = generation_max;
-    pthread_mutex_lock(&p->lock);
-    s->replacements = p->replacements;
-    p->snapshots++;
-    pthread_mutex_unlock(&p->lock);
     atomic_init(&s->refs, 1);
     pthread_mutex_init(&s->lock, NULL);
     return s;
@@ -611,10 +450,6 @@ void part_snapshot_release(const struct part_snapshot *shared)
     struct part_snapshot *s = (struct part_snapshot *)(uintptr_t)shared;
     if (!s || atomic_fetch_sub(&s->refs, 1) != 1)
         return;
-    pthread_mutex_lock(&s->part->lock);
-    s->part->snapshots--;
-    s->part->snapshots_old -= s->replacements != s->part->replacements;
-    pthread_mutex_unlock(&s->part->lock);
     part_release(s->part);
     pthread_mutex_destroy(&s->lock);
     free(s->metas);
@@ -645,8 +480,7 @@ static void snapshot_load(struct part_snapshot *s)
     if (e == ERR_OK) {
         s->metas = malloc((p->meta_count + 1) * sizeof(*s->metas));
         for (size_t i = 0; s->metas && i < p->meta_count; i++)
-            if (p->metas[i].key.generation <= s->generation_max &&
-                (!p->metas[i].replaced_by || p->metas[i].replaced_by > s->generation_max))
+            if (p->metas[i].key.generation <= s->generation_max)
                 s->metas[s->meta_count++] = p->metas[i];
     } else if (e != ERR_NOT_FOUND && !p->failed) {
         p->failed = true; /* said once */
@@ -678,7 +512,7 @@ enum err part_fetch(const struct part_snapshot *s, const struct block_meta *m, s
     enum err e = lmdb_env_begin(s->part->env, false, &t, msg);
     if (e != ERR_OK)
         return e;
-    e = lmdb_txn_get(t, DB_BLOCKS, bytes_of(key, sizeof(key)), &value);
+    e = lmdb_txn_get(t, PART_DB_BLOCKS, bytes_of(key, sizeof(key)), &value);
     if (e == ERR_OK) {
         *out = arena_copy(a, value);
         e = out->data ? ERR_OK : ERR_LIMIT;

@@ -54,7 +54,6 @@ struct block_meta {
         time_max; /* ms of what the block is sorted by (spans: end; cells: minute * 60000) */
     uint32_t size; /* bytes stored */
     uint32_t crc; /* filled by part.c */
-    uint64_t replaced_by; /* of part.c: the generation whose blocks hold this now, 0 = none */
     struct bytes summary; /* opaque to part.c: zone map, filters; at most PART_SUMMARY_MAX */
 };
 

@@ -1,5 +1,9 @@
 /* The writing and owning side of parts (part.h has the reading side).
  *
+ * A part is written by flush, generation by generation, and rewritten by compaction and erase: the blocks that survive go into a fresh
+ * environment beside it, which then takes its place in one step.
+ *     part_rewrite_begin -> part_copy, part_put ... -> part_rewrite_seal -> part_exchange (or part_release: nothing has happened)
+ * A crash at any point leaves the old part or the new one, whole; the other lies under .tmp-* or in the trash, and goes at the next start.
  * Owner: reference counted: the store holds one, every snapshot one.
  * Thread: writer functions on the flush role; part_snapshot_new, retain and release from any.
  * Failure: ERR_FULL, ERR_IO, ERR_CORRUPT.
@@ -26,17 +30,26 @@ const char *part_class_name(enum part_class c);
 enum err part_put(struct part *p, const struct block_meta *m, struct bytes block,
                   struct err_msg *msg) MUST_CHECK;
 enum err part_seal(struct part *p, uint64_t generation, struct err_msg *msg) MUST_CHECK;
-/* Compaction: the blocks put since the last seal, all of `generation`, take the place of the sealed ones of these kinds (a bit each) up to it,
- * in one transaction. Snapshots that were taken before keep what they had; part_sweep removes it when none of them is left. */
-enum err part_replace(struct part *p, uint64_t generation, uint32_t kinds,
-                      struct err_msg *msg) MUST_CHECK;
-/* false: replaced blocks wait for part_sweep, or an earlier part_replace ended in a way that is not known. */
-bool part_may_replace(struct part *p);
-void part_never_replace(struct part *p); /* until the next start */
-enum err part_sweep(struct part *p, struct err_msg *msg) MUST_CHECK;
 void part_abandon(struct part *p); /* drops what was put since the last seal */
 enum err part_is_sealed(struct part *p, uint64_t generation, bool *out,
                         struct err_msg *msg) MUST_CHECK;
+
+/* A fresh, empty environment of the same day and class, under a temporary name. Its blocks may be of any generation. */
+enum err part_rewrite_begin(const struct part *old, struct part **out_fresh,
+                            struct err_msg *msg) MUST_CHECK;
+/* A block as it is, checked. */
+enum err part_copy(struct part *fresh, const struct part_snapshot *from, const struct block_meta *m,
+                   struct err_msg *msg) MUST_CHECK;
+/* The manifest of what was put, and every seal of the old part. */
+enum err part_rewrite_seal(struct part *fresh, struct part *old, struct err_msg *msg) MUST_CHECK;
+/* fresh takes the place of old, whose directory moves to `trash` and goes with the last reference. Failure: nothing has changed. */
+enum err part_exchange(struct part *old, struct part *fresh, const char *trash,
+                       struct err_msg *msg) MUST_CHECK;
+/* At start: what crashes left in parts/<YYYYMMDD>; a directory without a part in it goes. */
+void part_clean_day(const char *dir);
+/* Rewriting it is of no use until the next start: its blocks are damaged. */
+void part_leave_alone(struct part *p);
+bool part_is_left_alone(const struct part *p);
 
 /* Blocks of generations <= generation_max, as sealed when it is first looked at or now. */
 struct part_snapshot *part_snapshot_new(struct part *p, uint64_t generation_max);

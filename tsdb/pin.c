@@ -166,6 +166,37 @@ enum err pin_replace(struct tsdb *db, struct head *leaves, struct part **touched
     return e;
 }
 
+enum err pin_exchange_part(struct tsdb *db, struct part *old, struct part *fresh,
+                           uint64_t generation_max, struct err_msg *msg)
+{
+    char trash[FILES_PATH_MAX];
+    bool found;
+    const struct part_snapshot *snapshot = part_snapshot_new(fresh, generation_max);
+    enum err e = snapshot ? ERR_OK : ERR_NOMEM;
+    store_trash_name(db, old, trash);
+    if (e == ERR_OK)
+        e = part_exchange(old, fresh, trash, msg);
+    if (e != ERR_OK) {
+        part_snapshot_release(snapshot);
+        part_release(fresh);
+        return e;
+    }
+    pthread_mutex_lock(&db->set_lock);
+    size_t at = part_position(db, part_day(old), part_class_of(old), &found);
+    CHECK(found && db->parts[at] == old);
+    db->parts[at] = fresh;
+    at = snapshot_position(&db->set, part_day(old), part_class_of(old), &found);
+    if (found) { /* else none of its generations is visible yet */
+        const struct part_snapshot *before = db->set.parts[at];
+        db->set.parts[at] = snapshot;
+        snapshot = before;
+    }
+    pthread_mutex_unlock(&db->set_lock);
+    part_snapshot_release(snapshot);
+    part_release(old);
+    return ERR_OK;
+}
+
 void pin_drop_part(struct tsdb *db, struct part *p)
 {
     bool found;

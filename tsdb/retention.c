@@ -33,12 +33,17 @@ static int64_t age_of(const struct tsdb *db, enum part_class class)
     return class == PART_CELLS ? db->options.retention_cells_ms : db->options.retention_ms;
 }
 
+void store_trash_name(struct tsdb *db, const struct part *p, char out[FILES_PATH_MAX])
+{
+    snprintf(out, FILES_PATH_MAX, "%s/.trash/%u-%s-%llu", db->dir, part_day(p),
+             part_class_name(part_class_of(p)), (unsigned long long)db->dropped++);
+}
+
 static void drop(struct tsdb *db, struct part *p)
 {
     char trash[FILES_PATH_MAX];
     struct err_msg msg = {""};
-    snprintf(trash, sizeof(trash), "%s/.trash/%u-%s-%llu", db->dir, part_day(p),
-             part_class_name(part_class_of(p)), (unsigned long long)db->dropped++);
+    store_trash_name(db, p, trash);
     if (part_drop(p, trash, &msg) != ERR_OK) {
         stats_add(&drops_failed, 1);
         log_error("store", "an expired part stays: %s", msg.text);

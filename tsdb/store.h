@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "tsdb/account.h"
 #include "tsdb/dedup.h"
+#include "tsdb/files.h"
 #include "tsdb/head.h"
 #include "tsdb/journal.h"
 #include "tsdb/lmdb_env.h"
@@ -106,7 +107,7 @@ struct tsdb {
 
     /* owned by flush: a clock that jumped is believed when it has held still for hold_ms (monotonic) */
     int64_t hold_since_ms, hold_offset_ms, hold_ms;
-    uint64_t dropped; /* parts, for names in .trash */
+    uint64_t dropped; /* parts, for names in .trash (store_trash_name) */
 
     /* atomic */
     _Atomic int64_t clock_offset_ms; /* wall clock minus monotonic clock, while it was trusted */
@@ -145,10 +146,15 @@ enum err pin_replace(struct tsdb *db, struct head *leaves, struct part **touched
                      size_t touched_count, uint64_t generation_max) MUST_CHECK;
 /* The store's part for a day and class, made when absent. Flush only. */
 struct part *pin_part(struct tsdb *db, uint32_t day, enum part_class class, bool exists);
+/* part_exchange, and the set follows. take_fresh is released when it fails. */
+enum err pin_exchange_part(struct tsdb *db, struct part *old, struct part *take_fresh,
+                           uint64_t generation_max, struct err_msg *msg) MUST_CHECK;
 void pin_drop_part(struct tsdb *db, struct part *p); /* retention: leaves the set */
 void pin_clear(struct tsdb *db);
 
 /* retention.c */
+/* A name in the trash that is not in use. */
+void store_trash_name(struct tsdb *db, const struct part *p, char out[FILES_PATH_MAX]);
 void retention_start(struct tsdb *db); /* before anything asks for the floor */
 void retention_run(struct tsdb *db); /* flush thread */
 void retention_now(struct tsdb *db); /* has the flush thread do it; waits */

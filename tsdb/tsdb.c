@@ -119,6 +119,8 @@ static enum err list_parts(struct tsdb *db, struct arena *a, struct err_msg *msg
         tm.tm_year -= 1900;
         tm.tm_mon--;
         uint32_t day = (uint32_t)(timegm(&tm) / 86400);
+        snprintf(path, sizeof(path), "%s/parts/%s", db->dir, days[i]);
+        part_clean_day(path);
         for (int c = 0; c < PART_CLASS_COUNT && e == ERR_OK; c++) {
             snprintf(path, sizeof(path), "%s/parts/%s/%s", db->dir, days[i],
                      part_class_name((enum part_class)c));
