@@ -24,6 +24,8 @@
 #include "tsdb/files.h"
 #include "tsdb/helper_rows.h"
 
+#define AGE_MS (INT64_C(36500) * 86400000) /* the rows are of a fixed day: none is ever too old */
+#define AGES .retention_ms = AGE_MS, .retention_content_ms = AGE_MS, .retention_cells_ms = AGE_MS
 #define THREADS 3u
 #define ROWS 16u /* of a request */
 #define REQUESTS_MAX 60000u
@@ -104,7 +106,7 @@ static void *write_main(void *arg)
 
 static void child_main(const char *dir, struct ledger *l)
 {
-    struct tsdb_options o = {.dir = dir, .generation_max_age_ms = 40};
+    struct tsdb_options o = {.dir = dir, .generation_max_age_ms = 40, AGES};
     struct tsdb *db;
     struct err_msg msg;
     static struct writer writers[THREADS];
@@ -162,7 +164,7 @@ struct verdict {
 
 static bool look(const char *dir, struct ledger *l, struct verdict *v)
 {
-    struct tsdb_options o = {.dir = dir};
+    struct tsdb_options o = {.dir = dir, AGES};
     struct tsdb_account accounts[4];
     struct tsdb *db;
     struct rows_found f;
