@@ -122,6 +122,7 @@ static enum err start_store(struct server *s)
         .series_max_per_org = (uint32_t)o->series_max,
         .series_max_per_metric = (uint32_t)o->metric_series_max,
         .retention_ms = o->retention_ms,
+        .retention_bytes = o->retention_bytes,
         .retention_content_ms = o->retention_content_ms,
         .retention_cells_ms = o->retention_cells_ms,
         .settler = stage_settler(s->stage),

@@ -17,6 +17,7 @@ static const struct config_option options[] = {
     {"retention.rows",          "--retention",         CONFIG_DURATION_MS, "30d",              AT(retention_ms),           "D",    "How long spans, logs and samples are kept."},
     {"retention.content",       NULL,                  CONFIG_DURATION_MS, "7d",               AT(retention_content_ms),   "D",    "How long texts (attributes, events, log bodies) are kept."},
     {"retention.cells",         NULL,                  CONFIG_DURATION_MS, "400d",             AT(retention_cells_ms),     "D",    "How long derived series (the SLIs) are kept."},
+    {"retention.size",          "--retention-size",    CONFIG_SIZE,        "0",                AT(retention_bytes),        "SIZE", "What sealed days and the journal may take on disk; past it the oldest days go whole, texts first, then rows and samples, SLIs last. 0: no limit."},
     {"memory_limit",            "--memory-limit",      CONFIG_SIZE,        "512MiB",           AT(memory_limit),           "SIZE", "Memory of rows that are not sealed yet, waiting requests, decoded indexes and queries together; past it senders are asked to wait."},
     {"tls.cert",                "--tls-cert",          CONFIG_STR,         NULL,               AT(tls_cert),               "FILE", "PEM certificate chain; with tls.key all three addresses speak TLS. Reloaded when the file changes."},
     {"tls.key",                 "--tls-key",           CONFIG_STR,         NULL,               AT(tls_key),                "FILE", "PEM private key of tls.cert."},

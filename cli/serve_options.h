@@ -18,7 +18,8 @@ struct serve_options {
     struct config_list host_names;
     bool init;
     int64_t retention_ms, retention_content_ms, retention_cells_ms;
-    uint64_t memory_limit, series_max, metric_series_max, connections_max, body_memory, loops;
+    uint64_t retention_bytes, memory_limit, series_max, metric_series_max, connections_max,
+        body_memory, loops;
     struct config_list slos;
     const struct yaml_node *receivers; /* read by detectors_receivers_load */
     const struct yaml_node *entries; /* list of {service, route, operation, name} */

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -256,6 +257,14 @@ uint64_t part_bytes(struct part *p)
     uint64_t n = p->env ? lmdb_env_bytes(p->env) : 0;
     pthread_mutex_unlock(&p->lock);
     return n;
+}
+
+uint64_t part_disk_bytes(const struct part *p)
+{
+    char path[FILES_PATH_MAX + 16];
+    struct stat st;
+    snprintf(path, sizeof(path), "%s/data.mdb", p->path);
+    return stat(path, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
 }
 
 /* --- writing ------------------------------------------------------------------------------------- */

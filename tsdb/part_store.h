@@ -56,5 +56,6 @@ struct part_snapshot *part_snapshot_new(struct part *p, uint64_t generation_max)
 void part_snapshot_retain(const struct part_snapshot *s);
 void part_snapshot_release(const struct part_snapshot *s);
 uint64_t part_bytes(struct part *p); /* 0 when not opened yet */
+uint64_t part_disk_bytes(const struct part *p); /* what its file takes on disk, opened or not */
 
 #endif

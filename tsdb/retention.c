@@ -26,6 +26,9 @@ STATS_COUNTER(drops_failed, "telltale_store_part_drop_failures_total", "",
 STATS_COUNTER(jumps, "telltale_store_clock_jumps_total", "",
               "Times the clock jumped by more than a day, so that nothing is removed for a while.");
 
+STATS_COUNTER(parts_oversize, "telltale_store_parts_dropped_for_size_total", "",
+              "Parts removed before their age because the store was past retention.size.");
+
 static int64_t age_of(const struct tsdb *db, enum part_class class)
 {
     if (class == PART_TEXT)
@@ -124,8 +127,52 @@ static void raise_floor(struct tsdb *db, int64_t now_ms)
         log_error("store", "the retention floor cannot be kept: %s", msg.text);
 }
 
+/* What goes first when there is too much: texts are the largest and the least needed, cells the smallest and the most. */
+static const uint8_t rank[PART_CLASS_COUNT] = {
+    [PART_TEXT] = 0, [PART_ROWS] = 1, [PART_SAMPLES] = 1, [PART_CELLS] = 2};
+
+static bool is_newest(const struct tsdb *db, const struct part *p)
+{
+    for (size_t i = db->part_count; i-- > 0;)
+        if (part_class_of(db->parts[i]) == part_class_of(p))
+            return db->parts[i] == p;
+    return true;
+}
+
+/* The lowest rank, then the oldest day. The newest day of a class is being written and stays. */
+static struct part *first_to_go(const struct tsdb *db)
+{
+    struct part *found = NULL;
+    for (size_t i = 0; i < db->part_count; i++) { /* oldest first */
+        struct part *p = db->parts[i];
+        if (!is_newest(db, p) && (!found || rank[part_class_of(p)] < rank[part_class_of(found)]))
+            found = p;
+    }
+    return found;
+}
+
+/* Needs no clock: the order of days is enough. */
+static void keep_size(struct tsdb *db)
+{
+    uint64_t total = atomic_load(&db->journal_bytes);
+    for (size_t i = 0; i < db->part_count; i++)
+        total += part_disk_bytes(db->parts[i]);
+    while (db->options.retention_bytes && total > db->options.retention_bytes) {
+        struct part *p = first_to_go(db);
+        size_t before = db->part_count;
+        uint64_t bytes = p ? part_disk_bytes(p) : 0;
+        if (p)
+            drop(db, p);
+        if (db->part_count == before)
+            return; /* nothing is left that may go, or it cannot be moved away now */
+        stats_add(&parts_oversize, 1);
+        total -= MIN(bytes, total);
+    }
+}
+
 void retention_run(struct tsdb *db)
 {
+    keep_size(db);
     int64_t now_ms = clock_wall_ms();
     if (!clock_is_sane(db, now_ms))
         return;

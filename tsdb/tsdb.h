@@ -36,6 +36,7 @@ struct tsdb_options {
     int64_t retention_ms; /* rows and samples; 0 = 30 d */
     int64_t retention_content_ms; /* text; 0 = 7 d */
     int64_t retention_cells_ms; /* 0 = 400 d */
+    uint64_t retention_bytes; /* of parts and journal; past it the oldest days go; 0 = no limit */
     int64_t generation_max_age_ms; /* 0 = 10 min */
     uint64_t generation_max_bytes; /* 0 = 256 MiB, bounded by 1/16 of the file system */
     struct tsdb_settler settler; /* settle NULL = none */

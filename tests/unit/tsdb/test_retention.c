@@ -339,6 +339,64 @@ static void many_days_are_read_with_few_of_them_open(void **state)
     }
 }
 
+static void reopen_with_size(struct place *p, uint64_t bytes)
+{
+    struct tsdb_options o = {.dir = p->dir,
+                             .retention_ms = 10 * DAY_MS,
+                             .retention_content_ms = 10 * DAY_MS,
+                             .retention_cells_ms = 20 * DAY_MS,
+                             .retention_bytes = bytes};
+    struct err_msg msg = {""};
+    tsdb_close(p->db, false);
+    p->db = NULL;
+    assert_int_equal(tsdb_open(&o, &p->db, &msg), ERR_OK);
+    retention_now(p->db);
+}
+
+static uint64_t parts_on_disk(struct place *p)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < p->db->part_count; i++)
+        n += part_disk_bytes(p->db->parts[i]);
+    return n + atomic_load(&p->db->journal_bytes);
+}
+
+static void past_its_size_the_oldest_days_go_texts_first_and_the_newest_never(void **state)
+{
+    struct place *p = *state;
+    struct err_msg msg = {""};
+    struct tsdb_status s;
+    char path[256];
+    /* Spans, texts and cells of two days, samples of five. */
+    assert_int_equal(rows_append(p->db, rows_batch(tsdb_series(p->db), 0, 40, 0), NULL), ERR_OK);
+    struct tsdb_batch *b = tsdb_batch_new(ROWS_ORG, TSDB_SAMPLES, 1 << 20);
+    for (int day = 0; day < 5; day++)
+        assert_true(
+            tsdb_batch_add_sample(b, series(p->db, b->arena), T0_MS - day * DAY_MS, day, 0));
+    b->received = 5;
+    assert_int_equal(rows_append(p->db, b, NULL), ERR_OK);
+    assert_int_equal(tsdb_flush(p->db, false, &msg), ERR_OK);
+    reopen_with_size(p, 0);
+    tsdb_status_get(p->db, &s);
+    assert_int_equal(s.parts_count, 11); /* without a limit nothing goes */
+    reopen_with_size(p, parts_on_disk(p));
+    tsdb_status_get(p->db, &s);
+    assert_int_equal(s.parts_count, 11);
+    reopen_with_size(p, parts_on_disk(p) - 1);
+    tsdb_status_get(p->db, &s);
+    assert_int_equal(s.parts_count, 10);
+    snprintf(path, sizeof(path), "%s/parts/20261119/text", p->dir);
+    assert_int_not_equal(access(path, F_OK), 0); /* though samples of older days are there */
+    reopen_with_size(p, parts_on_disk(p) - 1);
+    snprintf(path, sizeof(path), "%s/parts/20261116", p->dir);
+    assert_int_not_equal(access(path, F_OK), 0);
+    reopen_with_size(p, 1);
+    tsdb_status_get(p->db, &s);
+    assert_int_equal(s.parts_count, 4);
+    assert_string_equal(classes(p), "trsc");
+    assert_int_equal(trash(p), 0);
+}
+
 #define T(test) cmocka_unit_test_setup_teardown(test, place_make, place_done)
 
 int main(void)
@@ -351,6 +409,7 @@ int main(void)
         T(a_view_reads_on_what_is_dropped),
         T(a_part_that_cannot_be_moved_stays_and_is_tried_again),
         T(the_trash_is_emptied_at_the_start),
+        T(past_its_size_the_oldest_days_go_texts_first_and_the_newest_never),
         T(many_days_are_read_with_few_of_them_open),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
