@@ -58,6 +58,7 @@ void head_release(struct head *h)
     }
     free(h->slots), free(h->series), free(h->services), free(h->orgs);
     slab_done(&h->slab);
+    head_names_done(&h->names);
     head_traces_done(&h->traces);
     pthread_rwlock_destroy(&h->lock);
     free(h);
@@ -174,6 +175,12 @@ static struct head_series *series_of(struct head *h, struct tsdb_ref ref)
                               .t_min = INT64_MAX,
                               .t_max = INT64_MIN,
                               .ord_first = h->batch_count};
+    size_t before = head_names_bytes(&h->names);
+    bool is_named = head_names_add(&h->names, s->info->org,
+                                   tsdb_labels_get(s->info->labels, BYTES_LIT("__name__")),
+                                   h->series_count - 1);
+    CHECK(is_named);
+    bytes_add(h, head_names_bytes(&h->names) - before);
     tsdb_registry_hold(h->registry, ref);
     h->slots[ref.v] = h->series_count;
     return s;

@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 
 #include "tsdb/head.h"
+#include "tsdb/head_names.h"
 #include "tsdb/head_samples.h"
 #include "tsdb/head_traces.h"
 
@@ -101,6 +102,7 @@ struct head {
     struct head_series **series; /* pages of HEAD_SERIES_PAGE, which never move */
     uint32_t series_count, series_pages;
     struct slab slab; /* series and their samples */
+    struct head_names names;
     struct head_service *services;
     uint32_t service_count, service_cap;
     struct head_org *orgs;

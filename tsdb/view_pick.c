@@ -109,18 +109,79 @@ bool view_picker_matches(struct view_picker *p, struct tsdb_labels l)
     return matches(p->m, p->n, p->answers, p->kept, l);
 }
 
+/* --- heads --------------------------------------------------------------------------------------- */
+
+static bool is_of_name(const struct tsdb_matcher *m)
+{
+    return bytes_equal_str(m->name, "__name__");
+}
+
+static bool name_passes(struct view_picker *p, struct bytes name)
+{
+    for (size_t i = 0; i < p->n; i++)
+        if (is_of_name(&p->m[i]) && !test(&p->m[i], &p->answers[i], p->kept, name))
+            return false;
+    return true;
+}
+
+static bool rest_passes(struct view_picker *p, struct tsdb_labels l)
+{
+    for (size_t i = 0; i < p->n; i++)
+        if (!is_of_name(&p->m[i]) &&
+            !test(&p->m[i], &p->answers[i], p->kept, tsdb_labels_get(l, p->m[i].name)))
+            return false;
+    return true;
+}
+
+/* The series of one name that match, from at on. */
+static uint32_t pick_name(struct view_picker *p, const struct view_source *src, uint32_t first,
+                          uint32_t *at)
+{
+    const struct head *h = src->head->head;
+    uint32_t count = 0;
+    for (uint32_t i = first; i < src->count; i = h->names.next[i]) {
+        const struct head_series *s = head_series_at(h, i);
+        if (s->ord_first < src->head->limit && rest_passes(p, s->info->labels))
+            at[count++] = i;
+    }
+    return count;
+}
+
+/* Runs that ascend become one: by a mark for each position. */
+static enum err in_order(struct view_picker *p, uint32_t positions, uint32_t *at, uint32_t count)
+{
+    uint8_t *marks = arena_alloc(p->scratch, positions + 1);
+    if (!marks)
+        return ERR_NOMEM;
+    for (uint32_t i = 0; i < count; i++)
+        marks[at[i]] = 1;
+    for (uint32_t i = 0, n = 0; n < count; i++)
+        if (marks[i])
+            at[n++] = i;
+    return ERR_OK;
+}
+
 static enum err pick_head(struct view_picker *p, const struct tsdb_view *v,
                           const struct view_source *src, uint32_t *at, uint32_t *out_count)
 {
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < src->count; i++) {
-        const struct head_series *s = head_series_at(src->head->head, i);
-        if (s->info->org == v->org && s->ord_first < src->head->limit &&
-            view_picker_matches(p, s->info->labels))
-            at[count++] = i;
+    const struct head_names *names = &src->head->head->names;
+    uint32_t count = 0, runs = 0;
+    for (size_t i = 0; i < p->n; i++) {
+        if (p->m[i].op != TSDB_MATCH_EQ || !is_of_name(&p->m[i]))
+            continue;
+        const struct head_name *name = head_names_find(names, v->org, p->m[i].value);
+        *out_count = name && name_passes(p, name->name) ? pick_name(p, src, name->first, at) : 0;
+        return ERR_OK;
+    }
+    for (uint32_t i = 0; i < names->count; i++) {
+        if (names->names[i].org != v->org || !name_passes(p, names->names[i].name))
+            continue;
+        uint32_t more = pick_name(p, src, names->names[i].first, at + count);
+        count += more;
+        runs += more > 0;
     }
     *out_count = count;
-    return ERR_OK;
+    return runs > 1 ? in_order(p, src->count, at, count) : ERR_OK;
 }
 
 /* --- index blocks -------------------------------------------------------------------------------- */

@@ -272,9 +272,44 @@ static void bytes_and_time_per_sample(void **unused)
     arena_free(a);
 }
 
+/* What a series costs in an index: a scrape job of 16,000 series, and one where a label is a random id (16 bytes that cannot be saved). */
+static void an_index_costs_few_bytes_a_series(void **unused)
+{
+    enum { SERIES = 16000 };
+    for (int has_id = 0; has_id < 2; has_id++) {
+        struct arena *a = arena_new(0);
+        struct tsdb_labels *labels = ARENA_ARRAY(a, struct tsdb_labels, SERIES);
+        struct block_index_series *back;
+        struct buf block = {0};
+        uint64_t random = 1;
+        uint32_t first, n;
+        for (unsigned i = 0; i < SERIES; i++) {
+            random = random * 6364136223846793005u + 1442695040888963407u;
+            struct tsdb_label l[] = {
+                {BYTES_LIT("__name__"), arena_printf(a, "http_requests_%u_total", i / 400)},
+                {BYTES_LIT("instance"), arena_printf(a, "10.3.%u.%u:8080", i % 400 / 20, i % 20)},
+                {BYTES_LIT("job"), BYTES_LIT("gateway")},
+                {BYTES_LIT("zone"),
+                 has_id ? arena_printf(a, "%016llx%016llx", (unsigned long long)random,
+                                       (unsigned long long)(random * 77777777777777777u))
+                        : BYTES_LIT("eu-1")}};
+            assert_int_equal(tsdb_labels_build(l, 4, a, &labels[i], NULL), ERR_OK);
+        }
+        assert_int_equal(block_index_write(labels, 0, SERIES, &block), SERIES);
+        assert_in_range(block.size, 1, SERIES * (has_id ? 40 : 4));
+        assert_int_equal(block_index_read(buf_bytes(&block), 1, a, &first, &back, &n), ERR_OK);
+        assert_int_equal(n, SERIES);
+        for (unsigned i = 0; i < SERIES; i++)
+            assert_true(tsdb_labels_equal(back[i].labels, labels[i]));
+        buf_done(&block);
+        arena_free(a);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_index_costs_few_bytes_a_series),
         cmocka_unit_test(samples_of_every_shape_come_back_bit_for_bit),
         cmocka_unit_test(readers_survive_any_bytes),
         cmocka_unit_test(traces_are_found_and_others_filtered),
