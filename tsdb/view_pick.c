@@ -173,7 +173,12 @@ static enum err pick_head(struct view_picker *p, const struct tsdb_view *v,
         *out_count = name && name_passes(p, name->name) ? pick_name(p, src, name->first, at) : 0;
         return ERR_OK;
     }
-    for (uint32_t i = 0; i < names->count; i++) {
+    for (uint32_t i = 0; i < src->count && p->n == 0; i++) { /* all: as they lie in memory */
+        const struct head_series *s = head_series_at(src->head->head, i);
+        if (s->info->org == v->org && s->ord_first < src->head->limit)
+            at[count++] = i;
+    }
+    for (uint32_t i = 0; i < names->count && p->n > 0; i++) {
         if (names->names[i].org != v->org || !name_passes(p, names->names[i].name))
             continue;
         uint32_t more = pick_name(p, src, names->names[i].first, at + count);

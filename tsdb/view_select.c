@@ -238,13 +238,17 @@ static enum err add_values(void *ctx, const struct view_source *src, const uint3
 {
     struct wanted *w = ctx;
     const struct index_segment *s = src->index;
+    struct bytes last = BYTES_NONE;
     uint32_t lo, hi;
     if (!s) {
         for (uint32_t i = 0; i < n; i++) {
             struct bytes value =
                 tsdb_labels_get(head_series_at(src->head->head, at[i])->info->labels, w->name);
-            if (value.size && !distinct_add(&w->d, value))
+            if (value.size == 0 || bytes_equal(value, last)) /* neighbours share most values */
+                continue;
+            if (!distinct_add(&w->d, value))
                 return ERR_LIMIT;
+            last = value;
         }
         return ERR_OK;
     }
