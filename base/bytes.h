@@ -38,6 +38,8 @@ static inline bool bytes_equal(struct bytes a, struct bytes b)
 
 static inline bool bytes_equal_str(struct bytes a, const char *s)
 {
+    if (a.size ? a.data[0] != (uint8_t)*s : *s != 0)
+        return false; /* before its length is known */
     return bytes_equal(a, bytes_str(s));
 }
 

@@ -6,7 +6,7 @@
 #include "base/clock.h"
 
 #define MERGE_MIN 64u
-#define SAMPLES_AHEAD 16u
+#define SAMPLES_AHEAD 16u /* samples and cells whose series is fetched ahead */
 #define TRACES_AHEAD 8u /* spans whose place in the trace table is fetched ahead */
 
 const struct head_more head_more_none = {.minute_min = UINT32_MAX};
@@ -349,10 +349,38 @@ static void index_spans(struct head *h, const struct tsdb_batch *b, struct head_
     bytes_add(h, bytes);
 }
 
+/* The i-th of n series, or NULL if it has no place yet. */
+static const struct head_series *series_ahead(const struct head *h, const struct tsdb_ref *refs,
+                                              uint32_t n, uint32_t i)
+{
+    uint32_t ref = i < n ? refs[i].v : 0;
+    return ref < h->slot_count && h->slots[ref] ? head_series_at(h, h->slots[ref] - 1) : NULL;
+}
+
+/* As prefetch_sample, one step more: series, its cells' place, the last cell. */
+__attribute__((always_inline)) static inline void prefetch_cell(const struct head *h,
+                                                                const struct tsdb_cells *c,
+                                                                uint32_t i)
+{
+    const struct head_series *far = series_ahead(h, c->series, c->count, i + SAMPLES_AHEAD);
+    const struct head_series *near =
+        series_ahead(h, c->series, c->count, i + SAMPLES_AHEAD * 2 / 3);
+    const struct head_series *next = series_ahead(h, c->series, c->count, i + SAMPLES_AHEAD / 3);
+    if (far)
+        __builtin_prefetch(&far->more);
+    if (near)
+        __builtin_prefetch(near->more, 1);
+    if (next && c->hist[i + SAMPLES_AHEAD / 3] && next->more->hist_cells)
+        __builtin_prefetch(&next->more->hist_cells[next->more->hist_cell_count], 1);
+    else if (next && next->more->cell_count)
+        __builtin_prefetch(&next->more->cells[next->more->cell_count - 1], 1);
+}
+
 static void index_cells(struct head *h, const struct tsdb_batch *b, struct head_batch *hb)
 {
     const struct tsdb_cells *c = &b->cells;
     for (uint32_t i = 0; i < c->count; i++) {
+        prefetch_cell(h, c, i);
         if (c->row[i] != TSDB_NO_ROW && c->row[i] < b->spans.count && !head_span_kept(b, c->row[i]))
             continue;
         add_cell(h, series_of(h, c->series[i]), c->minute[i], c->add[i], c->hist[i]);
@@ -370,22 +398,14 @@ static bool has_hist_cells(const struct tsdb_cells *c)
     return false;
 }
 
-/* The series of a sample that comes later, or NULL if it has none yet. */
-static struct head_series *series_ahead(const struct head *h, const struct tsdb_samples *s,
-                                        uint32_t i)
-{
-    uint32_t ref = i < s->count ? s->series[i].v : 0;
-    return ref < h->slot_count && h->slots[ref] ? head_series_at(h, h->slots[ref] - 1) : NULL;
-}
-
 /* Each sample goes to memory of its own series: what is touched first is fetched ahead, in two steps, since the first leads to the second.
  * Inline at any rate: as a function without effects, gcc would leave it out. */
 __attribute__((always_inline)) static inline void prefetch_sample(const struct head *h,
                                                                   const struct tsdb_samples *s,
                                                                   uint32_t i)
 {
-    const struct head_series *far = series_ahead(h, s, i + SAMPLES_AHEAD);
-    const struct head_series *near = series_ahead(h, s, i + SAMPLES_AHEAD / 2);
+    const struct head_series *far = series_ahead(h, s->series, s->count, i + SAMPLES_AHEAD);
+    const struct head_series *near = series_ahead(h, s->series, s->count, i + SAMPLES_AHEAD / 2);
     if (far) {
         __builtin_prefetch(far, 1);
         __builtin_prefetch((const uint8_t *)far + 64, 1);

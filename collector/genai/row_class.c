@@ -143,7 +143,8 @@ static bool one_of(struct bytes s, const char *const *names, size_t n)
 static struct bytes kind_operation(struct bytes kind)
 {
     for (size_t i = 0; kind.size && i < ARRAY_LEN(kinds); i++)
-        if (bytes_equal_nocase(kind, bytes_str(kinds[i].kind)))
+        if (((kind.data[0] ^ (uint8_t)kinds[i].kind[0]) & 0xdf) == 0 && /* but for the case */
+            bytes_equal_nocase(kind, bytes_str(kinds[i].kind)))
             return bytes_str(kinds[i].operation);
     return BYTES_NONE;
 }

@@ -77,6 +77,21 @@ static uint8_t *put_nested(uint8_t *p, struct bytes wire, bool is_kvlist, unsign
     return p + need + size;
 }
 
+static inline uint8_t *put_plain(uint8_t *p, const struct otlp_wire_field *f)
+{
+    switch (f->number) {
+    case 1: *p++ = TSDB_VALUE_STRING; return put_bytes(p, f->bytes);
+    case 2:
+        *p++ = TSDB_VALUE_BOOL;
+        *p++ = f->value != 0;
+        return p;
+    default:
+        *p++ = f->number == 3 ? TSDB_VALUE_INT : TSDB_VALUE_DOUBLE;
+        bytes_put_u64le(p, f->value);
+        return p + 8;
+    }
+}
+
 static uint8_t *put_value(uint8_t *p, struct bytes wire, unsigned depth)
 {
     struct otlp_wire w = otlp_wire_of(wire);
@@ -87,16 +102,10 @@ static uint8_t *put_value(uint8_t *p, struct bytes wire, unsigned depth)
     if (depth > OTLP_DEPTH_MAX)
         last.number = 0; /* cannot be after the check; bounds the recursion by itself */
     switch (last.number) {
-    case 1: *p++ = TSDB_VALUE_STRING; return put_bytes(p, last.bytes);
+    case 1:
     case 2:
-        *p++ = TSDB_VALUE_BOOL;
-        *p++ = last.value != 0;
-        return p;
     case 3:
-    case 4:
-        *p++ = last.number == 3 ? TSDB_VALUE_INT : TSDB_VALUE_DOUBLE;
-        bytes_put_u64le(p, last.value);
-        return p + 8;
+    case 4: return put_plain(p, &last);
     case 5: *p++ = TSDB_VALUE_ARRAY; return put_nested(p, last.bytes, false, depth);
     case 6: *p++ = TSDB_VALUE_KVLIST; return put_nested(p, last.bytes, true, depth);
     case 7: *p++ = TSDB_VALUE_BYTES; return put_bytes(p, last.bytes);
@@ -107,8 +116,15 @@ static uint8_t *put_value(uint8_t *p, struct bytes wire, unsigned depth)
 void attr_encode_key_value(struct bytes wire, struct buf *out)
 {
     uint8_t *p = room(out, wire.size);
-    if (p)
-        out->size = (size_t)(put_key_value(p, wire, 1) - out->data);
+    struct bytes key;
+    struct otlp_wire_field f;
+    if (!p)
+        return;
+    if (otlp_wire_plain_attr(wire, &key, &f))
+        p = put_plain(put_bytes(p, key), &f);
+    else
+        p = put_key_value(p, wire, 1);
+    out->size = (size_t)(p - out->data);
 }
 
 void attr_encode_value(struct bytes wire, struct buf *out)

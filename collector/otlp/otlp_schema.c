@@ -234,6 +234,12 @@ enum err otlp_schema_check(enum otlp_schema_id root, struct bytes body, uint64_t
                            top->msg->name, field->name, f.number, (size_t)(at - body.data), f.type);
         if (field->kind != F_MSG)
             continue;
+        if (field->msg == &key_value && values < OTLP_DEPTH_MAX) {
+            struct bytes key;
+            struct otlp_wire_field value;
+            if (otlp_wire_plain_attr(f.bytes, &key, &value))
+                continue; /* most attributes are: no need to go in */
+        }
         values += field->msg->is_value;
         /* The deepest value may be a number or a text; an array, even an empty one, is a level more. */
         if (values + field->msg->is_container > OTLP_DEPTH_MAX)

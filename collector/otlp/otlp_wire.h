@@ -100,6 +100,28 @@ __attribute__((always_inline)) static inline enum otlp_wire_step otlp_wire_next(
     return OTLP_WIRE_FIELD;
 }
 
+/* A KeyValue as every encoder writes the usual ones: a key below 128 bytes, then a text, an integer, a double or a bool, and nothing else.
+ *     0a K key 12 V  { 0a size text | 18 varint | 21 eight bytes | 10 varint }
+ * f becomes the value's field. false: it may be fine, but it takes the long way. */
+__attribute__((always_inline)) static inline bool otlp_wire_plain_attr(struct bytes wire,
+                                                                       struct bytes *key,
+                                                                       struct otlp_wire_field *f)
+{
+    const uint8_t *p = wire.data;
+    if (wire.size < 4 || p[0] != 0x0a || p[1] >= 0x80 || wire.size < p[1] + 4u ||
+        p[p[1] + 2] != 0x12)
+        return false;
+    struct otlp_wire w = {p + p[1] + 3, p + wire.size};
+    uint64_t size;
+    *key = (struct bytes){p + 2, p[1]};
+    if (!otlp_wire_varint(&w, &size) || size != (size_t)(w.end - w.at) ||
+        otlp_wire_next(&w, f) != OTLP_WIRE_FIELD || w.at != w.end)
+        return false;
+    return (f->number == 1 && f->type == OTLP_WIRE_LEN) ||
+           ((f->number == 2 || f->number == 3) && f->type == OTLP_WIRE_VARINT) ||
+           (f->number == 4 && f->type == OTLP_WIRE_FIXED64);
+}
+
 static inline double otlp_wire_f64(uint64_t bits)
 {
     double v;
