@@ -70,6 +70,23 @@ static inline size_t label_is(struct bytes sent, const uint8_t *known, size_t kn
     return n + v + 2;
 }
 
+/* Does the message begin with just these canonical labels, in this order? Gives how many bytes they take there, 0 if not. */
+static size_t labels_lead(struct bytes message, struct bytes known)
+{
+    struct otlp_wire w = otlp_wire_of(message);
+    struct otlp_wire_field f;
+    while (known.size) {
+        size_t n =
+            otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD && f.number == 1 && f.type == OTLP_WIRE_LEN
+                ? label_is(f.bytes, known.data, known.size)
+                : 0;
+        if (!n)
+            return 0;
+        known = bytes_slice(known, n, known.size);
+    }
+    return message.data ? (size_t)(w.at - message.data) : 0;
+}
+
 static bool labels_are(struct bytes region, const struct tsdb_series_info *info)
 {
     struct otlp_wire w = otlp_wire_of(region);
@@ -454,6 +471,22 @@ static enum err add_rows(struct decoder *d, struct tsdb_ref ref, struct bytes wi
     return e;
 }
 
+/* The series that followed the last one, if the message begins with its labels: as text, or (where the memo keeps none: it is bounded,
+ * and a sender of 200,000 series has more) label by label. */
+static bool is_predicted(struct decoder *d, struct bytes wire, struct tsdb_ref *out,
+                         size_t *out_known)
+{
+    struct tsdb_registry *series = d->o->series;
+    if (otlp_memo_next(series, d->o->org, TSDB_SERIES_SAMPLES, wire, out, out_known))
+        return true;
+    if (!otlp_memo_guess(series, d->o->org, TSDB_SERIES_SAMPLES, out))
+        return false;
+    *out_known = labels_lead(wire, tsdb_registry_info(series, *out)->labels.enc);
+    if (*out_known)
+        otlp_memo_follow(*out);
+    return *out_known != 0;
+}
+
 /* Bytes that equal those of a series seen before need neither check nor look-up: only what follows them does. */
 static enum err add_series(struct decoder *d, struct bytes wire)
 {
@@ -464,7 +497,7 @@ static enum err add_series(struct decoder *d, struct bytes wire)
     int64_t t_ms;
     double value;
     enum err e;
-    if (otlp_memo_next(d->o->series, d->o->org, TSDB_SERIES_SAMPLES, wire, &ref, &known)) {
+    if (is_predicted(d, wire, &ref, &known)) {
         struct bytes rest = bytes_slice(wire, known, wire.size);
         if (read_only_sample(rest, &value, &t_ms)) {
             d->rows++;

@@ -153,3 +153,19 @@ bool otlp_memo_next(const struct tsdb_registry *r, uint32_t org, enum tsdb_serie
     *out_size = e->text_size;
     return true;
 }
+
+bool otlp_memo_guess(const struct tsdb_registry *r, uint32_t org, enum tsdb_series_kind kind,
+                     struct tsdb_ref *out)
+{
+    uint32_t ref = memo && memo->entries ? memo->entries[memo->last].next : 0;
+    if (!ref || memo->entries[ref].text || !still_means(r, ref, org, kind))
+        return false;
+    out->v = ref;
+    return true;
+}
+
+void otlp_memo_follow(struct tsdb_ref ref)
+{
+    CHECK(memo && ref.v < memo->cap);
+    memo->last = ref.v;
+}

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "base/check.h"
+#include "collector/otlp/otlp_memo.h"
 #include "collector/remote_write.h"
 #include "remote_write.pb-c.h"
 
@@ -354,11 +355,59 @@ static void exemplars_and_metadata_are_kept(void **state)
     tsdb_registry_free(series);
 }
 
+static uint32_t ref_of(struct tsdb_registry *series, unsigned i, const char *more)
+{
+    struct remote_write_written written;
+    struct message m;
+    char number[16], pad[121];
+    snprintf(number, sizeof(number), "%06u", i);
+    memset(pad, 'p', 120);
+    pad[120] = 0;
+    open_message(&m, "wide");
+    label(&m, "i", number);
+    label(&m, "p", pad);
+    label(&m, "q", pad);
+    if (more)
+        label(&m, "z", more);
+    sample(&m, 1, NOW_MS);
+    struct tsdb_batch *b = decode(series, &m.request, &written);
+    assert_int_equal(b->samples.count, 1);
+    uint32_t ref = b->samples.series[0].v;
+    struct tsdb_labels l = tsdb_registry_info(series, b->samples.series[0])->labels;
+    assert_true(bytes_equal_str(tsdb_labels_get(l, BYTES_LIT("i")), number));
+    assert_true(bytes_equal_str(tsdb_labels_get(l, BYTES_LIT("z")), more ? more : ""));
+    tsdb_batch_free(b);
+    return ref;
+}
+
+/* More text than a thread keeps: the later ones are known by comparing their labels with those of the series that followed last time. */
+static void series_beyond_the_kept_texts_are_known_by_their_labels(void **state)
+{
+    enum { WIDE = 36000 };
+    static uint32_t refs[WIDE];
+    struct tsdb_registry *series = tsdb_registry_new(0);
+    for (unsigned i = 0; i < WIDE; i++)
+        refs[i] = ref_of(series, i, NULL);
+    assert_true(WIDE * 260ul > OTLP_MEMO_BYTES);
+    for (unsigned i = 0; i < WIDE; i++)
+        assert_int_equal(ref_of(series, i, NULL), refs[i]);
+    assert_int_equal(tsdb_registry_count(series), WIDE);
+    for (unsigned i = WIDE - 2000; i < WIDE;
+         i++) { /* the known labels and one more; then another instead */
+        uint32_t longer = ref_of(series, i, "1");
+        assert_int_not_equal(longer, refs[i]);
+        assert_int_equal(ref_of(series, i, i % 3 ? NULL : "1"), i % 3 ? refs[i] : longer);
+    }
+    assert_int_equal(tsdb_registry_count(series), WIDE + 2000);
+    tsdb_registry_free(series);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(samples_and_stale_markers_keep_their_bits),
         cmocka_unit_test(a_remembered_series_is_never_mistaken),
+        cmocka_unit_test(series_beyond_the_kept_texts_are_known_by_their_labels),
         cmocka_unit_test(what_follows_a_remembered_series_is_checked),
         cmocka_unit_test(our_own_job_becomes_exported_job),
         cmocka_unit_test(bad_samples_are_refused_and_counted),
