@@ -1,5 +1,6 @@
 # Tests that are not C programs: lints, proofs by killing, end-to-end, the page.
 include(${CMAKE_SOURCE_DIR}/tests/kill/kill.cmake)
+include(${CMAKE_SOURCE_DIR}/tests/faults/faults.cmake)
 include(${CMAKE_SOURCE_DIR}/tests/bench/bench.cmake)
 find_program(PYTHON3 python3 REQUIRED)
 add_test(NAME lint.layers COMMAND ${PYTHON3} ${CMAKE_SOURCE_DIR}/tools/check_layers.py ${CMAKE_SOURCE_DIR})

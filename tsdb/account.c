@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "base/alloc_wait.h"
 #include "base/check.h"
 
 struct account {
@@ -35,11 +36,8 @@ static struct tsdb_account *row_of(struct account *a, uint32_t org, enum tsdb_si
             return &a->rows[i];
     if (a->count == a->cap && a->cap < ACCOUNT_ROWS_MAX) {
         size_t cap = a->cap ? a->cap * 2 : 12;
-        struct tsdb_account *rows = realloc(a->rows, cap * sizeof(*rows));
-        if (rows) {
-            a->rows = rows;
-            a->cap = cap;
-        }
+        a->rows = alloc_wait_realloc(a->rows, cap * sizeof(*a->rows)); /* rows are stored */
+        a->cap = cap;
     }
     if (a->count == a->cap)
         return a->count ? &a->rows[a->count - 1] : NULL;

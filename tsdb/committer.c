@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/fault_point.h"
 #include "base/log.h"
 #include "base/stats.h"
 #include "tsdb/store.h"
@@ -44,6 +45,10 @@ struct commit {
     struct buf bytes;
     uint64_t first_seq;
     uint32_t rows_before; /* of the live generation's hash set */
+    /* for what comes after the commit; room for count */
+    struct tsdb_result *results;
+    struct tsdb_batch **batches;
+    uint64_t *seqs;
 };
 
 /* --- generations --------------------------------------------------------------------------------- */
@@ -94,6 +99,7 @@ enum err committer_new_generation(struct tsdb *db, uint64_t id, struct err_msg *
     struct buf checkpoint = {0};
     checkpoint_write(&checkpoint, db->next_seq, db->accounts, db->requests, clock_wall_ns());
     enum err e = g && buf_ok(&checkpoint) ? ERR_OK : ERR_NOMEM;
+    fault_point("rotate.before_journal");
     if (e == ERR_OK)
         e = journal_create(db->dir, id, buf_bytes(&checkpoint), &g->journal, msg);
     buf_done(&checkpoint);
@@ -103,6 +109,7 @@ enum err committer_new_generation(struct tsdb *db, uint64_t id, struct err_msg *
         committer_free_generation(g);
         return e;
     }
+    fault_point("rotate.after_journal");
     db->live = g;
     atomic_store(&db->live_generation, id);
     record_defs_done(&db->defs);
@@ -431,11 +438,8 @@ static void remember(struct tsdb *db, const struct entry *e, const struct tsdb_r
 }
 
 /* The commit is on disk: publish, remember, answer. */
-static void commit_publish(struct tsdb *db, struct commit *c, struct tsdb_result *results)
+static void commit_publish(struct tsdb *db, struct commit *c)
 {
-    struct tsdb_batch **batches = malloc(c->count * sizeof(struct tsdb_batch *));
-    uint64_t *seqs = malloc(c->count * sizeof(*seqs));
-    CHECK(batches && seqs); /* a few bytes; there is no way back from here */
     size_t n = 0;
     for (size_t i = 0; i < c->count; i++) {
         struct entry *e = &c->entries[i];
@@ -443,22 +447,20 @@ static void commit_publish(struct tsdb *db, struct commit *c, struct tsdb_result
         uint64_t duplicate = e->is_repeat ? rows_of(b) : e->duplicate;
         account_add(db->accounts, b->org, b->signal, rows_of(b) - MIN(duplicate, rows_of(b)),
                     duplicate, b->rejected);
-        remember(db, e, &results[i]);
+        remember(db, e, &c->results[i]);
         if (!e->is_repeat) {
             db->live->samples += b->samples.count + b->hists.count;
-            batches[n] = b;
-            seqs[n++] = e->seq;
+            c->batches[n] = b;
+            c->seqs[n++] = e->seq;
             e->item->batch = NULL;
         }
     }
-    head_apply(db->live->head, batches, seqs, n);
+    head_apply(db->live->head, c->batches, c->seqs, n);
     record_defs_committed(&db->defs);
     db->live->commits++;
     atomic_store(&db->committed_seq, c->entries[c->count - 1].seq);
     atomic_store(&db->last_commit_ms, clock_wall_ms());
     atomic_store(&db->journal_bytes, journal_bytes(db->live->journal));
-    free(batches);
-    free(seqs);
 }
 
 static void answer(struct commit *c, enum err e, const struct tsdb_result *results)
@@ -487,16 +489,46 @@ static void answer_early(struct commit *c, const struct tsdb_result *results)
 }
 #endif
 
+/* Not even a commit can be begun. */
+static void refuse(struct store_item *items)
+{
+    struct tsdb_result none = {0};
+    stats_add(&commits_failed, 1);
+    for (struct store_item *item = items, *next; item; item = next) {
+        next = item->next;
+        if (item->done)
+            item->done(item->ctx, ERR_UNAVAILABLE, &none);
+        tsdb_batch_free(item->batch);
+        free(item);
+    }
+}
+
+static void commit_done(struct commit *c)
+{
+    buf_done(&c->bytes);
+    free(c->entries);
+    free(c->results);
+    free(c->batches);
+    free(c->seqs);
+}
+
 static void commit_run(struct tsdb *db, struct store_item *items, size_t count)
 {
     struct commit c = {.entries = calloc(count, sizeof(struct entry)),
                        .count = count,
                        .first_seq = db->next_seq,
-                       .rows_before = db->live->rows.count};
-    struct tsdb_result *results = calloc(count, sizeof(*results));
+                       .rows_before = db->live->rows.count,
+                       .results = calloc(count, sizeof(struct tsdb_result)),
+                       .batches = malloc(count * sizeof(struct tsdb_batch *)),
+                       .seqs = malloc(count * sizeof(uint64_t))};
     struct err_msg msg = {""};
     int64_t begin = clock_mono_ns(), now_ns = clock_wall_ns();
-    CHECK(c.entries && results);
+    if (!c.entries || !c.results || !c.batches || !c.seqs) {
+        commit_done(&c);
+        refuse(items);
+        return;
+    }
+    fault_point("commit.begin");
     size_t i = 0;
     for (struct store_item *item = items; item; item = item->next, i++) {
         c.entries[i].item = item;
@@ -505,8 +537,8 @@ static void commit_run(struct tsdb *db, struct store_item *items, size_t count)
     }
 #ifdef TELLTALE_FAULT_ACK_EARLY
     for (i = 0; i < count; i++)
-        results[i] = result_of(&c.entries[i]);
-    answer_early(&c, results);
+        c.results[i] = result_of(&c.entries[i]);
+    answer_early(&c, c.results);
 #endif
     enum err e = clock_mono_ns() - items->queued_ns > ITEM_AGE_NS ? ERR_UNAVAILABLE : ERR_OK;
     if (e == ERR_OK)
@@ -515,9 +547,12 @@ static void commit_run(struct tsdb *db, struct store_item *items, size_t count)
         err_set(&msg, e, "it waited for %u minutes", TSDB_REGISTRY_SAFE_MIN - 1);
     if (e == ERR_OK) {
         for (i = 0; i < count; i++)
-            results[i] = result_of(&c.entries[i]);
-        commit_publish(db, &c, results);
-        answer(&c, ERR_OK, results);
+            c.results[i] = result_of(&c.entries[i]);
+        fault_point("commit.before_publish");
+        commit_publish(db, &c);
+        fault_point("commit.before_answer");
+        answer(&c, ERR_OK, c.results);
+        fault_point("commit.after_answer");
         atomic_fetch_add(&db->commits, 1);
         atomic_fetch_add(&db->commit_ns, (uint64_t)(clock_mono_ns() - begin));
     } else if (undo(db, &c), count > 1 && e != ERR_FULL && e != ERR_IO) {
@@ -532,9 +567,7 @@ static void commit_run(struct tsdb *db, struct store_item *items, size_t count)
         log_error("store", "a commit of %zu requests failed: %s", count, msg.text);
         answer(&c, e == ERR_FULL || e == ERR_TOO_LARGE ? e : ERR_UNAVAILABLE, NULL);
     }
-    buf_done(&c.bytes);
-    free(c.entries);
-    free(results);
+    commit_done(&c);
 }
 
 void *committer_main(void *arg)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "base/fault_point.h"
 #include "base/log.h"
 #include "base/stats.h"
 #include "tsdb/compact_series.h"
@@ -102,6 +103,7 @@ static enum err rewrite(struct tsdb *db, struct part *p, const struct part_snaps
             to++;
         e = rewrite_org(fresh, snapshot, m + from, to - from, s, flushed, msg);
     }
+    fault_point("compact.before_seal");
     if (e == ERR_OK)
         e = part_rewrite_seal(fresh, p, msg);
     if (e == ERR_OK)

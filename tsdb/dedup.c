@@ -2,11 +2,9 @@
 
 #include <stdlib.h>
 
+#include "base/alloc_wait.h"
 #include "base/check.h"
 #include "base/stats.h"
-
-STATS_COUNTER(forgotten, "telltale_store_dedup_forgotten_total", "",
-              "Requests that could not be remembered for deduplication (out of memory).");
 
 /* Entries in order of arrival (a ring), found through an open-addressing table of ring positions. */
 struct dedup {
@@ -106,10 +104,8 @@ void dedup_add(struct dedup *d, const struct dedup_entry *e)
         return;
     if (d->count == DEDUP_ENTRIES_MAX)
         drop_oldest(d);
-    if (d->count == d->cap && !grow(d)) {
-        stats_add(&forgotten, 1);
-        return;
-    }
+    for (unsigned tries = 0; d->count == d->cap && !grow(d); tries++)
+        alloc_wait_pause(tries); /* its rows are stored: a repeat must be known */
     uint32_t at = (d->head + d->count) & (d->cap - 1);
     d->ring[at] = *e;
     d->ring[at].reject_text = e->reject_text ? strdup(e->reject_text) : NULL;

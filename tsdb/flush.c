@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/fault_point.h"
 #include "base/log.h"
 #include "base/stats.h"
 #include "tsdb/compact.h"
@@ -36,7 +37,10 @@ static enum err seal_open(struct flush *f)
 {
     struct part *p = f->open;
     f->open = NULL;
-    return p ? part_seal(p, f->g->id, f->msg) : ERR_OK;
+    fault_point("flush.before_seal");
+    enum err e = p ? part_seal(p, f->g->id, f->msg) : ERR_OK;
+    fault_point("flush.after_seal");
+    return e;
 }
 
 static enum err put_block(void *ctx, const struct block_meta *m, struct bytes block)
@@ -89,8 +93,10 @@ static enum err flush_generation(struct tsdb *db, struct generation *g, struct e
     char path[FILES_PATH_MAX];
     snprintf(path, sizeof(path), "%s/parts", db->dir);
     e = files_sync_dir(path, msg);
+    fault_point("flush.before_state");
     if (e == ERR_OK)
         e = state_put_u64(db, "flushed_generation", g->id, msg);
+    fault_point("flush.after_state");
     if (e == ERR_OK)
         e = pin_replace(db, g->head, f.touched, f.touched_count, g->id);
     return e;

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/alloc_wait.h"
 #include "base/check.h"
 #include "base/clock.h"
 
@@ -135,13 +136,12 @@ enum err head_prepare(struct head *h, const struct tsdb_batch *b)
     return e;
 }
 
-/* The commit is durable: there is no way back. Out of memory here ends the process, and the journal replays. */
+/* The commit is durable: there is no way back, so memory is waited for. */
 static void grow(struct head *h, void *array, size_t item, uint32_t old_cap, uint32_t cap)
 {
     void *p;
     memcpy(&p, array, sizeof(p));
-    p = realloc(p, item * cap);
-    CHECK(p);
+    p = alloc_wait_realloc(p, item * cap);
     memcpy(array, &p, sizeof(p));
     bytes_add(h, item * (cap - old_cap));
 }
@@ -153,8 +153,8 @@ static struct head_series *series_new(struct head *h)
         size_t size = (HEAD_SERIES_PAGE * sizeof(struct head_series) + 15) & ~(size_t)15;
         if (page % 64 == 0)
             grow(h, &h->series, sizeof(*h->series), page, page + 64);
-        h->series[page] = slab_alloc(&h->slab, size);
-        CHECK(h->series[page]);
+        for (unsigned tries = 0; !(h->series[page] = slab_alloc(&h->slab, size)); tries++)
+            alloc_wait_pause(tries);
         h->series_pages++;
     }
     return head_series_at(h, h->series_count++);
@@ -192,8 +192,7 @@ static struct head_more *more_of(struct head *h, struct head_series *s)
     struct head_more *m = (struct head_more *)(uintptr_t)s->more;
     if (m != &head_more_none)
         return m;
-    m = malloc(sizeof(*m));
-    CHECK(m);
+    m = alloc_wait_realloc(NULL, sizeof(*m));
     *m = head_more_none;
     bytes_add(h, sizeof(*m));
     s->more = m;
@@ -210,8 +209,8 @@ static void add_sample(struct head *h, struct head_series *s, int64_t t_ms, doub
                        int64_t start_ms)
 {
     struct head_sample x = {t_ms, start_ms, value, h->batch_count};
-    bool is_kept = head_samples_add(&s->samples, &h->slab, &x);
-    CHECK(is_kept);
+    for (unsigned tries = 0; !head_samples_add(&s->samples, &h->slab, &x); tries++)
+        alloc_wait_pause(tries);
     note_time(s, t_ms);
 }
 
@@ -429,8 +428,7 @@ static void apply_one(struct head *h, struct tsdb_batch *b, uint64_t seq)
     uint32_t ord = h->batch_count;
     struct head_batch **page = &h->pages[ord / HEAD_PAGE];
     if (!*page) {
-        *page = calloc(HEAD_PAGE, sizeof(**page));
-        CHECK(*page);
+        *page = alloc_wait_calloc(HEAD_PAGE, sizeof(**page));
         bytes_add(h, HEAD_PAGE * sizeof(**page));
     }
     struct head_batch *hb = &(*page)[ord % HEAD_PAGE];

@@ -2,8 +2,7 @@
  *
  * Owner: reference counted: the store holds one, every pin one.
  * Thread: head_prepare/head_apply on the committer; reads under head_read_lock by any; head_flush on the flush role (frozen head).
- * Failure: head_prepare may fail (ERR_NOMEM); head_apply never does: without memory for its indexes the process ends, and the journal
- *          replays what was committed.
+ * Failure: head_prepare may fail (ERR_NOMEM); head_apply never does: memory for its indexes is waited for (base/alloc_wait.h).
  * Limits: the store closes the generation before heads outgrow memory; head_bytes tells.
  * Invariants: 1. A commit's batches are applied under one write lock: readers see all or nothing of it. 2. Batches keep commit order.
  *             3. Dropped spans (batch->span_dropped) and their cells are not in the head.

@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#include "base/check.h"
+#include "base/alloc_wait.h"
 #include "base/hash.h"
 
 static uint64_t hash_of(struct tsdb_id16 id)
@@ -14,8 +14,7 @@ static uint64_t hash_of(struct tsdb_id16 id)
 static size_t grow_table(struct head_traces *t, uint32_t which)
 {
     uint32_t old = t->tables[which].cap, cap = old ? old * 2 : 64;
-    uint32_t *slots = calloc(cap, sizeof(*slots));
-    CHECK(slots);
+    uint32_t *slots = alloc_wait_calloc(cap, sizeof(*slots));
     for (uint32_t i = 0; i < old; i++) {
         uint32_t *low = &slots[i], *high = &slots[i + old];
         for (uint32_t at = t->tables[which].slots[i]; at;) {
@@ -49,15 +48,13 @@ size_t head_traces_add(struct head_traces *t, struct tsdb_id16 id, uint32_t ord,
     size_t bytes = 0;
     if (page == t->page_cap) {
         uint32_t cap = t->page_cap ? t->page_cap * 2 : 64;
-        void *more = realloc(t->pages, cap * sizeof(*t->pages));
-        CHECK(more);
-        t->pages = more;
+        t->pages = alloc_wait_realloc(t->pages, cap * sizeof(*t->pages));
         bytes += (cap - t->page_cap) * sizeof(*t->pages);
         t->page_cap = cap;
     }
     if (t->count % HEAD_TRACES_PAGE == 0) {
-        t->pages[page] = malloc(HEAD_TRACES_PAGE * sizeof(struct head_trace_entry));
-        CHECK(t->pages[page]);
+        t->pages[page] =
+            alloc_wait_realloc(NULL, HEAD_TRACES_PAGE * sizeof(struct head_trace_entry));
         bytes += HEAD_TRACES_PAGE * sizeof(struct head_trace_entry);
     }
     if (t->tables[which].count == t->tables[which].cap)

@@ -3,7 +3,7 @@
  * 256 tables by the top bits of the hash, so that growing one takes microseconds under the head's lock; entries stand in pages that never
  * move. About 24 B per span.
  * Owner: struct head.  Thread: as the head's indexes: add under its write lock, walk under its read lock.
- * Failure: none: without memory the process ends, as in head_apply.
+ * Failure: none: memory is waited for, as in head_apply.
  */
 #ifndef TSDB_HEAD_TRACES_H
 #define TSDB_HEAD_TRACES_H

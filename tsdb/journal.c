@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/check.h"
+#include "base/fault_point.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "tsdb/files.h"
@@ -73,10 +74,14 @@ enum err journal_create(const char *dir, uint64_t generation, struct bytes check
     if (e == ERR_OK)
         e = put(j, 0, checkpoint, msg);
     journal_close(j);
+    if (e == ERR_OK)
+        e = files_sync_dir(temporary, msg);
     if (e == ERR_OK && access(path, F_OK) == 0)
         journal_remove(dir, generation); /* what an attempt that failed could not remove */
+    fault_point("journal.before_rename");
     if (e == ERR_OK)
         e = files_rename(temporary, path, msg);
+    fault_point("journal.after_rename");
     if (e == ERR_OK)
         e = open_at(path, out, msg);
     if (e != ERR_OK) { /* the generation before it lives on: its checkpoint would soon be wrong */
@@ -107,9 +112,16 @@ void journal_remove(const char *dir, uint64_t generation)
     char path[FILES_PATH_MAX], leaving[FILES_PATH_MAX];
     path_of(dir, generation, "", path);
     path_of(dir, generation, ".old-", leaving);
+    struct err_msg msg;
     files_remove_tree(leaving);
-    /* Under its own name a half-removed one would be read as a journal at the next start. */
-    files_remove_tree(rename(path, leaving) == 0 ? leaving : path);
+    /* Under its own name a half-removed one would be read as a journal at the next start: its new name is durable first. Where that
+     * cannot be had, the next start removes it. */
+    fault_point("journal.before_remove");
+    if (files_rename(path, leaving, &msg) == ERR_OK) {
+        fault_point("journal.before_unlink");
+        files_remove_tree(leaving);
+    }
+    fault_point("journal.after_remove");
 }
 
 static enum err get(struct journal *j, uint64_t key, struct arena *a, struct bytes *out,

@@ -11,11 +11,17 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/fault_point.h"
 #include "base/log.h"
 #include "base/stats.h"
 
 #define LOCK_FILE_BYTES 65536 /* a header and at most 1,023 readers of 64 bytes */
 #define READERS_MAX 510 /* fit in */
+#ifdef TELLTALE_FAULT_NO_SYNC
+#define OPEN_FLAGS (MDB_NOTLS | MDB_NOSYNC) /* seeded defect; tests must notice */
+#else
+#define OPEN_FLAGS MDB_NOTLS
+#endif
 #define REOPEN_WAIT_NS 500000000 /* for the transactions that keep a dead environment open */
 
 STATS_COUNTER(reopened, "telltale_store_environments_reopened_total", "",
@@ -174,7 +180,7 @@ static enum err open_locked(struct lmdb_env *e, struct err_msg *msg)
     if (rc == 0)
         rc = mdb_env_set_maxreaders(e->env, READERS_MAX);
     if (rc == 0)
-        rc = fault(false) ? fault_code() : mdb_env_open(e->env, e->path, MDB_NOTLS, 0640);
+        rc = fault(false) ? fault_code() : mdb_env_open(e->env, e->path, OPEN_FLAGS, 0640);
     if (rc == 0)
         rc = mdb_txn_begin(e->env, NULL, 0, &txn);
     for (unsigned i = 0; rc == 0 && i < e->db_count; i++)
@@ -387,7 +393,9 @@ enum err lmdb_txn_commit(struct lmdb_txn *t, struct err_msg *msg)
     int rc, kind = atomic_load(&fault_kind);
     bool is_dead = false;
     if (!fault(true)) {
+        fault_point("txn.before_commit");
         rc = mdb_txn_commit(t->txn);
+        fault_point("txn.after_commit");
         is_dead = rc != 0 && refuses(e->env);
     } else {
         rc = fault_code();
@@ -422,6 +430,7 @@ enum err lmdb_txn_put(struct lmdb_txn *t, unsigned db, struct bytes key, struct 
 {
     MDB_val k = val(key), v = val(value);
     CHECK(db < t->e->db_count && key.size > 0 && key.size <= LMDB_ENV_KEY_MAX);
+    fault_point("txn.put");
     int rc = fault(false) ? fault_code() : mdb_put(t->txn, t->e->dbs[db], &k, &v, 0);
     return rc ? translate(rc, "put", msg) : ERR_OK;
 }

@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/check.h"
+#include "base/fault_point.h"
 #include "base/log.h"
 #include "base/stats.h"
 
@@ -41,6 +42,7 @@ struct part *part_new(const char *dir, uint32_t day, enum part_class class, bool
     p->day = day;
     p->class = class;
     p->exists = exists;
+    p->is_unsynced = exists; /* the process that made it may have died before its sync */
     atomic_init(&p->refs, 1);
     pthread_mutex_init(&p->lock, NULL);
     return p;
@@ -201,8 +203,10 @@ static enum err create(struct part *p, struct err_msg *msg)
         return ERR_OK;
     }
     enum err e = part_make_env(temporary, msg);
+    fault_point("part.before_rename");
     if (e == ERR_OK)
         e = files_rename(temporary, p->path, msg);
+    fault_point("part.after_rename");
     if (e == ERR_OK)
         p->exists = true;
     return e;

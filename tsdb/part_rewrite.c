@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/fault_point.h"
 #include "base/log.h"
 #include "base/stats.h"
 #include "tsdb/part_core.h"
@@ -36,6 +37,7 @@ enum err part_drop(struct part *p, const char *trash, struct err_msg *msg)
 {
     struct lmdb_txn *held;
     CHECK(!p->is_removed && !p->txn);
+    fault_point("retention.before_rename");
     pthread_mutex_lock(&p->lock); /* nobody opens it for the first time meanwhile */
     enum err e = hold(p, &held, msg);
     if (e == ERR_OK && p->exists && rename(p->path, trash) != 0)
@@ -48,6 +50,7 @@ enum err part_drop(struct part *p, const char *trash, struct err_msg *msg)
     }
     pthread_mutex_unlock(&p->lock);
     lmdb_txn_abort(held);
+    fault_point("retention.after_rename");
     /* It is gone from its place. Should a power cut bring it back, it is dropped again. */
     if (e == ERR_OK && files_sync_dir(p->dir, msg) == ERR_OK && rmdir(p->dir) != 0 &&
         errno != ENOTEMPTY && errno != EEXIST)
@@ -171,6 +174,7 @@ enum err part_exchange(struct part *old, struct part *fresh, const char *trash, 
     enum err e = hold(old, &hold_old, msg);
     if (e == ERR_OK)
         e = hold(fresh, &hold_fresh, msg);
+    fault_point("compact.before_exchange");
     if (e == ERR_OK)
         e = files_exchange(temporary, old->path, &done, msg);
     if (done) {
@@ -180,6 +184,7 @@ enum err part_exchange(struct part *old, struct part *fresh, const char *trash, 
     }
     lmdb_txn_abort(hold_old);
     lmdb_txn_abort(hold_fresh);
+    fault_point("compact.after_exchange");
     if (!done)
         return e;
     stats_add(&rewrites, 1);

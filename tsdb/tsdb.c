@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/fault_point.h"
 #include "base/log.h"
 #include "tsdb/files.h"
 #include "tsdb/index_cache.h"
@@ -95,6 +96,8 @@ static enum err open_state(struct tsdb *db, struct err_msg *msg)
         if (e == ERR_OK)
             e = lmdb_env_open(temporary, STATE_MAP_BYTES, NULL, &env, msg);
         lmdb_env_close(env);
+        if (e == ERR_OK)
+            e = files_sync_dir(temporary, msg);
         if (e == ERR_OK)
             e = files_rename(temporary, path, msg);
         if (e != ERR_OK)
@@ -287,8 +290,10 @@ static enum err open_all(struct tsdb *db, struct arena *a, struct err_msg *msg)
         e = ERR_NOMEM;
     if (e == ERR_OK)
         e = list_parts(db, a, msg);
+    fault_point("open.before_recover");
     if (e == ERR_OK)
         e = recover(db, a, msg);
+    fault_point("open.after_recover");
     if (e == ERR_OK)
         retention_start(db);
     return e == ERR_OK ? start_threads(db, msg) : e;

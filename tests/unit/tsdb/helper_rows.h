@@ -13,6 +13,9 @@
 /* Spans first..first+n-1 with one cell each on the series rows_total; every 11th span lies a day earlier. Key: of the request, 0 = none. */
 struct tsdb_batch *rows_batch(struct tsdb_registry *series, uint64_t first, uint32_t n,
                               uint64_t key);
+/* Every 11th span lies 1 .. days days earlier (1 unless said); of the process. */
+void rows_late_days(unsigned days);
+bool rows_is_late(uint64_t id);
 /* true: the row is, bit by bit, the span of its id. */
 bool rows_check(const struct tsdb_spans *spans, uint32_t row, uint64_t *out_id);
 

@@ -1,0 +1,29 @@
+# Proofs by faults: power cuts replayed from a recording, calls and allocations that fail. Each program has a twin with a seeded defect that
+# must go red. TELLTALE_STATES=1000000 makes the long form of the power cuts (tests/long).
+set(faults_dir ${CMAKE_SOURCE_DIR}/tests/faults)
+set(faults_common ${faults_dir}/fault_ledger.c ${CMAKE_SOURCE_DIR}/tests/unit/tsdb/helper_rows.c)
+function(fault_program name)
+    cmake_parse_arguments(F "" "DEFINE" "SOURCES" ${ARGN})
+    add_executable(${name} ${F_SOURCES} ${faults_common})
+    target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests/unit)
+    target_link_libraries(${name} PRIVATE tsdb ${CMAKE_DL_LIBS})
+    if(F_DEFINE)
+        target_compile_definitions(${name} PRIVATE ${F_DEFINE})
+    endif()
+endfunction()
+
+set(power_cut_sources ${faults_dir}/power_cut.c ${faults_dir}/disk_model.c ${faults_dir}/record_io.c)
+fault_program(power_cut SOURCES ${power_cut_sources})
+# The defect takes the place of the file that has it.
+fault_program(power_cut_ack_early SOURCES ${power_cut_sources} ${CMAKE_SOURCE_DIR}/tsdb/committer.c
+    DEFINE TELLTALE_FAULT_ACK_EARLY)
+fault_program(power_cut_no_sync SOURCES ${power_cut_sources} ${CMAKE_SOURCE_DIR}/tsdb/lmdb_env.c
+    DEFINE TELLTALE_FAULT_NO_SYNC)
+fault_program(power_cut_no_dir_sync SOURCES ${power_cut_sources} ${CMAKE_SOURCE_DIR}/tsdb/files.c
+    DEFINE TELLTALE_FAULT_NO_DIR_SYNC)
+add_test(NAME faults.power_cut COMMAND power_cut)
+set_tests_properties(faults.power_cut PROPERTIES TIMEOUT 900)
+foreach(defect IN ITEMS ack_early no_sync no_dir_sync)
+    add_test(NAME faults.power_cut_${defect}_can_fail COMMAND power_cut_${defect} --states 300 --expect-loss)
+    set_tests_properties(faults.power_cut_${defect}_can_fail PROPERTIES TIMEOUT 600)
+endforeach()
