@@ -61,7 +61,7 @@ enum err files_sync_dir(const char *path, struct err_msg *msg)
     return e;
 }
 
-static enum err sync_parent(const char *path, struct err_msg *msg)
+enum err files_sync_parent(const char *path, struct err_msg *msg)
 {
 #ifdef TELLTALE_FAULT_NO_DIR_SYNC
     return ERR_OK; /* seeded defect: a new name may be lost. Tests must notice. */
@@ -86,8 +86,9 @@ enum err files_make_dir(const char *path, struct err_msg *msg)
         part[i] = 0;
         if (access(part, F_OK) == 0)
             continue;
-        if (!fault() && mkdir(part, 0750) == 0) { /* what is put into it is as durable as its own name */
-            enum err e = sync_parent(part, msg);
+        if (!fault() &&
+            mkdir(part, 0750) == 0) { /* what is put into it is as durable as its own name */
+            enum err e = files_sync_parent(part, msg);
             if (e != ERR_OK)
                 return e;
         } else if (errno != EEXIST) {
@@ -104,7 +105,7 @@ enum err files_rename(const char *from, const char *to, struct err_msg *msg)
 {
     if (fault() || rename(from, to) != 0)
         return failed("cannot rename", from, msg);
-    return sync_parent(to, msg);
+    return files_sync_parent(to, msg);
 }
 
 static void new_name(const char *into, char out[FILES_PATH_MAX])
@@ -133,7 +134,7 @@ static enum err exchange_by_names(const char *from, const char *into, bool *out_
             stats_add(&remove_failed, 1);
         return e;
     }
-    e = sync_parent(into, msg);
+    e = files_sync_parent(into, msg);
     if (!fault() && rename(fresh, into) == 0) {
         *out_done = true;
         return e;

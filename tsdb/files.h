@@ -9,9 +9,10 @@
 
 #define FILES_PATH_MAX 4096u
 
-enum err files_make_dir(const char *path,
-                        struct err_msg *msg) MUST_CHECK; /* with its parents; existing is fine */
+/* With its parents, each synced into its own; existing is fine (and may not be synced: see files_sync_parent). */
+enum err files_make_dir(const char *path, struct err_msg *msg) MUST_CHECK;
 enum err files_sync_dir(const char *path, struct err_msg *msg) MUST_CHECK;
+enum err files_sync_parent(const char *path, struct err_msg *msg) MUST_CHECK;
 enum err files_rename(const char *from, const char *to,
                       struct err_msg *msg) MUST_CHECK; /* and syncs the parent of `to` */
 /* Two directories of one parent change names, in one step where the file system can (renameat2); where not, `into` is for a moment only

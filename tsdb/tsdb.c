@@ -270,9 +270,13 @@ static enum err open_all(struct tsdb *db, struct arena *a, struct err_msg *msg)
             files_remove_tree(path); /* what retention had no time to unlink */
         e = files_make_dir(path, msg); /* now: on a full disk retention must find it */
     }
-    if (e == ERR_OK) {
+    if (e == ERR_OK)
         e = open_state(db, msg);
-    }
+    /* Names that were there may be of a process that died, or met an error, before it had synced them. */
+    if (e == ERR_OK)
+        e = files_sync_parent(db->dir, msg);
+    if (e == ERR_OK)
+        e = files_sync_dir(db->dir, msg);
     if (e == ERR_OK) {
         e = state_get_u64(db, "flushed_generation", &db->flushed_generation);
         e = e == ERR_NOT_FOUND ? ERR_OK : e;

@@ -27,3 +27,19 @@ foreach(defect IN ITEMS ack_early no_sync no_dir_sync)
     add_test(NAME faults.power_cut_${defect}_can_fail COMMAND power_cut_${defect} --states 300 --expect-loss)
     set_tests_properties(faults.power_cut_${defect}_can_fail PROPERTIES TIMEOUT 600)
 endforeach()
+
+# Calls to the disk that fail, and allocations that fail. TELLTALE_STEP=0 tries every n.
+set(io_errors_sources ${faults_dir}/io_errors.c ${faults_dir}/fault_child.c ${faults_dir}/disk_model.c ${faults_dir}/record_io.c)
+fault_program(io_errors SOURCES ${io_errors_sources})
+fault_program(io_errors_no_sync SOURCES ${io_errors_sources} ${CMAKE_SOURCE_DIR}/tsdb/lmdb_env.c DEFINE TELLTALE_FAULT_NO_SYNC)
+set(alloc_errors_sources ${faults_dir}/alloc_errors.c ${faults_dir}/fault_child.c ${faults_dir}/alloc_fail.c)
+fault_program(alloc_errors SOURCES ${alloc_errors_sources})
+# It answers before it has the memory to commit.
+fault_program(alloc_errors_ack_early SOURCES ${alloc_errors_sources} ${CMAKE_SOURCE_DIR}/tsdb/committer.c
+    DEFINE TELLTALE_FAULT_ACK_EARLY)
+add_test(NAME faults.io_errors COMMAND io_errors)
+add_test(NAME faults.io_errors_can_fail COMMAND io_errors_no_sync --step 2000 --expect-loss)
+add_test(NAME faults.alloc_errors COMMAND alloc_errors)
+add_test(NAME faults.alloc_errors_can_fail COMMAND alloc_errors_ack_early --expect-loss)
+set_tests_properties(faults.io_errors faults.io_errors_can_fail faults.alloc_errors faults.alloc_errors_can_fail
+    PROPERTIES TIMEOUT 900)
