@@ -40,12 +40,12 @@ void ledger_free(struct ledger *l)
         munmap(l, sizeof(*l));
 }
 
-/* The day before the story's is dropped when the clock goes on by two hours. */
+/* The day two before the story's is dropped when its clock goes on by three hours, and no hour earlier. */
 struct tsdb_options ledger_options(const char *dir)
 {
     rows_late_days(LATE_DAYS);
     return (struct tsdb_options){
-        .dir = dir, .retention_ms = 12 * HOUR_MS, .generation_max_bytes = 4u << 20};
+        .dir = dir, .retention_ms = 36 * HOUR_MS, .generation_max_bytes = 4u << 20};
 }
 
 /* --- sending ------------------------------------------------------------------------------------- */
