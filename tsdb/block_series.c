@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/zip.h"
+#include "tsdb/block_ints.h"
 
 #define VERSION 1u
 
@@ -34,42 +35,77 @@ enum err block_unpack(struct bytes block, struct arena *a, struct bytes *out_bod
     return ERR_OK;
 }
 
+static enum err open_times(struct reader *r, struct arena *a, struct block_series *b)
+{
+    uint64_t n = reader_varint(r);
+    if (r->failed || n * 2 > reader_left(r))
+        return ERR_CORRUPT;
+    b->times = ARENA_ARRAY(a, struct block_times, n + 1);
+    if (!b->times)
+        return ERR_LIMIT;
+    for (; b->times_count < n; b->times_count++) {
+        uint64_t count = reader_varint(r);
+        b->times[b->times_count] =
+            (struct block_times){.count = (uint32_t)count, .bytes = reader_lenbytes(r)};
+        if (r->failed || count == 0 || count > BLOCK_CHUNK_ROWS)
+            return ERR_CORRUPT;
+    }
+    return ERR_OK;
+}
+
+static enum err open_groups(struct reader *r, struct arena *a, struct block_series *b)
+{
+    uint64_t n = reader_varint(r);
+    if (r->failed || n * 2 > reader_left(r))
+        return ERR_CORRUPT;
+    b->groups = ARENA_ARRAY(a, struct block_group, n + 1);
+    if (!b->groups)
+        return ERR_LIMIT;
+    for (; b->group_count < n; b->group_count++)
+        b->groups[b->group_count].bytes = reader_lenbytes(r);
+    return r->failed ? ERR_CORRUPT : ERR_OK;
+}
+
+static enum err open_chunks(struct reader *r, struct arena *a, struct block_series *b)
+{
+    uint64_t n = reader_varint(r), id = 0;
+    if (r->failed || n * 2 > reader_left(r))
+        return ERR_CORRUPT;
+    b->chunks = ARENA_ARRAY(a, struct block_chunk, n + 1);
+    if (!b->chunks)
+        return ERR_LIMIT;
+    for (; b->chunk_count < n; b->chunk_count++) {
+        struct block_chunk *c = &b->chunks[b->chunk_count];
+        uint64_t step = reader_varint(r), group = reader_varint(r);
+        if (r->failed || step > UINT32_MAX || id + step > UINT32_MAX || group > b->group_count)
+            return ERR_CORRUPT;
+        id += step;
+        *c = (struct block_chunk){.id = (uint32_t)id, .group = (uint32_t)group};
+        if (group)
+            c->member = b->groups[group - 1].members++;
+        else
+            c->bytes = reader_lenbytes(r);
+    }
+    return r->failed || reader_left(r) ? ERR_CORRUPT : ERR_OK;
+}
+
 enum err block_series_open(struct bytes block, struct arena *a, struct block_series *out)
 {
     struct bytes body;
-    struct block_series b = {0};
+    struct block_series b = {.arena = a};
     enum err e = block_unpack(block, a, &body);
     if (e != ERR_OK)
         return e;
     struct reader r = reader_of(body);
-    uint64_t n = reader_varint(&r), id = 0;
-    if (r.failed || n * 2 > reader_left(&r))
+    if (reader_u8(&r) != BLOCK_SERIES_LAYOUT)
         return ERR_CORRUPT;
-    b.times = ARENA_ARRAY(a, struct block_times, n + 1);
-    if (!b.times)
-        return ERR_LIMIT;
-    for (; b.times_count < n; b.times_count++) {
-        uint64_t count = reader_varint(&r);
-        b.times[b.times_count] = (struct block_times){(uint32_t)count, reader_lenbytes(&r), 0};
-        if (r.failed || count == 0 || count > BLOCK_CHUNK_ROWS)
-            return ERR_CORRUPT;
-    }
-    n = reader_varint(&r);
-    if (r.failed || n * 2 > reader_left(&r))
-        return ERR_CORRUPT;
-    b.chunks = ARENA_ARRAY(a, struct block_chunk, n + 1);
-    if (!b.chunks)
-        return ERR_LIMIT;
-    for (; b.chunk_count < n; b.chunk_count++) {
-        uint64_t step = reader_varint(&r);
-        b.chunks[b.chunk_count].bytes = reader_lenbytes(&r);
-        if (r.failed || step > UINT32_MAX || id + step > UINT32_MAX)
-            return ERR_CORRUPT;
-        id += step;
-        b.chunks[b.chunk_count].id = (uint32_t)id;
-    }
-    if (reader_left(&r))
-        return ERR_CORRUPT;
+    e = open_times(&r, a, &b);
+    if (e == ERR_OK)
+        e = open_groups(&r, a, &b);
+    if (e == ERR_OK)
+        e = open_chunks(&r, a, &b);
+    if (e != ERR_OK)
+        return e;
     *out = b;
     return ERR_OK;
 }
@@ -98,120 +134,156 @@ uint32_t block_series_find(const struct block_series *b, uint32_t id)
     return lo < b->chunk_count && b->chunks[lo].id == id ? lo : b->chunk_count;
 }
 
-static bool get_times(const struct block_times *t, struct head_point *p)
+static enum err decode_times(struct block_series *b, struct block_times *t)
 {
     struct reader r = reader_of(t->bytes);
+    uint32_t n = t->count;
     uint8_t kind = reader_u8(&r);
     uint64_t at = (uint64_t)reader_zigzag(&r), step = (uint64_t)reader_zigzag(&r);
-    for (uint32_t i = 0; i < t->count; i++) {
-        if (i > 1 && kind == 1)
-            step += (uint64_t)reader_zigzag(&r);
+    uint64_t *bends = b->work->a;
+    if (r.failed || kind > 1)
+        return ERR_CORRUPT;
+    if (kind == 0)
+        memset(bends, 0, n * sizeof(*bends));
+    else if (n < 3 || !block_ints_get(&r, bends + 2, n - 2))
+        return ERR_CORRUPT;
+    if (reader_left(&r))
+        return ERR_CORRUPT;
+    int64_t *out = ARENA_ARRAY(b->arena, int64_t, n);
+    if (!out)
+        return ERR_LIMIT;
+    for (uint32_t i = 0; i < n; i++) {
+        step += i > 1 ? bends[i] : 0;
         at += i ? step : 0;
-        p[i].t_ms = (int64_t)at;
-        if (i && p[i].t_ms <= p[i - 1].t_ms)
-            return false;
+        out[i] = (int64_t)at;
+        if (i && out[i] <= out[i - 1])
+            return ERR_CORRUPT;
     }
-    return !r.failed && kind <= 1 && reader_left(&r) == 0;
+    t->decoded = out;
+    return ERR_OK;
 }
 
-static bool get_starts(struct reader *r, struct head_point *p, uint32_t n)
+/* The number of a time column is read; it is decoded when that was not done. */
+static enum err get_times(struct block_series *b, struct reader *r, uint32_t *out_times)
+{
+    uint64_t k = reader_varint(r);
+    if (r->failed || k >= b->times_count)
+        return ERR_CORRUPT;
+    if (!b->work)
+        b->work = arena_alloc_raw(b->arena, sizeof(*b->work), 16);
+    if (!b->work)
+        return ERR_LIMIT;
+    *out_times = (uint32_t)k;
+    return b->times[k].decoded ? ERR_OK : decode_times(b, &b->times[k]);
+}
+
+static bool get_starts(struct reader *r, int64_t *out, size_t stride, uint32_t n)
 {
     uint8_t kind = reader_u8(r);
     uint64_t at = kind == 1 ? (uint64_t)reader_zigzag(r) : 0;
     for (uint32_t i = 0; i < n; i++) {
         if (kind == 2)
             at += (uint64_t)reader_zigzag(r);
-        p[i].start_ms = (int64_t)at;
+        out[i * stride] = (int64_t)at;
     }
     return !r->failed && kind <= 2;
 }
 
-static bool get_xor(struct reader *r, struct head_point *p, uint32_t n)
-{
-    uint64_t last = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        uint8_t control = reader_u8(r);
-        unsigned lead = control >> 4, trail = control & 15;
-        if (r->failed || lead + trail > 8 || (lead == 8 && trail))
-            return false;
-        struct bytes raw = reader_bytes(r, 8 - lead - trail);
-        uint64_t x = 0;
-        if (r->failed)
-            return false;
-        if (raw.size) {
-            memcpy(&x, raw.data, raw.size);
-            x <<= trail * 8;
-        }
-        last ^= x;
-        memcpy(&p[i].value, &last, 8);
-    }
-    return true;
-}
-
-static bool get_values(struct reader *r, struct head_point *p, uint32_t n)
-{
-    static const double powers[] = {1, 10, 100, 1000, 10000, 100000, 1000000};
-    uint8_t kind = reader_u8(r);
-    unsigned scale = kind >> 4;
-    if (kind == 0) {
-        double v = reader_f64(r);
-        for (uint32_t i = 0; i < n; i++)
-            p[i].value = v;
-        return !r->failed;
-    }
-    if (kind == 1)
-        return get_xor(r, p, n);
-    kind &= 15;
-    if ((kind != 2 && kind != 3) || scale >= ARRAY_LEN(powers))
-        return false;
-    uint64_t v = 0, d = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        uint64_t step = (uint64_t)reader_zigzag(r);
-        if (i && kind == 3)
-            step += d;
-        d = i ? step : 0;
-        v += step;
-        p[i].value = (double)(int64_t)v / powers[scale];
-    }
-    return !r->failed;
-}
-
 /* The part that samples and histograms share. */
-static enum err open_points(const struct block_series *b, uint32_t chunk, struct arena *a,
+static enum err open_points(struct block_series *b, uint32_t chunk, struct arena *a,
                             struct reader *r, struct head_point **out, uint32_t *out_count)
 {
+    uint32_t k;
     *r = reader_of(b->chunks[chunk].bytes);
-    uint64_t k = reader_varint(r);
-    if (r->failed || k >= b->times_count)
-        return ERR_CORRUPT;
+    enum err e = get_times(b, r, &k);
+    if (e != ERR_OK)
+        return e;
     uint32_t n = b->times[k].count;
     struct head_point *p = ARENA_ARRAY(a, struct head_point, n);
     if (!p)
         return ERR_LIMIT;
-    if (!get_times(&b->times[k], p) || !get_starts(r, p, n))
+    for (uint32_t i = 0; i < n; i++)
+        p[i].t_ms = b->times[k].decoded[i];
+    if (!get_starts(r, &p->start_ms, sizeof(*p) / sizeof(int64_t), n))
         return ERR_CORRUPT;
     *out = p;
     *out_count = n;
     return ERR_OK;
 }
 
-enum err block_series_samples(const struct block_series *b, uint32_t chunk, struct arena *a,
+/* All buckets of the group at once: queries ask for them together. */
+static enum err decode_group(struct block_series *b, struct block_group *g)
+{
+    struct reader r = reader_of(g->bytes);
+    uint32_t m = g->members, k;
+    uint64_t written = reader_varint(&r);
+    struct bytes rank = reader_bytes(&r, m);
+    bool seen[BLOCK_GROUP_MAX] = {false};
+    if (r.failed || m == 0 || m > BLOCK_GROUP_MAX || written != m)
+        return ERR_CORRUPT;
+    for (uint32_t i = 0; i < m; i++) {
+        if (rank.data[i] >= m || seen[rank.data[i]])
+            return ERR_CORRUPT;
+        seen[rank.data[i]] = true;
+    }
+    enum err e = get_times(b, &r, &k);
+    if (e != ERR_OK)
+        return e;
+    uint32_t n = b->times[k].count;
+    int64_t *start = ARENA_ARRAY(b->arena, int64_t, n);
+    double *values = arena_alloc_raw(b->arena, (size_t)m * n * sizeof(*values), 16);
+    if (!start || !values)
+        return ERR_LIMIT;
+    if (!get_starts(&r, start, 1, n) || !block_group_get(&r, values, rank.data, m, n, b->work) ||
+        reader_left(&r))
+        return ERR_CORRUPT;
+    g->times = k;
+    g->start_ms = start;
+    g->values = values;
+    return ERR_OK;
+}
+
+static enum err group_samples(struct block_series *b, const struct block_chunk *c, struct arena *a,
+                              struct head_point **out, uint32_t *out_count)
+{
+    struct block_group *g = &b->groups[c->group - 1];
+    enum err e = g->values ? ERR_OK : decode_group(b, g);
+    if (e != ERR_OK)
+        return e;
+    const struct block_times *t = &b->times[g->times];
+    const double *values = g->values + (size_t)c->member * t->count;
+    struct head_point *p = arena_alloc_raw(a, t->count * sizeof(*p), 16);
+    if (!p)
+        return ERR_LIMIT;
+    for (uint32_t i = 0; i < t->count; i++)
+        p[i] = (struct head_point){t->decoded[i], g->start_ms[i], values[i], NULL};
+    *out = p;
+    *out_count = t->count;
+    return ERR_OK;
+}
+
+enum err block_series_samples(struct block_series *b, uint32_t chunk, struct arena *a,
                               struct head_point **out, uint32_t *out_count)
 {
     struct reader r;
     struct head_point *p;
     uint32_t n;
+    if (b->chunks[chunk].group)
+        return group_samples(b, &b->chunks[chunk], a, out, out_count);
     enum err e = open_points(b, chunk, a, &r, &p, &n);
     if (e != ERR_OK)
         return e;
-    if (!get_values(&r, p, n) || reader_left(&r))
+    double *v = (double *)b->work->d;
+    if (!block_values_get(&r, v, n, b->work) || reader_left(&r))
         return ERR_CORRUPT;
+    for (uint32_t i = 0; i < n; i++)
+        p[i].value = v[i];
     *out = p;
     *out_count = n;
     return ERR_OK;
 }
 
-enum err block_series_hists(const struct block_series *b, uint32_t chunk, struct arena *a,
+enum err block_series_hists(struct block_series *b, uint32_t chunk, struct arena *a,
                             struct head_point **out, uint32_t *out_count)
 {
     struct reader r;

@@ -1,7 +1,8 @@
-#include <math.h>
+#include <stdlib.h>
 
 #include "base/check.h"
 #include "base/zip.h"
+#include "tsdb/block_ints.h"
 #include "tsdb/block_series.h"
 
 #define VERSION 1u
@@ -24,47 +25,57 @@ void block_pack(struct bytes body, bool try_zstd, struct buf *out)
     buf_done(&packed);
 }
 
-void block_writer_init(struct block_writer *w)
+void block_writer_init(struct block_writer *w, uint32_t target)
 {
-    *w = (struct block_writer){.t_min = INT64_MAX, .t_max = INT64_MIN};
+    *w = (struct block_writer){.target = target, .t_min = INT64_MAX, .t_max = INT64_MIN};
 }
 
 void block_writer_done(struct block_writer *w)
 {
     buf_done(&w->times);
+    buf_done(&w->groups);
     buf_done(&w->chunks);
     buf_done(&w->scratch);
+    free(w->entries);
+    free(w->work);
 }
 
 bool block_writer_is_full(const struct block_writer *w)
 {
-    return w->times.size + w->chunks.size >= BLOCK_SERIES_TARGET;
+    return w->times.size + w->groups.size + w->chunks.size + w->chunk_count * 3 >= w->target;
+}
+
+static bool has_work(struct block_writer *w)
+{
+    if (!w->work)
+        w->work = malloc(sizeof(*w->work));
+    if (!w->work)
+        w->chunks.failed = true;
+    return w->work != NULL;
 }
 
 /* Times: regular (first, step) or differences of differences. */
-static void put_times(struct buf *out, const struct head_point *p, uint32_t n)
+static void put_times(struct buf *out, const int64_t *t, uint32_t n, uint64_t *bends)
 {
-    uint64_t step = n > 1 ? (uint64_t)p[1].t_ms - (uint64_t)p[0].t_ms : 0, last = step;
+    uint64_t step = n > 1 ? (uint64_t)t[1] - (uint64_t)t[0] : 0, last = step;
     bool regular = true;
-    for (uint32_t i = 2; i < n && regular; i++)
-        regular = (uint64_t)p[i].t_ms - (uint64_t)p[i - 1].t_ms == step;
-    buf_u8(out, regular ? 0 : 1);
-    buf_zigzag(out, p[0].t_ms);
-    buf_zigzag(out, (int64_t)step);
-    for (uint32_t i = 2; i < n && !regular; i++) {
-        uint64_t d = (uint64_t)p[i].t_ms - (uint64_t)p[i - 1].t_ms;
-        buf_zigzag(out, (int64_t)(d - last));
+    for (uint32_t i = 2; i < n; i++) {
+        uint64_t d = (uint64_t)t[i] - (uint64_t)t[i - 1];
+        bends[i - 2] = d - last;
+        regular = regular && d == step;
         last = d;
     }
+    buf_u8(out, regular ? 0 : 1);
+    buf_zigzag(out, t[0]);
+    buf_zigzag(out, (int64_t)step);
+    if (!regular)
+        block_ints_put(out, bends, n - 2);
 }
 
 /* The number of the time column, one per scrape or request group: added when it is new. */
-static uint32_t times_of(struct block_writer *w, const struct head_point *p, uint32_t n)
+static uint32_t times_of(struct block_writer *w, const int64_t *t, uint32_t n)
 {
-    struct buf *b = &w->scratch;
-    buf_clear(b);
-    put_times(b, p, n);
-    uint64_t hash = hash64(buf_bytes(b), n);
+    uint64_t hash = hash64(bytes_of((const uint8_t *)t, n * sizeof(*t)), n);
     uint32_t kept = MIN(w->times_count, (uint32_t)ARRAY_LEN(w->seen));
     for (uint32_t back = 1; back <= kept; back++) {
         uint32_t k = w->times_count - back;
@@ -72,6 +83,9 @@ static uint32_t times_of(struct block_writer *w, const struct head_point *p, uin
             w->seen[k % ARRAY_LEN(w->seen)].count == n)
             return k;
     }
+    struct buf *b = &w->scratch;
+    buf_clear(b);
+    put_times(b, t, n, w->work->a);
     w->seen[w->times_count % ARRAY_LEN(w->seen)] = (struct block_times){.count = n, .hash = hash};
     buf_varint(&w->times, n);
     buf_lenbytes(&w->times, buf_bytes(b));
@@ -79,191 +93,206 @@ static uint32_t times_of(struct block_writer *w, const struct head_point *p, uin
     return w->times_count++;
 }
 
-static void put_starts(struct buf *out, const struct head_point *p, uint32_t n)
+static void put_starts(struct buf *out, const int64_t *start, uint32_t n)
 {
     bool same = true;
-    for (uint32_t i = 1; i < n && same; i++)
-        same = p[i].start_ms == p[0].start_ms;
+    for (uint32_t i = 1; i < n && start && same; i++)
+        same = start[i] == start[0];
     if (same) {
-        buf_u8(out, p[0].start_ms ? 1 : 0);
-        if (p[0].start_ms)
-            buf_zigzag(out, p[0].start_ms);
+        int64_t one = start ? start[0] : 0;
+        buf_u8(out, one ? 1 : 0);
+        if (one)
+            buf_zigzag(out, one);
         return;
     }
     buf_u8(out, 2);
     uint64_t last = 0;
     for (uint32_t i = 0; i < n; i++) {
-        buf_zigzag(out, (int64_t)((uint64_t)p[i].start_ms - last));
-        last = (uint64_t)p[i].start_ms;
+        buf_zigzag(out, (int64_t)((uint64_t)start[i] - last));
+        last = (uint64_t)start[i];
     }
 }
 
-static uint64_t bits_of(double v)
+static void add_entry(struct block_writer *w, struct block_entry e, uint32_t rows, int64_t t_min,
+                      int64_t t_max)
 {
-    uint64_t b;
-    memcpy(&b, &v, 8);
-    return b;
-}
-
-static const double powers[] = {1, 10, 100, 1000, 10000, 100000, 1000000};
-
-/* v as an integer of units 10^-scale, if that gives back the very bits. */
-static bool scaled(double v, int scale, int64_t *out)
-{
-    double x = v * powers[scale];
-    if (!(fabs(x) < 0x1p53))
-        return false;
-    int64_t i = llround(x);
-    *out = i;
-    return bits_of((double)i / powers[scale]) == bits_of(v);
-}
-
-static int scale_of(const struct head_point *p, uint32_t n)
-{
-    int64_t unused;
-    int scale = 0;
-    for (uint32_t i = 0; i < n; i++)
-        while (!scaled(p[i].value, scale, &unused))
-            if (++scale == (int)ARRAY_LEN(powers))
-                return -1;
-    for (uint32_t i = 0; i < n; i++) /* what fitted a smaller scale must fit the last one too */
-        if (!scaled(p[i].value, scale, &unused))
-            return -1;
-    return scale;
-}
-
-/* XOR with the value before: leading and trailing zero bytes are left out. */
-static void put_xor(struct buf *out, const struct head_point *p, uint32_t n)
-{
-    uint64_t last = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        uint64_t x = bits_of(p[i].value) ^ last;
-        unsigned lead = x ? (unsigned)__builtin_clzll(x) / 8 : 8;
-        unsigned trail = x ? (unsigned)__builtin_ctzll(x) / 8 : 0;
-        buf_u8(out, (uint8_t)(lead << 4 | trail));
-        uint64_t body = x >> (trail * 8);
-        buf_append(out, &body, 8 - lead - trail);
-        last = bits_of(p[i].value);
+    CHECK(rows > 0);
+    if (w->chunk_count == w->entries_cap) {
+        uint32_t cap = w->entries_cap ? w->entries_cap * 2 : 256;
+        struct block_entry *more = realloc(w->entries, cap * sizeof(*more));
+        if (!more) {
+            w->chunks.failed = true;
+            return;
+        }
+        w->entries = more;
+        w->entries_cap = cap;
     }
-}
-
-static void put_values(struct buf *out, const struct head_point *p, uint32_t n)
-{
-    bool same = true;
-    for (uint32_t i = 1; i < n && same; i++)
-        same = bits_of(p[i].value) == bits_of(p[0].value);
-    if (same) {
-        buf_u8(out, 0);
-        buf_f64(out, p[0].value);
-        return;
-    }
-    int scale = scale_of(p, n);
-    if (scale < 0) {
-        buf_u8(out, 1);
-        put_xor(out, p, n);
-        return;
-    }
-    /* steps of a counter, or steps of steps where it runs evenly */
-    uint64_t first_order = 0, second_order = 0;
-    int64_t v = 0, d = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        int64_t x = 0;
-        (void)scaled(p[i].value, scale, &x);
-        int64_t step = i ? x - v : 0, bend = step - d;
-        first_order += (uint64_t)(step < 0 ? -step : step) >> 6 ? 2 : 1;
-        second_order += (uint64_t)(bend < 0 ? -bend : bend) >> 6 ? 2 : 1;
-        v = x;
-        d = step;
-    }
-    bool second = second_order < first_order;
-    buf_u8(out, (uint8_t)((second ? 3 : 2) | scale << 4));
-    v = d = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        int64_t x = 0;
-        (void)scaled(p[i].value, scale, &x);
-        buf_zigzag(out, second && i ? x - v - d : x - v);
-        d = i ? x - v : 0;
-        v = x;
-    }
-}
-
-static void put_chunk(struct block_writer *w, uint32_t id, const struct buf *chunk, uint32_t rows,
-                      int64_t t_min, int64_t t_max)
-{
-    CHECK(rows > 0 && (w->chunk_count == 0 || id >= w->id_last));
-    buf_varint(&w->chunks, w->chunk_count ? id - w->id_last : id);
-    buf_lenbytes(&w->chunks, buf_bytes(chunk));
-    w->chunks.failed |= chunk->failed;
-    if (w->chunk_count++ == 0)
-        w->id_first = id;
-    w->id_last = id;
+    e.order = w->chunk_count;
+    w->entries[w->chunk_count++] = e;
     w->rows += rows;
     w->t_min = MIN(w->t_min, t_min);
     w->t_max = MAX(w->t_max, t_max);
 }
 
+/* What was appended to the chunks since offset is one. */
+static void end_chunk(struct block_writer *w, uint32_t id, size_t offset, uint32_t rows,
+                      int64_t t_min, int64_t t_max)
+{
+    struct block_entry e = {
+        .id = id, .offset = (uint32_t)offset, .size = (uint32_t)(w->chunks.size - offset)};
+    add_entry(w, e, rows, t_min, t_max);
+}
+
+void block_writer_floats(struct block_writer *w, uint32_t id, const int64_t *t_ms,
+                         const int64_t *start_ms, const double *value, uint32_t n)
+{
+    size_t from = w->chunks.size;
+    CHECK(n > 0 && n <= BLOCK_CHUNK_ROWS);
+    if (!has_work(w))
+        return;
+    buf_varint(&w->chunks, times_of(w, t_ms, n));
+    put_starts(&w->chunks, start_ms, n);
+    block_values_put(&w->chunks, value, n, w->work);
+    end_chunk(w, id, from, n, t_ms[0], t_ms[n - 1]);
+}
+
+void block_writer_group(struct block_writer *w, const uint32_t *ids, const double *const *values,
+                        uint32_t members, const int64_t *t_ms, const int64_t *start_ms, uint32_t n)
+{
+    struct buf one = {0};
+    CHECK(members > 0 && members <= BLOCK_GROUP_MAX && n > 0 && n <= BLOCK_CHUNK_ROWS);
+    if (!has_work(w))
+        return;
+    buf_varint(&one, members);
+    for (uint32_t m = 0; m < members; m++) {
+        uint32_t rank = 0;
+        for (uint32_t i = 0; i < members; i++)
+            rank += ids[i] < ids[m];
+        buf_u8(&one, (uint8_t)rank);
+    }
+    buf_varint(&one, times_of(w, t_ms, n));
+    put_starts(&one, start_ms, n);
+    block_group_put(&one, values, members, n, w->work);
+    buf_lenbytes(&w->groups, buf_bytes(&one));
+    w->groups.failed |= one.failed;
+    w->group_count++;
+    for (uint32_t m = 0; m < members; m++)
+        add_entry(w, (struct block_entry){.id = ids[m], .group = w->group_count}, n, t_ms[0],
+                  t_ms[n - 1]);
+    buf_done(&one);
+}
+
+/* Points as columns. */
+static bool gather(struct block_writer *w, const struct head_point *p, uint32_t n, int64_t **out_t,
+                   int64_t **out_start)
+{
+    if (!has_work(w))
+        return false;
+    *out_t = (int64_t *)w->work->b;
+    *out_start = (int64_t *)w->work->c;
+    for (uint32_t i = 0; i < n; i++) {
+        (*out_t)[i] = p[i].t_ms;
+        (*out_start)[i] = p[i].start_ms;
+        w->work->d[i] = p[i].value;
+    }
+    return true;
+}
+
 void block_writer_samples(struct block_writer *w, uint32_t id, const struct head_point *p,
                           uint32_t n)
 {
-    struct buf chunk = {0};
-    buf_varint(&chunk, times_of(w, p, n));
-    put_starts(&chunk, p, n);
-    put_values(&chunk, p, n);
-    put_chunk(w, id, &chunk, n, p[0].t_ms, p[n - 1].t_ms);
-    buf_done(&chunk);
+    int64_t *t, *start;
+    size_t from = w->chunks.size;
+    if (!gather(w, p, n, &t, &start))
+        return;
+    buf_varint(&w->chunks, times_of(w, t, n));
+    put_starts(&w->chunks, start, n);
+    block_values_put(&w->chunks, w->work->d, n, w->work);
+    end_chunk(w, id, from, n, p[0].t_ms, p[n - 1].t_ms);
 }
 
 void block_writer_hists(struct block_writer *w, uint32_t id, const struct head_point *p, uint32_t n)
 {
-    struct buf chunk = {0};
-    buf_varint(&chunk, times_of(w, p, n));
-    put_starts(&chunk, p, n);
+    int64_t *t, *start;
+    size_t from = w->chunks.size;
+    if (!gather(w, p, n, &t, &start))
+        return;
+    buf_varint(&w->chunks, times_of(w, t, n));
+    put_starts(&w->chunks, start, n);
     for (uint32_t i = 0; i < n; i++)
-        tsdb_hist_encode(p[i].hist, &chunk);
-    put_chunk(w, id, &chunk, n, p[0].t_ms, p[n - 1].t_ms);
-    buf_done(&chunk);
+        tsdb_hist_encode(p[i].hist, &w->chunks);
+    end_chunk(w, id, from, n, p[0].t_ms, p[n - 1].t_ms);
 }
 
 void block_writer_cells(struct block_writer *w, uint32_t id, const struct head_cell *c, uint32_t n,
                         bool is_hist)
 {
-    struct buf chunk = {0};
+    struct buf *chunk = &w->chunks;
+    size_t from = chunk->size;
     uint64_t total = 0;
     for (uint32_t i = 0; i < n && !is_hist; i++)
         total += (uint64_t)c[i].add;
-    buf_u8(&chunk, is_hist);
-    buf_varint(&chunk, n);
-    buf_varint(&chunk, c[0].minute);
-    buf_varint(&chunk, c[n - 1].minute - c[0].minute);
-    buf_zigzag(&chunk, (int64_t)total);
+    buf_u8(chunk, is_hist);
+    buf_varint(chunk, n);
+    buf_varint(chunk, c[0].minute);
+    buf_varint(chunk, c[n - 1].minute - c[0].minute);
+    buf_zigzag(chunk, (int64_t)total);
     for (uint32_t i = 1; i < n; i++)
-        buf_varint(&chunk, c[i].minute - c[i - 1].minute);
+        buf_varint(chunk, c[i].minute - c[i - 1].minute);
     for (uint32_t i = 0; i < n; i++)
         if (is_hist)
-            tsdb_hist_encode(c[i].hist, &chunk);
+            tsdb_hist_encode(c[i].hist, chunk);
         else
-            buf_zigzag(&chunk, c[i].add);
-    put_chunk(w, id, &chunk, n, (int64_t)c[0].minute * 60000, (int64_t)c[n - 1].minute * 60000);
-    buf_done(&chunk);
+            buf_zigzag(chunk, c[i].add);
+    end_chunk(w, id, from, n, (int64_t)c[0].minute * 60000, (int64_t)c[n - 1].minute * 60000);
+}
+
+static int by_id(const void *x, const void *y)
+{
+    const struct block_entry *a = x, *b = y;
+    if (a->id != b->id)
+        return a->id < b->id ? -1 : 1;
+    return (a->order > b->order) - (a->order < b->order);
+}
+
+static void put_entries(struct block_writer *w, struct buf *out)
+{
+    uint32_t last = 0;
+    buf_varint(out, w->chunk_count);
+    for (uint32_t i = 0; i < w->chunk_count; i++) {
+        const struct block_entry *e = &w->entries[i];
+        buf_varint(out, e->id - last);
+        buf_varint(out, e->group);
+        if (!e->group)
+            buf_lenbytes(out, bytes_of(w->chunks.data + e->offset, e->size));
+        last = e->id;
+    }
 }
 
 void block_writer_finish(struct block_writer *w, bool try_zstd, struct buf *out,
                          struct buf *summary)
 {
     struct buf body = {0};
-    buf_varint(&body, w->times_count);
-    buf_bytes_append(&body, buf_bytes(&w->times));
-    buf_varint(&body, w->chunk_count);
-    buf_bytes_append(&body, buf_bytes(&w->chunks));
-    body.failed |= w->times.failed || w->chunks.failed;
-    block_pack(buf_bytes(&body), try_zstd, out);
-    out->failed |= body.failed;
-    buf_varint(summary, w->id_first);
-    buf_varint(summary, w->id_last);
+    bool failed = w->times.failed || w->groups.failed || w->chunks.failed;
+    if (!failed) {
+        if (w->chunk_count)
+            qsort(w->entries, w->chunk_count, sizeof(*w->entries), by_id);
+        buf_u8(&body, BLOCK_SERIES_LAYOUT);
+        buf_varint(&body, w->times_count);
+        buf_bytes_append(&body, buf_bytes(&w->times));
+        buf_varint(&body, w->group_count);
+        buf_bytes_append(&body, buf_bytes(&w->groups));
+        put_entries(w, &body);
+        block_pack(buf_bytes(&body), try_zstd, out);
+        buf_varint(summary, w->chunk_count ? w->entries[0].id : 0);
+        buf_varint(summary, w->chunk_count ? w->entries[w->chunk_count - 1].id : 0);
+    }
+    out->failed |= failed || body.failed;
     buf_done(&body);
     buf_clear(&w->times);
+    buf_clear(&w->groups);
     buf_clear(&w->chunks);
-    w->times_count = w->chunk_count = w->id_first = w->id_last = 0;
+    w->times_count = w->group_count = w->chunk_count = 0;
     w->rows = 0;
     w->t_min = INT64_MAX;
     w->t_max = INT64_MIN;

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "tsdb/block_index.h"
+#include "tsdb/block_runs.h"
 #include "tsdb/hist_sum.h"
 
 /* The blocks of one kind of one generation, the one in use opened. */
@@ -25,6 +26,7 @@ struct entry { /* one series in one generation */
 };
 
 struct stream {
+    struct compact *c;
     struct block_writer w;
     enum block_kind kind;
     uint32_t n;
@@ -39,6 +41,7 @@ struct compact {
     uint32_t entry_count;
     struct arena *arena, *scratch; /* of one org; of one series */
     struct stream main, hists;
+    struct block_runs floats; /* before main */
     uint32_t index_n;
     struct err_msg *msg;
 };
@@ -56,14 +59,15 @@ static enum err put(struct compact *c, enum block_kind kind, uint32_t n, struct 
     return e;
 }
 
-static enum err stream_close(struct compact *c, struct stream *s)
+static enum err stream_close(void *ctx)
 {
+    struct stream *s = ctx;
     struct buf block = {0}, summary = {0};
     struct block_meta m = {.rows = s->w.rows, .time_min = s->w.t_min, .time_max = s->w.t_max};
     if (s->w.chunk_count == 0)
         return ERR_OK;
     block_writer_finish(&s->w, s->zstd, &block, &summary);
-    return put(c, s->kind, s->n++, &m, &block, &summary);
+    return put(s->c, s->kind, s->n++, &m, &block, &summary);
 }
 
 /* --- reading ------------------------------------------------------------------------------------- */
@@ -83,8 +87,7 @@ static enum err cursor_open(struct compact *c, struct cursor *k, const struct bl
     return e;
 }
 
-typedef enum err (*chunk_fn)(struct compact *c, const struct block_series *b, uint32_t chunk,
-                             void *ctx);
+typedef enum err (*chunk_fn)(struct compact *c, struct block_series *b, uint32_t chunk, void *ctx);
 
 static enum err each_chunk(struct compact *c, struct cursor *k, uint32_t id, chunk_fn fn, void *ctx)
 {
@@ -122,8 +125,7 @@ static enum err append_points(struct points *all, struct arena *a, const struct 
     return ERR_OK;
 }
 
-static enum err take_samples(struct compact *c, const struct block_series *b, uint32_t chunk,
-                             void *ctx)
+static enum err take_samples(struct compact *c, struct block_series *b, uint32_t chunk, void *ctx)
 {
     struct head_point *p;
     uint32_t n;
@@ -131,8 +133,7 @@ static enum err take_samples(struct compact *c, const struct block_series *b, ui
     return e == ERR_OK ? append_points(ctx, c->scratch, p, n) : e;
 }
 
-static enum err take_hists(struct compact *c, const struct block_series *b, uint32_t chunk,
-                           void *ctx)
+static enum err take_hists(struct compact *c, struct block_series *b, uint32_t chunk, void *ctx)
 {
     struct head_point *p;
     uint32_t n;
@@ -145,8 +146,7 @@ struct cells {
     uint32_t n[2], cap[2];
 };
 
-static enum err take_cells(struct compact *c, const struct block_series *b, uint32_t chunk,
-                           void *ctx)
+static enum err take_cells(struct compact *c, struct block_series *b, uint32_t chunk, void *ctx)
 {
     struct cells *all = ctx;
     struct block_cells head;
@@ -198,7 +198,6 @@ static enum err merge_points(struct compact *c, const struct entry *e, uint32_t 
     if (failed || !run)
         return ERR_NOMEM;
     for (int is_hist = 0; is_hist < 2; is_hist++) {
-        struct stream *st = is_hist ? &c->hists : &c->main;
         uint32_t count = 0, rows;
         for (uint32_t i = 0; i < all.n; i++)
             if ((all.p[i].hist != NULL) == (is_hist == 1))
@@ -210,9 +209,13 @@ static enum err merge_points(struct compact *c, const struct entry *e, uint32_t 
                 if (rows && size > BLOCK_PIECE_BYTES)
                     break;
             }
-            (is_hist ? block_writer_hists : block_writer_samples)(&st->w, id, run + at, rows);
-            if (block_writer_is_full(&st->w))
-                err = stream_close(c, st);
+            if (!is_hist) {
+                err = block_runs_add(&c->floats, e->labels, id, run + at, rows);
+                continue;
+            }
+            block_writer_hists(&c->hists.w, id, run + at, rows);
+            if (block_writer_is_full(&c->hists.w))
+                err = stream_close(&c->hists);
         }
     }
     return err;
@@ -273,7 +276,7 @@ static enum err merge_cells(struct compact *c, const struct entry *e, uint32_t n
             }
             block_writer_cells(&c->main.w, id, all.c[k] + at, rows, k == 1);
             if (block_writer_is_full(&c->main.w))
-                err = stream_close(c, &c->main);
+                err = stream_close(&c->main);
         }
     }
     return err;
@@ -303,9 +306,11 @@ static enum err merge_series(struct compact *c)
                                         : merge_points(c, x, to - i, id);
     }
     if (e == ERR_OK)
-        e = stream_close(c, &c->main);
+        e = block_runs_flush(&c->floats);
     if (e == ERR_OK)
-        e = stream_close(c, &c->hists);
+        e = stream_close(&c->main);
+    if (e == ERR_OK)
+        e = stream_close(&c->hists);
     for (uint32_t from = 0, took; from < id && e == ERR_OK; from += took) {
         struct buf block = {0}, summary = {0};
         int64_t day = (int64_t)part_day(c->job->out) * 86400000;
@@ -377,15 +382,18 @@ enum err compact_series(const struct compact_job *job, struct err_msg *msg)
     struct compact c = {.job = job, .msg = msg, .arena = arena_new(0), .scratch = arena_new(0)};
     enum err e = c.arena && c.scratch ? ERR_OK : ERR_NOMEM;
     bool cells = job->class == PART_CELLS;
-    c.main = (struct stream){.kind = cells ? BLOCK_CELLS : BLOCK_SAMPLES, .zstd = cells};
-    c.hists = (struct stream){.kind = BLOCK_HISTS, .zstd = true};
+    c.main = (struct stream){.c = &c, .kind = cells ? BLOCK_CELLS : BLOCK_SAMPLES, .zstd = cells};
+    c.hists = (struct stream){.c = &c, .kind = BLOCK_HISTS, .zstd = true};
     for (size_t i = 0; i < job->meta_count && e == ERR_OK; i++)
         if (job->metas[i].key.kind == BLOCK_INDEX)
             e = read_index(&c, &job->metas[i]);
-    block_writer_init(&c.main.w);
-    block_writer_init(&c.hists.w);
+    block_writer_init(&c.main.w, cells ? BLOCK_SERIES_TARGET : BLOCK_SAMPLES_TARGET);
+    block_writer_init(&c.hists.w, BLOCK_SERIES_TARGET);
+    if (e == ERR_OK)
+        e = block_runs_init(&c.floats, &c.main.w, stream_close, &c.main);
     if (e == ERR_OK)
         e = merge_series(&c);
+    block_runs_done(&c.floats);
     block_writer_done(&c.main.w);
     block_writer_done(&c.hists.w);
     for (uint32_t i = 0; i < c.source_count; i++) {

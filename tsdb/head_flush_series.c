@@ -1,24 +1,28 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "tsdb/block_runs.h"
 #include "tsdb/head_flush.h"
 
 /* One org's blocks of one kind, being filled. */
 struct stream {
     struct block_writer w;
     enum block_kind kind;
+    enum part_class class;
     uint32_t org, n;
     bool zstd;
+    struct head_flush *f;
 };
 
-static enum err stream_close(struct head_flush *f, struct stream *s, enum part_class class)
+static enum err stream_close(void *ctx)
 {
+    struct stream *s = ctx;
     if (s->w.chunk_count == 0)
         return ERR_OK;
     struct buf block = {0}, summary = {0};
     struct block_meta meta = {.rows = s->w.rows, .time_min = s->w.t_min, .time_max = s->w.t_max};
     block_writer_finish(&s->w, s->zstd, &block, &summary);
-    enum err e = head_flush_put(f, &meta, s->org, s->kind, class, s->n++, &block, &summary);
+    enum err e = head_flush_put(s->f, &meta, s->org, s->kind, s->class, s->n++, &block, &summary);
     buf_done(&block);
     buf_done(&summary);
     return e;
@@ -45,7 +49,7 @@ static uint32_t hists_in_chunk(const struct head_point *p, const struct head_cel
 
 /* The day's samples (floats and histograms apart) of one series, as chunks. */
 static enum err put_points(struct head_flush *f, const struct head_series *s, uint32_t id,
-                           struct stream *floats, struct stream *hists)
+                           struct block_runs *floats, struct stream *hists)
 {
     int64_t from = (int64_t)f->day * 86400000, to = from + 86399999;
     struct head_point *p = NULL;
@@ -61,7 +65,6 @@ static enum err put_points(struct head_flush *f, const struct head_series *s, ui
     if (!run)
         return ERR_NOMEM;
     for (int is_hist = 0; is_hist < 2; is_hist++) {
-        struct stream *st = is_hist ? hists : floats;
         uint32_t count = 0;
         for (uint32_t i = 0; i < n; i++)
             if ((p[i].hist != NULL) == (is_hist == 1))
@@ -69,12 +72,14 @@ static enum err put_points(struct head_flush *f, const struct head_series *s, ui
         for (uint32_t at = 0; at < count;) {
             uint32_t rows = is_hist ? hists_in_chunk(run + at, NULL, count - at)
                                     : MIN(count - at, BLOCK_CHUNK_ROWS);
+            enum err e = ERR_OK;
             if (is_hist)
-                block_writer_hists(&st->w, id, run + at, rows);
+                block_writer_hists(&hists->w, id, run + at, rows);
             else
-                block_writer_samples(&st->w, id, run + at, rows);
+                e = block_runs_add(floats, s->info->labels, id, run + at, rows);
             at += rows;
-            enum err e = block_writer_is_full(&st->w) ? stream_close(f, st, PART_SAMPLES) : ERR_OK;
+            if (is_hist && block_writer_is_full(&hists->w))
+                e = stream_close(hists);
             if (e != ERR_OK)
                 return e;
         }
@@ -141,7 +146,7 @@ static enum err put_cells(struct head_flush *f, const struct head_series *s, uin
             rows = is_hist ? hists_in_chunk(NULL, c + at, n - at) : n;
             block_writer_cells(&st->w, id, c + at, rows, is_hist);
             if (block_writer_is_full(&st->w))
-                e = stream_close(f, st, PART_CELLS);
+                e = stream_close(st);
         }
         if (e != ERR_OK)
             return e;
@@ -198,29 +203,38 @@ static enum err flush_org_series(struct head_flush *f, enum part_class class, ui
                                  const uint32_t *order, uint32_t n)
 {
     struct stream main_stream = {.kind = class == PART_CELLS ? BLOCK_CELLS : BLOCK_SAMPLES,
+                                 .class = class,
                                  .org = org,
-                                 .zstd = class == PART_CELLS};
-    struct stream hists = {.kind = BLOCK_HISTS, .org = org, .zstd = true};
+                                 .zstd = class == PART_CELLS,
+                                 .f = f};
+    struct stream hists = {.kind = BLOCK_HISTS, .class = class, .org = org, .zstd = true, .f = f};
+    struct block_runs floats = {0};
     struct tsdb_labels *labels = malloc((n + 1) * sizeof(*labels));
     uint32_t id = 0;
     enum err e = labels ? ERR_OK : ERR_NOMEM;
-    block_writer_init(&main_stream.w);
-    block_writer_init(&hists.w);
+    block_writer_init(&main_stream.w,
+                      class == PART_CELLS ? BLOCK_SERIES_TARGET : BLOCK_SAMPLES_TARGET);
+    block_writer_init(&hists.w, BLOCK_SERIES_TARGET);
+    if (e == ERR_OK)
+        e = block_runs_init(&floats, &main_stream.w, stream_close, &main_stream);
     for (uint32_t i = 0; i < n && e == ERR_OK; i++) {
         const struct head_series *s = head_series_at(f->h, order[i]);
         if (!is_on_day(s, f->day, class))
             continue;
         arena_reset(f->scratch);
         e = class == PART_CELLS ? put_cells(f, s, id, &main_stream)
-                                : put_points(f, s, id, &main_stream, &hists);
+                                : put_points(f, s, id, &floats, &hists);
         labels[id++] = s->info->labels;
     }
     if (e == ERR_OK)
-        e = stream_close(f, &main_stream, class);
+        e = block_runs_flush(&floats);
     if (e == ERR_OK)
-        e = stream_close(f, &hists, class);
+        e = stream_close(&main_stream);
+    if (e == ERR_OK)
+        e = stream_close(&hists);
     if (e == ERR_OK)
         e = put_index(f, org, class, labels, id);
+    block_runs_done(&floats);
     block_writer_done(&main_stream.w);
     block_writer_done(&hists.w);
     free(labels);

@@ -145,7 +145,7 @@ static bool open_room(struct tsdb_view *v)
 }
 
 enum err view_open_series(struct tsdb_view *v, const struct part_snapshot *p,
-                          const struct block_meta *m, const struct block_series **out)
+                          const struct block_meta *m, struct block_series **out)
 {
     if (!open_room(v))
         return ERR_NOMEM;

@@ -60,7 +60,7 @@ static enum err visit_part(struct tsdb_view *v, const struct view_source *src, u
     const struct block_meta *m = view_blocks(v, src->part, BLOCK_CELLS, src->generation, &count);
     enum err e = ERR_OK;
     for (size_t i = 0; i < count && e == ERR_OK; i++) {
-        const struct block_series *b;
+        struct block_series *b;
         uint32_t first, last;
         if (block_series_range(m[i].summary, &first, &last) != ERR_OK || id < first || id > last ||
             m[i].time_min >= minute_ms(to) || m[i].time_max < minute_ms(from))

@@ -91,7 +91,7 @@ enum err view_fetch(const struct part_snapshot *p, const struct block_meta *m, s
 void view_count_corrupt(void);
 /* The block opened and kept until view_trim; *out NULL when it is corrupt. */
 enum err view_open_series(struct tsdb_view *v, const struct part_snapshot *p,
-                          const struct block_meta *m, const struct block_series **out) MUST_CHECK;
+                          const struct block_meta *m, struct block_series **out) MUST_CHECK;
 void view_trim(struct tsdb_view *v);
 bool view_part_overlaps(const struct part_snapshot *p, int64_t min_ms, int64_t max_ms);
 

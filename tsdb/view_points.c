@@ -31,7 +31,7 @@ static enum err read_blocks(struct tsdb_view *v, const struct view_source *src, 
     size_t count;
     const struct block_meta *m = view_blocks(v, src->part, kind, src->generation, &count);
     for (size_t i = 0; i < count; i++) {
-        const struct block_series *b;
+        struct block_series *b;
         uint32_t first, last, n;
         struct head_point *p;
         if (block_series_range(m[i].summary, &first, &last) != ERR_OK || id < first || id > last ||

@@ -51,7 +51,7 @@ static void samples_of_every_shape_come_back_bit_for_bit(void **unused)
         struct head_point *p[N];
         uint32_t n[N], first, last;
         struct buf block = {0}, summary = {0};
-        block_writer_init(&w);
+        block_writer_init(&w, BLOCK_SERIES_TARGET);
         for (uint32_t i = 0; i < N; i++) {
             n[i] = 1 + rnd(i % 4 ? 5 : 400);
             p[i] = ARENA_ARRAY(a, struct head_point, n[i]);
@@ -93,7 +93,7 @@ static void make_block(int kind, struct buf *out, struct buf *summary, struct ar
     struct head_cell cells[20];
     struct tsdb_hist h[64];
     static const char *names[] = {"a", "ab", "abc", "b"};
-    block_writer_init(&w);
+    block_writer_init(&w, BLOCK_SERIES_TARGET);
     for (uint32_t i = 0; i < 6 && kind < 4; i++) {
         fill(p, 64, (enum shape)(i % SHAPES), i % 2);
         for (uint32_t k = 0; k < 64; k++) {
@@ -251,7 +251,7 @@ static void bytes_and_time_per_sample(void **unused)
         struct block_series b;
         struct head_point *got;
         uint32_t n, rows = 0;
-        block_writer_init(&w);
+        block_writer_init(&w, BLOCK_SERIES_TARGET);
         fill(p, 240, (enum shape)shape, true);
         int64_t t0 = clock_mono_ns();
         for (uint32_t i = 0; i < 50; i++, rows += 240)
