@@ -4,3 +4,9 @@ target_include_directories(bench_ack PRIVATE ${CMAKE_SOURCE_DIR}/tests/unit)
 target_link_libraries(bench_ack PRIVATE tsdb)
 add_test(NAME bench.ack COMMAND bench_ack --rounds 2)
 set_tests_properties(bench.ack PROPERTIES TIMEOUT 120)
+
+# By hand: build/release/bench_values --rounds 2000
+add_executable(bench_values ${CMAKE_SOURCE_DIR}/tests/bench/values.c)
+target_link_libraries(bench_values PRIVATE tsdb)
+add_test(NAME bench.values COMMAND bench_values --rounds 2)
+set_tests_properties(bench.values PROPERTIES TIMEOUT 120)
