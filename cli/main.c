@@ -40,6 +40,7 @@ static const struct verb verbs[] = {
     {"model", "look into a text encoder, run it over lines of JSON, time it, convert it",
      verbs_model},
     {"query", "ask a running server a PromQL question", verbs_query},
+    {"verify", "read every byte of a data directory and name what is wrong with it", verbs_verify},
     {"config-reference", "print every option as a Markdown table", verbs_config_reference},
     {"version", "print the version", verb_version},
     {"help", "this list; `telltale VERB --help` says more", verb_help},

@@ -124,8 +124,9 @@ bool block_traces_may_have(struct bytes summary, uint64_t prefix)
     return true;
 }
 
-enum err block_traces_find(struct bytes block, uint64_t prefix, struct arena *a,
-                           struct block_trace **out, uint32_t *out_count)
+/* The entries of one prefix, or all (NULL). */
+static enum err read_traces(struct bytes block, const uint64_t *prefix, struct arena *a,
+                            struct block_trace **out, uint32_t *out_count)
 {
     struct bytes body;
     enum err e = block_unpack(block, a, &body);
@@ -143,7 +144,7 @@ enum err block_traces_find(struct bytes block, uint64_t prefix, struct arena *a,
         uint64_t block_n = reader_varint(&r), row = reader_varint(&r);
         if (r.failed || block_n > UINT32_MAX || row > UINT32_MAX)
             return ERR_CORRUPT;
-        if (p != prefix)
+        if (prefix && p != *prefix)
             continue;
         if (!t && !(t = ARENA_ARRAY(a, struct block_trace, n - i)))
             return ERR_LIMIT;
@@ -154,6 +155,18 @@ enum err block_traces_find(struct bytes block, uint64_t prefix, struct arena *a,
     *out = t;
     *out_count = found;
     return ERR_OK;
+}
+
+enum err block_traces_find(struct bytes block, uint64_t prefix, struct arena *a,
+                           struct block_trace **out, uint32_t *out_count)
+{
+    return read_traces(block, &prefix, a, out, out_count);
+}
+
+enum err block_traces_read(struct bytes block, struct arena *a, struct block_trace **out,
+                           uint32_t *out_count)
+{
+    return read_traces(block, NULL, a, out, out_count);
 }
 
 /* --- zones --------------------------------------------------------------------------------------- */

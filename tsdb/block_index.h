@@ -38,6 +38,9 @@ void block_traces_write(const struct block_trace *t, uint32_t n, struct buf *out
 bool block_traces_may_have(struct bytes summary, uint64_t prefix);
 enum err block_traces_find(struct bytes block, uint64_t prefix, struct arena *a,
                            struct block_trace **out, uint32_t *out_count) MUST_CHECK;
+/* Every entry, as written. */
+enum err block_traces_read(struct bytes block, struct arena *a, struct block_trace **out,
+                           uint32_t *out_count) MUST_CHECK;
 
 struct block_zone {
     int64_t start_min, start_max, duration_min, duration_max;

@@ -32,6 +32,7 @@ struct lmdb_env {
     uint64_t map_bytes;
     char *names[LMDB_ENV_DBS_MAX + 1]; /* NULL-terminated; none: the unnamed database */
     unsigned db_count;
+    bool read_only; /* no lock file, nothing is made: the caller knows that nobody writes */
     /* guarded by lock */
     pthread_mutex_t lock;
     pthread_cond_t idle;
@@ -170,7 +171,8 @@ static int reserve_lock_file(const char *dir)
 static enum err open_locked(struct lmdb_env *e, struct err_msg *msg)
 {
     MDB_txn *txn = NULL;
-    int rc = reserve_lock_file(e->path);
+    unsigned how = e->read_only ? MDB_RDONLY | MDB_NOLOCK : 0;
+    int rc = e->read_only ? 0 : reserve_lock_file(e->path);
     if (rc == 0)
         rc = mdb_env_create(&e->env);
     if (rc == 0)
@@ -180,11 +182,12 @@ static enum err open_locked(struct lmdb_env *e, struct err_msg *msg)
     if (rc == 0)
         rc = mdb_env_set_maxreaders(e->env, READERS_MAX);
     if (rc == 0)
-        rc = fault(false) ? fault_code() : mdb_env_open(e->env, e->path, OPEN_FLAGS, 0640);
+        rc = fault(false) ? fault_code()
+                          : mdb_env_open(e->env, e->path, OPEN_FLAGS | how, 0640);
     if (rc == 0)
-        rc = mdb_txn_begin(e->env, NULL, 0, &txn);
+        rc = mdb_txn_begin(e->env, NULL, how & MDB_RDONLY, &txn);
     for (unsigned i = 0; rc == 0 && i < e->db_count; i++)
-        rc = mdb_dbi_open(txn, e->names[i], e->names[i] ? MDB_CREATE : 0, &e->dbs[i]);
+        rc = mdb_dbi_open(txn, e->names[i], e->names[i] && !how ? MDB_CREATE : 0, &e->dbs[i]);
     if (rc == 0) {
         rc = mdb_txn_commit(txn);
         txn = NULL;
@@ -224,8 +227,8 @@ static void env_free(struct lmdb_env *e)
     free(e);
 }
 
-enum err lmdb_env_open(const char *path, uint64_t map_bytes, const char *const *dbs,
-                       struct lmdb_env **out, struct err_msg *msg)
+static enum err env_new(const char *path, uint64_t map_bytes, const char *const *dbs,
+                        bool read_only, struct lmdb_env **out, struct err_msg *msg)
 {
     struct lmdb_env *e = calloc(1, sizeof(*e));
     pthread_condattr_t monotonic;
@@ -237,6 +240,7 @@ enum err lmdb_env_open(const char *path, uint64_t map_bytes, const char *const *
     pthread_cond_init(&e->idle, &monotonic);
     pthread_condattr_destroy(&monotonic);
     e->map_bytes = map_bytes;
+    e->read_only = read_only;
     enum err err = snprintf(e->path, sizeof(e->path), "%s", path) < (int)sizeof(e->path)
                        ? ERR_OK
                        : err_set(msg, ERR_INVALID, "the path %.64s... is too long", path);
@@ -255,6 +259,18 @@ enum err lmdb_env_open(const char *path, uint64_t map_bytes, const char *const *
     }
     *out = e;
     return ERR_OK;
+}
+
+enum err lmdb_env_open(const char *path, uint64_t map_bytes, const char *const *dbs,
+                       struct lmdb_env **out, struct err_msg *msg)
+{
+    return env_new(path, map_bytes, dbs, false, out, msg);
+}
+
+enum err lmdb_env_open_read(const char *path, uint64_t map_bytes, const char *const *dbs,
+                            struct lmdb_env **out, struct err_msg *msg)
+{
+    return env_new(path, map_bytes, dbs, true, out, msg);
 }
 
 void lmdb_env_close(struct lmdb_env *e)

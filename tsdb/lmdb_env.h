@@ -35,6 +35,9 @@ struct lmdb_txn;
 /* path: a directory that exists. dbs: NULL-terminated names of databases to make (at most LMDB_ENV_DBS_MAX), or NULL for the unnamed one. */
 enum err lmdb_env_open(const char *path, uint64_t map_bytes, const char *const *dbs,
                        struct lmdb_env **out, struct err_msg *msg) MUST_CHECK;
+/* Only to be read, by a process that knows that nobody writes: takes no lock, makes nothing, changes no byte. */
+enum err lmdb_env_open_read(const char *path, uint64_t map_bytes, const char *const *dbs,
+                            struct lmdb_env **out, struct err_msg *msg) MUST_CHECK;
 void lmdb_env_close(struct lmdb_env *e); /* NULL is fine */
 /* May be closed and opened again behind the owner's back, between transactions. */
 void lmdb_env_may_idle(struct lmdb_env *e);
