@@ -4,8 +4,8 @@
 #include "tsdb/columns.h"
 #include "tsdb/head_flush.h"
 
-#define ROWS_MAX 4096u
-#define TEXT_TARGET (1u << 20)
+#define ROWS_MAX 16384u
+#define TEXT_TARGET (8u << 20)
 
 /* What differs between spans and logs. */
 struct kind {
@@ -91,12 +91,16 @@ static enum err put_rows(struct head_flush *f, const struct kind *k, const struc
     struct buf body = {0}, block = {0}, summary = {0};
     struct block_zone z = {0};
     uint64_t mask = class == PART_TEXT ? k->text_mask : ~k->text_mask;
-    struct block_meta meta = {
-        .rows = n, .time_min = r[0].t_ns / 1000000, .time_max = r[n - 1].t_ns / 1000000};
+    struct block_meta meta = {.rows = n, .time_min = INT64_MAX, .time_max = INT64_MIN};
+    for (uint32_t i = 0; i < n; i++) {
+        meta.time_min = MIN(meta.time_min, r[i].t_ns / 1000000);
+        meta.time_max = MAX(meta.time_max, r[i].t_ns / 1000000);
+    }
     memset(&t, 0, sizeof(t));
-    arena_reset(f->scratch);
     z.services = ARENA_ARRAY(f->scratch, struct bytes, 256);
-    if (!z.services || !gather(f, k, r, n, mask, &t))
+    /* texts that repeat a column of the rows only name it */
+    if (!z.services ||
+        !gather(f, k, r, n, class == PART_TEXT ? mask | columns_peers(k->schema) : mask, &t))
         return ERR_NOMEM;
     if (class == PART_ROWS) {
         zone_of(k, &t.spans, &t.logs, n, &z);
@@ -143,6 +147,32 @@ static enum err put_traces(struct head_flush *f, uint32_t org, struct block_trac
     return e;
 }
 
+/* The rows of a block as they are written: spans of one trace together. In the scratch arena, which begins anew. */
+static struct head_row *arranged(struct head_flush *f, const struct kind *k,
+                                 const struct head_row *r, uint32_t n)
+{
+    arena_reset(f->scratch);
+    struct head_row *out = ARENA_ARRAY(f->scratch, struct head_row, n);
+    uint32_t *order = ARENA_ARRAY(f->scratch, uint32_t, n);
+    struct tsdb_id16 *id = ARENA_ARRAY(f->scratch, struct tsdb_id16, n);
+    int64_t *start = ARENA_ARRAY(f->scratch, int64_t, n);
+    if (!out || !order || !id || !start)
+        return NULL;
+    for (uint32_t i = 0; i < n; i++) {
+        order[i] = i;
+        if (!k->is_spans)
+            continue;
+        const struct tsdb_spans *s = table_of(f, k, &r[i]);
+        id[i] = s->trace_id[r[i].row];
+        start[i] = s->start_ns[r[i].row];
+    }
+    if (k->is_spans && !columns_order_spans(id, start, order, n))
+        return NULL;
+    for (uint32_t i = 0; i < n; i++)
+        out[i] = r[order[i]];
+    return out;
+}
+
 static enum err flush_org(struct head_flush *f, const struct kind *k, const struct head_row *r,
                           size_t n, enum part_class class)
 {
@@ -153,12 +183,17 @@ static enum err flush_org(struct head_flush *f, const struct kind *k, const stru
     uint32_t block_n = 0;
     for (size_t from = 0, to; from < n && e == ERR_OK; from = to, block_n++) {
         to = cut(r, from, n);
-        for (size_t i = from; traces && i < to; i++) {
-            const struct tsdb_spans *s = table_of(f, k, &r[i]);
-            traces[i] = (struct block_trace){bytes_u64be(s->trace_id[r[i].row].b), block_n,
-                                             (uint32_t)(i - from)};
+        const struct head_row *rows = arranged(f, k, r + from, (uint32_t)(to - from));
+        if (!rows) {
+            e = ERR_NOMEM;
+            break;
         }
-        e = put_rows(f, k, r + from, (uint32_t)(to - from), block_n, class);
+        for (size_t i = 0; traces && i < to - from; i++) {
+            const struct tsdb_spans *s = table_of(f, k, &rows[i]);
+            traces[from + i] =
+                (struct block_trace){bytes_u64be(s->trace_id[rows[i].row].b), block_n, (uint32_t)i};
+        }
+        e = put_rows(f, k, rows, (uint32_t)(to - from), block_n, class);
     }
     if (traces && e == ERR_OK)
         e = put_traces(f, r[0].org, traces, n);

@@ -1,4 +1,5 @@
 /* Journal records: what was encoded comes back, encodes to the same bytes, and no bytes hurt the decoder. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -222,6 +223,222 @@ static void columns_outside_the_mask_are_neither_read_nor_there(void **unused)
     arena_free(a);
 }
 
+/* --- attribute trees taken apart -------------------------------------------------------------------- */
+
+static struct tsdb_value random_value(struct arena *a, unsigned depth)
+{
+    static const struct bytes words[] = {BYTES_LIT(""), BYTES_LIT("stop"), BYTES_LIT("gpt-4o"),
+                                         BYTES_LIT("a longer text that is not in a column")};
+    struct tsdb_value v = {.type = (enum tsdb_value_type)rnd(depth < 3 ? 8 : 6)};
+    struct buf nested = {0};
+    switch (v.type) {
+    case TSDB_VALUE_EMPTY: break;
+    case TSDB_VALUE_BOOL: v.boolean = rnd(2); break;
+    case TSDB_VALUE_INT: v.integer = rnd(2) ? (int64_t)rnd(3) : (int64_t)state >> rnd(64); break;
+    case TSDB_VALUE_DOUBLE:
+        v.number = rnd(3) ? rnd(100) / 10.0 : 1.0 / (1 + rnd(1000));
+        if (rnd(20) == 0)
+            v.number = rnd(2) ? -0.0 : (double)INFINITY;
+        break;
+    case TSDB_VALUE_STRING:
+        v.bytes = rnd(2) ? words[rnd(4)] : arena_printf(a, "%u", rnd(500));
+        break;
+    case TSDB_VALUE_BYTES: v.bytes = bytes_slice(words[3], 0, rnd(30)); break;
+    case TSDB_VALUE_ARRAY:
+        for (uint32_t i = rnd(4); i-- > 0;)
+            tsdb_attrs_put_value(&nested, random_value(a, depth + 1));
+        v.bytes = arena_copy(a, buf_bytes(&nested));
+        break;
+    case TSDB_VALUE_KVLIST:
+        for (uint32_t i = rnd(4); i-- > 0;)
+            tsdb_attrs_put(&nested, words[rnd(4)], random_value(a, depth + 1));
+        v.bytes = arena_copy(a, buf_bytes(&nested));
+    }
+    buf_done(&nested);
+    return v;
+}
+
+static void put_random_attrs(struct buf *out, struct arena *a)
+{
+    static const char *const keys[] = {"gen_ai.request.model", "a", "b", "http.status", "", "z"};
+    uint32_t shape = rnd(4); /* rows resemble each other; keys repeat in a row */
+    for (uint32_t i = 0; i < shape * 2; i++)
+        tsdb_attrs_put(out, bytes_str(keys[rnd(10) ? (i + shape) % 6 : rnd(6)]),
+                       random_value(a, 0));
+}
+
+static struct bytes random_tree(struct arena *a, bool events)
+{
+    struct buf out = {0};
+    for (uint32_t k = events ? rnd(3) : 1; k-- > 0;) {
+        struct buf attrs = {0};
+        put_random_attrs(&attrs, a);
+        struct tsdb_event e = {state, rnd(3) ? 0 : rnd(9),
+                               rnd(2) ? BYTES_LIT("exception") : BYTES_LIT(""), buf_bytes(&attrs)};
+        if (events)
+            tsdb_attrs_put_event(&out, &e);
+        else
+            buf_bytes_append(&out, buf_bytes(&attrs));
+        buf_done(&attrs);
+    }
+    if (rnd(30) == 0) /* no tree, or not as it would be written */
+        buf_str(&out, rnd(2) ? "\x81" : "\x81\x00k\x01\x01v");
+    struct bytes copy = arena_copy(a, buf_bytes(&out));
+    buf_done(&out);
+    return copy;
+}
+
+static const struct columns_zip *const all_zips[] = {&columns_zip_journal, &columns_zip_block,
+                                                     &columns_zip_settled};
+
+/* Rows in one body and texts in another, as in blocks; half of the rounds ask for a few rows only. */
+static void check_two_bodies(const struct tsdb_spans *s, uint32_t n, uint32_t round)
+{
+    const struct tsdb_schema *schema = &tsdb_batch_span_schema;
+    const uint64_t text = 1ull << TSDB_SPAN_attrs | 1ull << TSDB_SPAN_resource_attrs |
+                          1ull << TSDB_SPAN_events | 1ull << TSDB_SPAN_status_message;
+    struct arena *a = arena_new(0);
+    struct buf rows = {0}, texts = {0}, again = {0};
+    struct tsdb_spans back = {0};
+    uint8_t *wanted = ARENA_ARRAY(a, uint8_t, n + 1);
+    columns_encode(schema, s, NULL, n, ~text, all_zips[round % 3], &rows);
+    columns_encode(schema, s, NULL, n, text, all_zips[round % 3], &texts);
+    columns_encode(schema, s, NULL, n, text, all_zips[round % 3], &again);
+    assert_true(buf_ok(&rows) && buf_ok(&texts));
+    assert_true(bytes_equal(buf_bytes(&texts), buf_bytes(&again)));
+    assert_true(!(columns_needs(buf_bytes(&texts)) & text));
+    for (uint32_t i = 0; i < n; i++)
+        wanted[i] = round % 2 || rnd(5) == 0;
+    struct reader r = reader_of(buf_bytes(&rows)), t = reader_of(buf_bytes(&texts));
+    uint64_t mask = COLUMNS_ALL;
+    assert_int_equal(columns_decode(&r, schema, mask, a, &back, false), ERR_OK);
+    assert_int_equal(columns_decode_rows(&t, schema, mask, wanted, a, &back, true), ERR_OK);
+    assert_true(reader_left(&r) == 0 && reader_left(&t) == 0);
+    assert_true(columns_fill(schema, a, &back, COLUMNS_ALL));
+    for (uint32_t i = 0; i < n; i++) {
+        assert_true(back.start_ns[i] == s->start_ns[i] && back.end_ns[i] == s->end_ns[i]);
+        assert_memory_equal(back.trace_id[i].b, s->trace_id[i].b, 16);
+        assert_memory_equal(back.span_id[i].b, s->span_id[i].b, 8);
+        assert_memory_equal(back.parent_id[i].b, s->parent_id[i].b, 8);
+        assert_true(bytes_equal(back.name[i], s->name[i]));
+        assert_true(back.input_tokens[i] == s->input_tokens[i]);
+        if (!wanted[i])
+            continue;
+        assert_true(bytes_equal(back.attrs[i], s->attrs[i]));
+        assert_true(bytes_equal(back.events[i], s->events[i]));
+        assert_true(bytes_equal(back.resource_attrs[i], s->resource_attrs[i]));
+    }
+    buf_done(&rows), buf_done(&texts), buf_done(&again);
+    arena_free(a);
+}
+
+static void trees_parents_and_times_come_back_bit_for_bit(void **unused)
+{
+    static const uint32_t counts[] = {0, 1, 2, 17, 33, 300, 2003};
+    for (uint32_t round = 0; round < 6 * ARRAY_LEN(counts); round++) {
+        struct tsdb_batch *b = tsdb_batch_new(1, TSDB_SPANS, 0);
+        struct tsdb_spans *s = &b->spans;
+        uint32_t n = counts[round / 6];
+        for (uint32_t i = 0; i < n; i++) {
+            uint32_t row = tsdb_batch_add_span(b), parent = rnd(3) ? rnd(n) : row;
+            bytes_put_u64be(s->trace_id[row].b, rnd(1 + n / 8));
+            bytes_put_u64be(s->span_id[row].b, rnd(20) ? row + 1 : 7);
+            bytes_put_u64be(s->parent_id[row].b, rnd(9) ? parent + 1 : rnd(2) ? 0 : state);
+            s->start_ns[row] = rnd(9) ? 1795168800000000000 + (int64_t)rnd(100000) : (int64_t)state;
+            s->end_ns[row] = rnd(9) ? s->start_ns[row] + (int64_t)rnd(9999) : INT64_MIN;
+            s->name[row] = rnd(4) ? BYTES_LIT("chat") : arena_printf(b->arena, "n%u", rnd(40));
+            s->attrs[row] = random_tree(b->arena, false);
+            s->events[row] = rnd(3) ? BYTES_NONE : random_tree(b->arena, true);
+            s->resource_attrs[row] =
+                i % 3 && i ? s->resource_attrs[row - 1] : random_tree(b->arena, false);
+            if (i == 0)
+                assert_true(tsdb_batch_span_column(b, TSDB_SPAN_input_tokens) &&
+                            tsdb_batch_span_column(b, TSDB_SPAN_ttft_ns) &&
+                            tsdb_batch_span_column(b, TSDB_SPAN_response_id));
+            s->input_tokens[row] = (int64_t)rnd(5000);
+            s->ttft_ns[row] = (int64_t)rnd(5000) * 1000;
+            s->response_id[row] = arena_printf(b->arena, "chatcmpl-%u", rnd(UINT32_MAX));
+            struct buf more = {0}; /* what repeats columns */
+            buf_bytes_append(&more, s->attrs[row]);
+            tsdb_attrs_put_i64(&more, BYTES_LIT("tokens"), s->input_tokens[row]);
+            tsdb_attrs_put_str(&more, BYTES_LIT("id"), s->response_id[row]);
+            tsdb_attrs_put(
+                &more, BYTES_LIT("ttft"),
+                (struct tsdb_value){TSDB_VALUE_DOUBLE, {.number = (double)s->ttft_ns[row] / 1e9}});
+            if (rnd(30))
+                s->attrs[row] = arena_copy(b->arena, buf_bytes(&more));
+            buf_done(&more);
+        }
+        if (n)
+            check_two_bodies(s, n, round);
+        tsdb_batch_free(b);
+    }
+}
+
+static void damaged_bodies_of_blocks_are_refused_or_read(void **unused)
+{
+    const struct tsdb_schema *schema = &tsdb_batch_span_schema;
+    struct tsdb_batch *b = tsdb_batch_new(1, TSDB_SPANS, 0);
+    uint32_t refused = 0;
+    for (uint32_t i = 0; i < 200; i++) {
+        uint32_t row = tsdb_batch_add_span(b);
+        bytes_put_u64be(b->spans.span_id[row].b, row + 1);
+        bytes_put_u64be(b->spans.parent_id[row].b, rnd(row + 1));
+        b->spans.start_ns[row] = (int64_t)rnd(100000);
+        b->spans.end_ns[row] = (int64_t)rnd(100000);
+        b->spans.name[row] = rnd(2) ? BYTES_LIT("chat") : BYTES_LIT("tool");
+        b->spans.kind[row] = (uint8_t)b->spans.name[row].size;
+        b->spans.attrs[row] = random_tree(b->arena, false);
+        b->spans.events[row] = random_tree(b->arena, true);
+    }
+    struct buf good = {0};
+    columns_encode(schema, &b->spans, NULL, b->spans.count, COLUMNS_ALL, &columns_zip_block, &good);
+    for (uint32_t k = 0; k < 3000; k++) {
+        size_t size = k % 4 ? good.size : rnd((uint32_t)good.size);
+        uint8_t *copy = malloc(size + 1);
+        struct arena *a = arena_new(16u << 20);
+        struct tsdb_spans t = {0};
+        memcpy(copy, good.data, size);
+        for (uint32_t i = rnd(4); size && i-- > 0;)
+            copy[rnd((uint32_t)size)] = (uint8_t)rnd(256);
+        struct reader r = reader_of(bytes_of(copy, size));
+        enum err e = columns_decode(&r, schema, COLUMNS_ALL, a, &t, false);
+        assert_true(e == ERR_OK || e == ERR_CORRUPT || e == ERR_LIMIT);
+        refused += e != ERR_OK;
+        arena_free(a);
+        free(copy);
+    }
+    assert_true(refused > 700); /* every truncation at least, but those that cut nothing */
+    buf_done(&good);
+    tsdb_batch_free(b);
+}
+
+static void spans_of_a_trace_are_arranged_together_and_by_start(void **unused)
+{
+    enum { ROWS = 1000 };
+    static struct tsdb_id16 id[ROWS];
+    static int64_t start[ROWS];
+    uint32_t rows[ROWS], seen[ROWS] = {0};
+    for (uint32_t i = 0; i < ROWS; i++) {
+        bytes_put_u64be(id[i].b, rnd(100));
+        start[i] = (int64_t)rnd(5000);
+        rows[i] = ROWS - 1 - i;
+    }
+    assert_true(columns_order_spans(id, start, rows, ROWS));
+    uint32_t traces = 1;
+    for (uint32_t i = 0; i < ROWS; i++) {
+        seen[rows[i]]++;
+        if (i == 0)
+            continue;
+        bool same = memcmp(id[rows[i]].b, id[rows[i - 1]].b, 16) == 0;
+        traces += !same;
+        assert_true(!same || start[rows[i - 1]] <= start[rows[i]]);
+    }
+    for (uint32_t i = 0; i < ROWS; i++)
+        assert_int_equal(seen[i], 1);
+    assert_true(traces <= 100);
+}
+
 static void the_decoder_survives_any_bytes(void **unused)
 {
     struct tsdb_registry *r = tsdb_registry_new(100000);
@@ -260,6 +477,9 @@ int main(void)
         cmocka_unit_test(dropped_spans_and_their_cells_are_not_written),
         cmocka_unit_test(rows_gathered_from_several_tables_come_back_from_columns),
         cmocka_unit_test(columns_outside_the_mask_are_neither_read_nor_there),
+        cmocka_unit_test(trees_parents_and_times_come_back_bit_for_bit),
+        cmocka_unit_test(damaged_bodies_of_blocks_are_refused_or_read),
+        cmocka_unit_test(spans_of_a_trace_are_arranged_together_and_by_start),
         cmocka_unit_test(the_decoder_survives_any_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
