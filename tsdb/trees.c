@@ -45,9 +45,9 @@ struct trees {
     struct arena *keep; /* fields and nodes: the coder's own arena is cleared between vectors */
     uint32_t n;
     struct field *fields;
-    uint32_t field_count;
+    uint32_t field_count, field_cap;
     struct node *nodes;
-    uint32_t node_count, shape_count;
+    uint32_t node_count, node_cap, shape_count;
     uint32_t *shape_nodes;
     int64_t *shapes; /* of each row */
     struct token *tokens;
@@ -77,13 +77,29 @@ static size_t varint_size(uint64_t v)
 
 /* --- taking apart --------------------------------------------------------------------------------- */
 
+/* The array with room for one more; NULL: no memory. */
+static void *more(struct trees *t, void *array, size_t size, uint32_t count, uint32_t *cap)
+{
+    if (count < *cap)
+        return array;
+    uint32_t fresh_cap = *cap ? *cap * 2 : 32;
+    void *fresh = arena_grow(t->keep, array, size, *cap, fresh_cap);
+    t->failed |= !fresh;
+    *cap = fresh ? fresh_cap : *cap;
+    return fresh;
+}
+
 static uint32_t field_of(struct trees *t, struct bytes key, uint8_t tag)
 {
     for (uint32_t i = 0; i < t->field_count; i++)
         if (t->fields[i].tag == tag && bytes_equal(t->fields[i].key, key))
             return i;
-    if (t->field_count == TREES_FIELDS_MAX)
+    struct field *fields = t->field_count < TREES_FIELDS_MAX
+                               ? more(t, t->fields, sizeof(*fields), t->field_count, &t->field_cap)
+                               : NULL;
+    if (!fields)
         return TREES_FIELDS_MAX;
+    t->fields = fields;
     t->fields[t->field_count] = (struct field){.key = key, .tag = tag};
     return t->field_count++;
 }
@@ -104,8 +120,13 @@ static uint32_t step(struct trees *t, uint32_t at, struct bytes key, uint8_t tag
     if (looked >= CHILDREN_MAX || t->node_count == TREES_NODES_MAX)
         return 0;
     uint32_t field = field_of(t, key, tag);
-    if (field == TREES_FIELDS_MAX)
+    struct node *nodes = field == TREES_FIELDS_MAX
+                             ? NULL
+                             : more(t, t->nodes, sizeof(*nodes), t->node_count, &t->node_cap);
+    if (!nodes)
         return 0;
+    t->nodes = nodes;
+    from = &nodes[at];
     to = t->node_count++;
     t->nodes[to] = (struct node){.field = field, .parent = at, .sibling = from->child};
     return from->child = from->last = to;
@@ -255,12 +276,13 @@ static bool trees_init(struct trees *t, struct vector_coder *c, uint32_t n)
     *t = (struct trees){.c = c, .keep = arena_new(0), .n = n};
     if (!t->keep)
         return false;
-    t->fields = arena_alloc_raw(t->keep, TREES_FIELDS_MAX * sizeof(*t->fields), 16);
-    t->nodes = arena_alloc_raw(t->keep, TREES_NODES_MAX * sizeof(*t->nodes), 16);
     t->tokens = arena_alloc_raw(t->keep, TREES_WIDTH_MAX * sizeof(*t->tokens), 16);
-    t->shape_nodes = arena_alloc_raw(t->keep, TREES_NODES_MAX * sizeof(*t->shape_nodes), 16);
+    t->shape_nodes =
+        arena_alloc_raw(t->keep, MIN(n + 1, TREES_NODES_MAX) * sizeof(*t->shape_nodes), 16);
     t->shapes = arena_alloc_raw(t->keep, (n + 1) * sizeof(*t->shapes), 16);
-    if (!t->fields || !t->nodes || !t->tokens || !t->shape_nodes || !t->shapes)
+    t->nodes = more(t, NULL, sizeof(*t->nodes), 0, &t->node_cap);
+    t->fields = more(t, NULL, sizeof(*t->fields), 0, &t->field_cap);
+    if (!t->tokens || !t->shape_nodes || !t->shapes || !t->nodes || !t->fields)
         return false;
     t->nodes[0] = (struct node){0};
     t->node_count = 1;
@@ -375,9 +397,10 @@ void trees_put(struct vector_coder *c, enum trees_kind kind, const struct bytes 
     for (uint32_t row = 0; row < n && !t.failed; row++) {
         if (row + 8 < n)
             __builtin_prefetch(v[row + 8].data);
-        struct node *end = &t.nodes[walk(&t, kind, v[row])];
+        uint32_t at = walk(&t, kind, v[row]);
+        struct node *end = &t.nodes[at];
         if (!end->shape) {
-            t.shape_nodes[t.shape_count++] = (uint32_t)(end - t.nodes);
+            t.shape_nodes[t.shape_count++] = at;
             end->shape = t.shape_count;
         }
         t.shapes[row] = end->shape - 1;
