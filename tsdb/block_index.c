@@ -98,6 +98,7 @@ void block_traces_write(const struct block_trace *t, uint32_t n, struct buf *out
     for (uint32_t i = 0; i < n; i++) {
         buf_varint(&body, t[i].n);
         buf_varint(&body, t[i].row);
+        buf_varint(&body, t[i].more);
     }
     block_pack(buf_bytes(&body), false, out);
     out->failed |= body.failed;
@@ -134,21 +135,24 @@ static enum err read_traces(struct bytes block, const uint64_t *prefix, struct a
         return e;
     struct reader r = reader_of(body);
     uint64_t n = reader_varint(&r);
-    if (r.failed || n == 0 || n > BLOCK_TRACES_MAX || n * 10 > reader_left(&r))
+    if (r.failed || n == 0 || n > BLOCK_TRACES_MAX || n * 11 > reader_left(&r))
         return ERR_CORRUPT;
     struct bytes prefixes = reader_bytes(&r, n * 8);
     uint32_t found = 0;
     struct block_trace *t = NULL;
     for (uint64_t i = 0; i < n; i++) {
         uint64_t p = bytes_u64be(prefixes.data + i * 8);
-        uint64_t block_n = reader_varint(&r), row = reader_varint(&r);
-        if (r.failed || block_n > UINT32_MAX || row > UINT32_MAX)
+        uint64_t block_n = reader_varint(&r), row = reader_varint(&r), more = reader_varint(&r);
+        if (r.failed || block_n > UINT32_MAX || row > UINT32_MAX || more >= BLOCK_TRACE_ROWS_MAX ||
+            found > BLOCK_TRACES_MAX * 64u)
             return ERR_CORRUPT;
         if (prefix && p != *prefix)
             continue;
-        if (!t && !(t = ARENA_ARRAY(a, struct block_trace, n - i)))
+        t = arena_grow(a, t, sizeof(*t), found, found + more + 1);
+        if (!t)
             return ERR_LIMIT;
-        t[found++] = (struct block_trace){p, (uint32_t)block_n, (uint32_t)row};
+        for (uint64_t k = 0; k <= more; k++)
+            t[found++] = (struct block_trace){p, (uint32_t)block_n, (uint32_t)(row + k), 0};
     }
     if (reader_left(&r))
         return ERR_CORRUPT;

@@ -1,7 +1,7 @@
 /* Small blocks: the series of a generation (index), where traces lie, zone maps of row blocks, exemplars, metadata.
  *
  *     index     := packed{ varint first id, varint n, { varint bytes shared with the one before, varint length, rest of the labels }* }
- *     traces    := packed{ varint n, u64 big-endian prefix * n (sorted), { varint block n, varint row }* };  summary := u64 first, u64 last,
+ *     traces    := packed{ varint n, u64 big-endian prefix * n (sorted), { varint block n, varint row, varint rows - 1 }* };  summary := u64 first, u64 last,
  *                  bloom filter of the prefixes (BLOCK_BLOOM_BYTES)
  *     zone      := zigzag start min, max, duration min, max; u8 services known; varint n, services     (summary of span and log blocks)
  *     exemplars := packed{ varint n, { labels of the series, zigzag t, f64 value, labels }* };  metadata := packed{ varint n, 4 strings each }
@@ -16,6 +16,7 @@
 #define BLOCK_INDEX_SERIES_MAX 16384u
 #define BLOCK_INDEX_TARGET (1u << 20)
 #define BLOCK_TRACES_MAX 8192u
+#define BLOCK_TRACE_ROWS_MAX 65536u /* of one entry: no block holds more */
 #define BLOCK_BLOOM_BYTES 4096u
 #define BLOCK_ZONE_SERVICES_BYTES 4096u
 
@@ -32,10 +33,12 @@ enum err block_index_read(struct bytes block, uint32_t org, struct arena *a, uin
 struct block_trace {
     uint64_t prefix; /* the first 8 bytes of the trace id, big-endian */
     uint32_t n, row;
+    uint32_t more; /* rows that follow row in the block and are of the trace too */
 };
 void block_traces_write(const struct block_trace *t, uint32_t n, struct buf *out,
                         struct buf *summary);
 bool block_traces_may_have(struct bytes summary, uint64_t prefix);
+/* One entry for each row, more = 0. */
 enum err block_traces_find(struct bytes block, uint64_t prefix, struct arena *a,
                            struct block_trace **out, uint32_t *out_count) MUST_CHECK;
 /* Every entry, as written. */

@@ -181,6 +181,7 @@ static enum err flush_org(struct head_flush *f, const struct kind *k, const stru
     if (k->is_spans && class == PART_ROWS && !(traces = malloc(n * sizeof(*traces))))
         return ERR_NOMEM;
     uint32_t block_n = 0;
+    size_t trace_count = 0;
     for (size_t from = 0, to; from < n && e == ERR_OK; from = to, block_n++) {
         to = cut(r, from, n);
         const struct head_row *rows = arranged(f, k, r + from, (uint32_t)(to - from));
@@ -188,15 +189,18 @@ static enum err flush_org(struct head_flush *f, const struct kind *k, const stru
             e = ERR_NOMEM;
             break;
         }
-        for (size_t i = 0; traces && i < to - from; i++) {
+        for (uint32_t i = 0; traces && i < to - from; i++) { /* one entry for the rows of a trace */
             const struct tsdb_spans *s = table_of(f, k, &rows[i]);
-            traces[from + i] =
-                (struct block_trace){bytes_u64be(s->trace_id[rows[i].row].b), block_n, (uint32_t)i};
+            uint64_t prefix = bytes_u64be(s->trace_id[rows[i].row].b);
+            if (i > 0 && traces[trace_count - 1].prefix == prefix)
+                traces[trace_count - 1].more++;
+            else
+                traces[trace_count++] = (struct block_trace){prefix, block_n, i, 0};
         }
         e = put_rows(f, k, rows, (uint32_t)(to - from), block_n, class);
     }
     if (traces && e == ERR_OK)
-        e = put_traces(f, r[0].org, traces, n);
+        e = put_traces(f, r[0].org, traces, trace_count);
     free(traces);
     return e;
 }

@@ -124,7 +124,7 @@ static void make_block(int kind, struct buf *out, struct buf *summary, struct ar
     } else if (kind == 5) {
         struct block_trace t[50];
         for (uint32_t i = 0; i < 50; i++)
-            t[i] = (struct block_trace){i * 1000, i / 10, i};
+            t[i] = (struct block_trace){i * 1000, i / 10, i, i % 3};
         block_traces_write(t, 50, out, summary);
     } else {
         struct block_exemplar x[3] = {{.t_ms = 1, .value = 2}, {.t_ms = -3}, {.value = 5}};
@@ -197,12 +197,14 @@ static void traces_are_found_and_others_filtered(void **unused)
     struct arena *a = arena_new(0);
     uint32_t n, wrong = 0;
     for (uint32_t i = 0; i < N; i++)
-        t[i] = (struct block_trace){(uint64_t)i << 40, i / 100, i % 100};
+        t[i] = (struct block_trace){(uint64_t)i << 40, i / 100, i % 100, i % 4};
     block_traces_write(t, N, &block, &summary);
     for (uint32_t i = 0; i < N; i += 77) {
         assert_true(block_traces_may_have(buf_bytes(&summary), t[i].prefix));
         assert_int_equal(block_traces_find(buf_bytes(&block), t[i].prefix, a, &found, &n), ERR_OK);
-        assert_true(n == 1 && found[0].n == t[i].n && found[0].row == t[i].row);
+        assert_int_equal(n, 1 + t[i].more);
+        for (uint32_t k = 0; k < n; k++)
+            assert_true(found[k].n == t[i].n && found[k].row == t[i].row + k);
     }
     for (uint32_t i = 0; i + 1 < N; i++)
         wrong += block_traces_may_have(buf_bytes(&summary), t[i].prefix + 1 + rnd(1u << 30));
