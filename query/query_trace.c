@@ -144,33 +144,38 @@ static bool column_text(const struct tsdb_spans *t, uint32_t row, struct bytes k
     return true;
 }
 
-static bool value_is(struct tsdb_value v, struct bytes text)
-{
-    if (v.type == TSDB_VALUE_STRING)
-        return bytes_equal(v.bytes, text);
-    if (v.type == TSDB_VALUE_INT) {
-        int64_t n;
-        return bytes_to_i64(text, &n) && n == v.integer;
-    }
-    struct buf b;
-    buf_init(&b, 64 * 1024);
-    tsdb_attrs_text(&b, v);
-    bool same = buf_ok(&b) && bytes_equal(buf_bytes(&b), text);
-    buf_done(&b);
-    return same;
-}
-
 static bool tag_matches(const struct tsdb_spans *t, uint32_t row, const struct query_trace_tag *tag)
 {
     struct tsdb_value v;
     struct bytes text;
-    if (t->attrs && tsdb_attrs_find(t->attrs[row], tag->key, &v) && value_is(v, tag->value))
+    if (t->attrs && tsdb_attrs_find(t->attrs[row], tag->key, &v) &&
+        tsdb_attrs_value_is(v, tag->value))
         return true;
     if (t->resource_attrs && tsdb_attrs_find(t->resource_attrs[row], tag->key, &v) &&
-        value_is(v, tag->value))
+        tsdb_attrs_value_is(v, tag->value))
         return true;
     return column_text(t, row, tag->key, &text) && text.size && bytes_equal(text, tag->value);
 }
+
+/* Is the key a word for a column? */
+static bool is_column_word(struct bytes key)
+{
+    static const char *const words[] = {"model", "provider", "endpoint",         "tenant",
+                                        "env",   "region",   "variant",          "service",
+                                        "name",  "outcome",  "error_type",       "span.kind",
+                                        "kind",  "error",    "otel.status_code", "status"};
+    for (size_t i = 0; i < ARRAY_LEN(words); i++)
+        if (bytes_equal_str(key, words[i]))
+            return true;
+    return false;
+}
+
+#define BIT(column) (UINT64_C(1) << TSDB_SPAN_##column)
+#define TEXTS (BIT(attrs) | BIT(resource_attrs))
+#define WORDS                                                                               \
+    (BIT(model) | BIT(provider) | BIT(endpoint) | BIT(tenant) | BIT(env) | BIT(region) |    \
+     BIT(variant) | BIT(service) | BIT(name) | BIT(error_type) | BIT(outcome) | BIT(kind) | \
+     BIT(status) | BIT(row_class) | BIT(trace_id))
 
 /* A search as it goes on: rows of traces that were found before are no longer of interest. */
 struct hunt {
@@ -196,7 +201,7 @@ static bool keep_row(void *ctx, const struct tsdb_spans *t, uint32_t row)
     if (s->genai_only && !is_genai(t, row))
         return false;
     for (uint32_t i = 0; i < s->tag_count; i++)
-        if (!tag_matches(t, row, &s->tags[i]))
+        if (is_column_word(s->tags[i].key) && !tag_matches(t, row, &s->tags[i]))
             return false;
     return !is_found(h, t->trace_id[row]);
 }
@@ -234,8 +239,20 @@ enum err query_trace_find(struct tsdb_view *v, const struct query_trace_search *
                                  .name = s->operation,
                                  .newest_first = 1,
                                  .keep = keep_row,
-                                 .ctx = &h};
-    enum err e = h.ids ? ERR_OK : ERR_LIMIT;
+                                 .ctx = &h,
+                                 .keep_columns = WORDS,
+                                 .columns = BIT(trace_id)};
+    /* tags that are no words for columns are conditions of the store, which has filters for them */
+    struct tsdb_where_attr *attrs = ARENA_ARRAY(a, struct tsdb_where_attr, s->tag_count + 1);
+    struct tsdb_row_filter tags = {.attrs = attrs};
+    for (uint32_t i = 0; attrs && i < s->tag_count; i++) {
+        if (is_column_word(s->tags[i].key))
+            f.keep_columns |= TEXTS;
+        else
+            attrs[tags.attr_count++] = (struct tsdb_where_attr){s->tags[i].key, s->tags[i].value};
+    }
+    f.more = &tags;
+    enum err e = h.ids && attrs ? ERR_OK : ERR_LIMIT;
     if (f.duration_min_ns && !f.duration_max_ns)
         f.duration_max_ns = INT64_MAX;
     /* one trace may hold all the newest rows: go on without it */

@@ -173,55 +173,6 @@ enum err block_traces_read(struct bytes block, struct arena *a, struct block_tra
     return read_traces(block, NULL, a, out, out_count);
 }
 
-/* --- zones --------------------------------------------------------------------------------------- */
-
-void block_zone_write(const struct block_zone *z, struct buf *out)
-{
-    size_t size = 0;
-    for (uint32_t i = 0; i < z->service_count; i++)
-        size += z->services[i].size + 3;
-    bool known = z->services_known && size <= BLOCK_ZONE_SERVICES_BYTES;
-    buf_zigzag(out, z->start_min);
-    buf_zigzag(out, z->start_max);
-    buf_zigzag(out, z->duration_min);
-    buf_zigzag(out, z->duration_max);
-    buf_u8(out, known);
-    buf_varint(out, known ? z->service_count : 0);
-    for (uint32_t i = 0; known && i < z->service_count; i++)
-        buf_lenbytes(out, z->services[i]);
-}
-
-enum err block_zone_read(struct bytes summary, struct arena *a, struct block_zone *out)
-{
-    struct reader r = reader_of(summary);
-    struct block_zone z = {reader_zigzag(&r), reader_zigzag(&r), 0, 0, false, 0, NULL};
-    z.duration_min = reader_zigzag(&r);
-    z.duration_max = reader_zigzag(&r);
-    z.services_known = reader_u8(&r) == 1;
-    uint64_t n = reader_varint(&r);
-    if (r.failed || n > reader_left(&r))
-        return ERR_CORRUPT;
-    z.services = ARENA_ARRAY(a, struct bytes, n + 1);
-    if (!z.services)
-        return ERR_LIMIT;
-    for (; z.service_count < n; z.service_count++)
-        z.services[z.service_count] = reader_lenbytes(&r);
-    if (r.failed || reader_left(&r))
-        return ERR_CORRUPT;
-    *out = z;
-    return ERR_OK;
-}
-
-bool block_zone_has_service(const struct block_zone *z, struct bytes service)
-{
-    if (!z->services_known)
-        return true;
-    for (uint32_t i = 0; i < z->service_count; i++)
-        if (bytes_equal(z->services[i], service))
-            return true;
-    return false;
-}
-
 /* --- exemplars and metadata ---------------------------------------------------------------------- */
 
 void block_exemplars_write(const struct block_exemplar *e, uint32_t n, struct buf *out)

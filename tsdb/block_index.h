@@ -1,9 +1,8 @@
-/* Small blocks: the series of a generation (index), where traces lie, zone maps of row blocks, exemplars, metadata.
+/* Small blocks: the series of a generation (index), where traces lie, exemplars, metadata.
  *
  *     index     := packed{ varint first id, varint n, { varint bytes shared with the one before, varint length, rest of the labels }* }
  *     traces    := packed{ varint n, u64 big-endian prefix * n (sorted), { varint block n, varint row, varint rows - 1 }* };  summary := u64 first, u64 last,
  *                  bloom filter of the prefixes (BLOCK_BLOOM_BYTES)
- *     zone      := zigzag start min, max, duration min, max; u8 services known; varint n, services     (summary of span and log blocks)
  *     exemplars := packed{ varint n, { labels of the series, zigzag t, f64 value, labels }* };  metadata := packed{ varint n, 4 strings each }
  * Owner: caller.  Thread: any.
  * Failure: readers: ERR_CORRUPT for any other bytes, ERR_LIMIT past the arena.
@@ -18,7 +17,6 @@
 #define BLOCK_TRACES_MAX 8192u
 #define BLOCK_TRACE_ROWS_MAX 65536u /* of one entry: no block holds more */
 #define BLOCK_BLOOM_BYTES 4096u
-#define BLOCK_ZONE_SERVICES_BYTES 4096u
 
 struct block_index_series {
     struct tsdb_labels labels;
@@ -44,16 +42,6 @@ enum err block_traces_find(struct bytes block, uint64_t prefix, struct arena *a,
 /* Every entry, as written. */
 enum err block_traces_read(struct bytes block, struct arena *a, struct block_trace **out,
                            uint32_t *out_count) MUST_CHECK;
-
-struct block_zone {
-    int64_t start_min, start_max, duration_min, duration_max;
-    bool services_known;
-    uint32_t service_count;
-    struct bytes *services;
-};
-void block_zone_write(const struct block_zone *z, struct buf *out);
-enum err block_zone_read(struct bytes summary, struct arena *a, struct block_zone *out) MUST_CHECK;
-bool block_zone_has_service(const struct block_zone *z, struct bytes service);
 
 struct block_exemplar {
     struct tsdb_labels series, labels;

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "tsdb/columns.h"
 #include "tsdb/head_flush.h"
+#include "tsdb/zone.h"
 
 #define ROWS_MAX 16384u
 #define TEXT_TARGET (8u << 20)
@@ -37,35 +38,6 @@ static size_t cut(const struct head_row *r, size_t from, size_t to)
     return i;
 }
 
-static void note_service(struct block_zone *z, struct bytes service)
-{
-    for (uint32_t i = z->service_count; i-- > 0;)
-        if (bytes_equal(z->services[i], service))
-            return;
-    if (z->service_count == 256)
-        z->services_known = false;
-    else
-        z->services[z->service_count++] = service;
-}
-
-static void zone_of(const struct kind *k, const struct tsdb_spans *spans,
-                    const struct tsdb_logs *logs, uint32_t n, struct block_zone *z)
-{
-    z->start_min = z->duration_min = INT64_MAX;
-    z->start_max = z->duration_max = INT64_MIN;
-    z->services_known = true;
-    for (uint32_t i = 0; i < n; i++) {
-        int64_t start = k->is_spans ? spans->start_ns[i] : logs->time_ns[i];
-        int64_t duration =
-            k->is_spans ? (int64_t)((uint64_t)spans->end_ns[i] - (uint64_t)start) : 0;
-        z->start_min = MIN(z->start_min, start);
-        z->start_max = MAX(z->start_max, start);
-        z->duration_min = MIN(z->duration_min, duration);
-        z->duration_max = MAX(z->duration_max, duration);
-        note_service(z, k->is_spans ? spans->service[i] : logs->service[i]);
-    }
-}
-
 /* One column after the other: the rows of a block come from many batches, and a column of one batch lies together. */
 static bool gather(struct head_flush *f, const struct kind *k, const struct head_row *r, uint32_t n,
                    uint64_t mask, void *table)
@@ -89,7 +61,6 @@ static enum err put_rows(struct head_flush *f, const struct kind *k, const struc
         struct tsdb_logs logs;
     } t;
     struct buf body = {0}, block = {0}, summary = {0};
-    struct block_zone z = {0};
     uint64_t mask = class == PART_TEXT ? k->text_mask : ~k->text_mask;
     struct block_meta meta = {.rows = n, .time_min = INT64_MAX, .time_max = INT64_MIN};
     for (uint32_t i = 0; i < n; i++) {
@@ -97,15 +68,16 @@ static enum err put_rows(struct head_flush *f, const struct kind *k, const struc
         meta.time_max = MAX(meta.time_max, r[i].t_ns / 1000000);
     }
     memset(&t, 0, sizeof(t));
-    z.services = ARENA_ARRAY(f->scratch, struct bytes, 256);
     /* texts that repeat a column of the rows only name it */
-    if (!z.services ||
-        !gather(f, k, r, n, class == PART_TEXT ? mask | columns_peers(k->schema) : mask, &t))
+    if (!gather(f, k, r, n, class == PART_TEXT ? mask | columns_peers(k->schema) : mask, &t))
         return ERR_NOMEM;
-    if (class == PART_ROWS) {
-        zone_of(k, &t.spans, &t.logs, n, &z);
-        block_zone_write(&z, &summary);
-    }
+    if (class == PART_TEXT)
+        zone_write_attrs(k->is_spans ? t.spans.attrs : t.logs.attrs,
+                         k->is_spans ? t.spans.resource_attrs : t.logs.resource_attrs, n, &summary);
+    else if (k->is_spans)
+        zone_write_spans(&t.spans, n, &summary);
+    else
+        zone_write_logs(&t.logs, n, &summary);
     columns_encode(k->schema, &t, NULL, n, mask, &columns_zip_block, &body);
     block_pack(buf_bytes(&body), false, &block);
     block.failed |= body.failed;

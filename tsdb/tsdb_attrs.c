@@ -287,3 +287,68 @@ void tsdb_attrs_text(struct buf *out, struct tsdb_value v)
     case TSDB_VALUE_KVLIST: tsdb_attrs_json(out, v); break;
     }
 }
+
+/* --- searching ----------------------------------------------------------------------------------- */
+
+bool tsdb_attrs_value_is(struct tsdb_value v, struct bytes text)
+{
+    int64_t n;
+    struct buf b;
+    if (v.type == TSDB_VALUE_STRING)
+        return bytes_equal(v.bytes, text);
+    if (v.type == TSDB_VALUE_INT)
+        return bytes_to_i64(text, &n) && n == v.integer;
+    buf_init(&b, 64 * 1024);
+    tsdb_attrs_text(&b, v);
+    bool same = buf_ok(&b) && bytes_equal(buf_bytes(&b), text);
+    buf_done(&b);
+    return same;
+}
+
+static bool has_bytes(struct bytes in, struct bytes needle)
+{
+    return in.size >= needle.size && memmem(in.data, in.size, needle.data, needle.size);
+}
+
+static bool attrs_contain(struct bytes attrs, struct bytes needle, unsigned depth);
+
+static bool value_contains(struct tsdb_value v, struct bytes needle, unsigned depth)
+{
+    struct tsdb_attrs_iter it;
+    struct tsdb_value inner;
+    if (v.type == TSDB_VALUE_STRING)
+        return has_bytes(v.bytes, needle);
+    if ((v.type != TSDB_VALUE_ARRAY && v.type != TSDB_VALUE_KVLIST) ||
+        depth == TSDB_ATTRS_DEPTH_MAX || !has_bytes(v.bytes, needle))
+        return false;
+    if (v.type == TSDB_VALUE_KVLIST)
+        return attrs_contain(v.bytes, needle, depth + 1);
+    for (it = tsdb_attrs_begin(v.bytes); tsdb_attrs_next_value(&it, &inner);)
+        if (value_contains(inner, needle, depth + 1))
+            return true;
+    return false;
+}
+
+static bool attrs_contain(struct bytes attrs, struct bytes needle, unsigned depth)
+{
+    struct bytes key;
+    struct tsdb_value v;
+    for (struct tsdb_attrs_iter it = tsdb_attrs_begin(attrs); tsdb_attrs_next(&it, &key, &v);)
+        if (value_contains(v, needle, depth))
+            return true;
+    return false;
+}
+
+/* A string lies in the encoding as it is: bytes that are nowhere in it are in none of them. */
+bool tsdb_attrs_contain(struct bytes attrs, struct bytes needle)
+{
+    return has_bytes(attrs, needle) && attrs_contain(attrs, needle, 0);
+}
+
+bool tsdb_attrs_value_contains(struct bytes value, struct bytes needle)
+{
+    struct tsdb_attrs_iter it = tsdb_attrs_begin(value);
+    struct tsdb_value v;
+    return has_bytes(value, needle) && tsdb_attrs_next_value(&it, &v) &&
+           value_contains(v, needle, 0);
+}

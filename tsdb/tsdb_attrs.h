@@ -76,6 +76,12 @@ void tsdb_attrs_put_link(struct buf *out, const struct tsdb_link *l);
 bool tsdb_attrs_next_event(struct tsdb_attrs_iter *it, struct tsdb_event *out);
 bool tsdb_attrs_next_link(struct tsdb_attrs_iter *it, struct tsdb_link *out);
 
+/* Is the value, as text, this? */
+bool tsdb_attrs_value_is(struct tsdb_value v, struct bytes text);
+/* Does a string anywhere in attrs (value) contain the needle? Keys do not count. */
+bool tsdb_attrs_contain(struct bytes attrs, struct bytes needle);
+bool tsdb_attrs_value_contains(struct bytes value, struct bytes needle);
+
 /* The value as text: strings as they are, numbers shortest, arrays and kvlists as JSON. Appends. */
 void tsdb_attrs_text(struct buf *out, struct tsdb_value v);
 /* The value as JSON (bytes in base64). Appends. */

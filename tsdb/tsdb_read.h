@@ -110,24 +110,99 @@ enum err tsdb_cells_changed(struct tsdb_view *v, uint64_t since_seq, uint32_t *o
 enum err tsdb_trace(struct tsdb_view *v, struct tsdb_id16 trace_id, struct arena *a,
                     struct tsdb_spans *out) MUST_CHECK;
 
+/* One column of a row against a value. Of strings: equal or begins with; ids: equal (text holds their bytes); integers: equal, at least. */
+enum tsdb_where_op { TSDB_WHERE_IS, TSDB_WHERE_BEGINS, TSDB_WHERE_AT_LEAST };
+struct tsdb_where {
+    uint32_t column; /* enum tsdb_span_column or tsdb_log_column */
+    enum tsdb_where_op op;
+    struct bytes text;
+    int64_t number;
+};
+/* An attribute whose value as text is this. */
+struct tsdb_where_attr {
+    struct bytes key, value;
+};
+/* All conditions must hold; blocks are passed by where their zones or filters rule them out. */
+struct tsdb_row_filter {
+    const struct tsdb_where *where;
+    const struct tsdb_where_attr *attrs;
+    uint32_t where_count, attr_count;
+    struct bytes
+        contains; /* a string anywhere in `attrs` (of logs: or in the body) contains these bytes; empty = any */
+};
+
+/* Columns of the rows that match, block by block and batch by batch, for aggregations over plain arrays. */
+enum tsdb_visit_order { TSDB_VISIT_OLDEST, TSDB_VISIT_NEWEST, TSDB_VISIT_LONGEST_ROOT };
+struct tsdb_visit_bounds { /* of rows to come; true for all of them */
+    int64_t start_min_ns, start_max_ns, duration_max_ns;
+    int64_t root_duration_max_ns; /* of spans without a parent */
+};
+struct tsdb_visit {
+    int64_t start_min_ns, start_max_ns; /* of the span's start, the log's time */
+    int64_t duration_min_ns, duration_max_ns; /* spans; 0, 0 = any */
+    struct bytes service, name; /* empty = any; name: of spans */
+    uint8_t severity_min; /* logs */
+    const struct tsdb_row_filter *more; /* NULL = none */
+    uint64_t columns; /* wanted: bits of enum tsdb_span_column (tsdb_log_column) */
+    enum tsdb_visit_order
+        order; /* of the blocks, by their bounds; heads come first. Rows of a block come as they lie */
+    /* false: nothing of these bounds is wanted any more. NULL = all is. */
+    bool (*wants)(void *ctx, const struct tsdb_visit_bounds *b);
+    /* The table has the wanted columns (never NULL, absent values are defaults) and those that were filtered by; only the rows named by rows
+     * (ascending) match, and attributes of others may read as empty. Valid during the call. It may narrow the bounds of start and duration
+     * for what follows. false: enough. */
+    bool (*spans)(void *ctx, const struct tsdb_spans *t, const uint32_t *rows, uint32_t count);
+    bool (*logs)(void *ctx, const struct tsdb_logs *t, const uint32_t *rows, uint32_t count);
+    void *ctx;
+    uint64_t rows_read; /* out: rows of the blocks and batches that were looked into */
+};
+enum err tsdb_spans_visit(struct tsdb_view *v, struct tsdb_visit *q) MUST_CHECK;
+enum err tsdb_logs_visit(struct tsdb_view *v, struct tsdb_visit *q) MUST_CHECK;
+
+/* Spans by (service, name, minute of their start): exact counts. Blocks answer from their summaries where whole minutes lie in the range.
+ * minute is 0 when by_minute is not asked for. In no order. */
+struct tsdb_minute {
+    struct bytes service, name;
+    uint32_t minute;
+    uint64_t count, errors; /* errors: status 2 */
+    int64_t duration_sum_ns;
+};
+struct tsdb_minutes_query {
+    int64_t start_min_ns, start_max_ns;
+    struct bytes service, name; /* empty = any */
+    bool by_minute;
+    uint64_t rows_read; /* out */
+};
+enum err tsdb_span_minutes(struct tsdb_view *v, struct tsdb_minutes_query *q, struct arena *a,
+                           struct tsdb_minute **out, size_t *out_count) MUST_CHECK;
+
 /* Cheap filters that blocks can answer from zone maps; everything else through keep(). */
 struct tsdb_span_filter {
     int64_t start_min_ns, start_max_ns; /* of the span's start; 0, INT64_MAX = any */
     int64_t duration_min_ns, duration_max_ns; /* 0, 0 = any */
     struct bytes service, name; /* empty = any */
     uint32_t newest_first; /* order by start, descending (else ascending) */
-    /* May look at every column of row; return true to keep. NULL = keep all. */
+    /* Return true to keep. NULL = keep all. */
     bool (*keep)(void *ctx, const struct tsdb_spans *spans, uint32_t row);
     void *ctx;
+    uint64_t
+        keep_columns; /* what keep looks at (bits of enum tsdb_span_column); 0 = every column */
+    uint64_t
+        columns; /* what the answer has; 0 = every column. What is not asked for is not read, and NULL */
+    const struct tsdb_row_filter *more; /* further conditions; NULL = none */
 };
 /* Kept rows copied into out (arena), at most max. Scans newest blocks first when newest_first, and stops when max rows cannot change. */
 enum err tsdb_span_scan(struct tsdb_view *v, const struct tsdb_span_filter *f, uint32_t max,
                         struct arena *a, struct tsdb_spans *out) MUST_CHECK;
+/* Newest first. */
 struct tsdb_log_filter {
     int64_t min_ns, max_ns;
     struct bytes service;
     bool (*keep)(void *ctx, const struct tsdb_logs *logs, uint32_t row);
     void *ctx;
+    uint8_t severity_min; /* 0 = any */
+    uint64_t keep_columns, columns; /* as of spans */
+    const struct tsdb_row_filter *more; /* NULL = none */
 };
 enum err tsdb_log_scan(struct tsdb_view *v, const struct tsdb_log_filter *f, uint32_t max,
                        struct arena *a, struct tsdb_logs *out) MUST_CHECK;

@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "tsdb/view_rows.h"
+#include "tsdb/zone.h"
 
 #define NAME_BLOCKS_MAX 256u /* span names come from the newest blocks of a service only */
 #define FRESH_BLOCKS_MAX \
@@ -46,16 +47,18 @@ static void list_done(struct list *l, struct bytes **out, size_t *out_count)
 }
 
 /* One column of a block's rows that belong to the service (all when it is empty). */
-static enum err list_block(struct list *l, const struct part_snapshot *p,
+static enum err list_block(struct list *l, const struct tsdb_view *v, const struct part_snapshot *p,
                            const struct block_meta *m, struct bytes service, bool names,
                            struct arena *scratch)
 {
-    union view_table t;
+    struct view_block b = view_block_of(&view_rows_spans, p, m);
+    const struct tsdb_spans *t = &b.t.spans;
     arena_reset(scratch);
-    enum err e = view_rows_open(&view_rows_spans, p, m, scratch, &t);
-    for (uint32_t i = 0; e == ERR_OK && i < t.spans.count; i++)
-        if (!names || bytes_equal(t.spans.service[i], service))
-            e = list_add(l, names ? t.spans.name[i] : t.spans.service[i]);
+    enum err e = view_block_load(
+        v, &b, UINT64_C(1) << TSDB_SPAN_service | UINT64_C(1) << TSDB_SPAN_name, scratch);
+    for (uint32_t i = 0; e == ERR_OK && i < t->count; i++)
+        if (!names || bytes_equal(t->service[i], service))
+            e = list_add(l, names ? t->name[i] : t->service[i]);
     return e == ERR_CORRUPT ? ERR_OK : e;
 }
 
@@ -79,10 +82,10 @@ enum err tsdb_services(struct tsdb_view *v, struct arena *a, struct bytes **out,
             continue;
         const struct block_meta *m = view_blocks(v, p, BLOCK_SPANS, VIEW_ANY_GENERATION, &count);
         for (size_t k = 0; k < count && e == ERR_OK; k++) {
-            struct block_zone z;
+            struct zone z;
             arena_reset(scratch);
-            if (block_zone_read(m[k].summary, scratch, &z) != ERR_OK || !z.services_known)
-                e = list_block(&l, p, &m[k], BYTES_NONE, false, scratch);
+            if (zone_read(m[k].summary, scratch, &z) != ERR_OK || !z.services_known)
+                e = list_block(&l, v, p, &m[k], BYTES_NONE, false, scratch);
             else
                 for (uint32_t s = 0; s < z.service_count && e == ERR_OK; s++)
                     e = list_add(&l, z.services[s]);
@@ -116,15 +119,22 @@ enum err tsdb_span_names(struct tsdb_view *v, struct bytes service, struct arena
             continue;
         const struct block_meta *m = view_blocks(v, p, BLOCK_SPANS, VIEW_ANY_GENERATION, &count);
         for (size_t k = count; k-- > 0 && e == ERR_OK && budget > 0;) {
-            struct block_zone z;
+            struct zone z;
             arena_reset(scratch);
-            if (block_zone_read(m[k].summary, scratch, &z) == ERR_OK &&
-                !block_zone_has_service(&z, service))
+            z.names_known = false;
+            if (zone_read(m[k].summary, scratch, &z) == ERR_OK &&
+                !zone_has(&z, service, BYTES_NONE))
                 continue;
-            budget--;
             e = view_check(v);
+            if (e == ERR_OK && z.names_known) {
+                for (uint32_t n = 0; n < z.name_count && e == ERR_OK; n++)
+                    if (bytes_equal(z.services[z.names[n].service], service))
+                        e = list_add(&l, z.names[n].name);
+                continue;
+            }
+            budget--;
             if (e == ERR_OK)
-                e = list_block(&l, p, &m[k], service, true, scratch);
+                e = list_block(&l, v, p, &m[k], service, true, scratch);
         }
     }
     arena_free(scratch);
@@ -192,9 +202,9 @@ static enum err fresh_head(struct fresh *f, const struct head *h, uint32_t org)
 /* Whether the block may hold something newer than what is known of one of its services. */
 static bool fresh_wants(struct fresh *f, const struct block_meta *m, struct arena *scratch)
 {
-    struct block_zone z;
+    struct zone z;
     arena_reset(scratch);
-    if (block_zone_read(m->summary, scratch, &z) != ERR_OK || !z.services_known)
+    if (zone_read(m->summary, scratch, &z) != ERR_OK || !z.services_known)
         return true;
     for (uint32_t i = 0; i < z.service_count; i++) {
         const struct tsdb_freshness *row = fresh_find(f, z.services[i]);
@@ -204,18 +214,21 @@ static bool fresh_wants(struct fresh *f, const struct block_meta *m, struct aren
     return false;
 }
 
-static enum err fresh_block(struct fresh *f, const struct part_snapshot *p,
-                            const struct block_meta *m, struct arena *scratch)
+static enum err fresh_block(struct fresh *f, const struct tsdb_view *v,
+                            const struct part_snapshot *p, const struct block_meta *m,
+                            struct arena *scratch)
 {
-    union view_table t;
+    struct view_block b = view_block_of(&view_rows_spans, p, m);
+    const struct tsdb_spans *t = &b.t.spans;
     arena_reset(scratch);
-    enum err e = view_rows_open(&view_rows_spans, p, m, scratch, &t);
-    for (uint32_t i = 0; e == ERR_OK && i < t.spans.count; i++) {
-        struct tsdb_freshness *row = fresh_of(f, t.spans.service[i]);
+    enum err e = view_block_load(
+        v, &b, UINT64_C(1) << TSDB_SPAN_service | UINT64_C(1) << TSDB_SPAN_end_ns, scratch);
+    for (uint32_t i = 0; e == ERR_OK && i < t->count; i++) {
+        struct tsdb_freshness *row = fresh_of(f, t->service[i]);
         if (!row)
             e = ERR_LIMIT;
         else if (row - f->rows >= f->live)
-            row->received_ns = row->newest_end_ns = MAX(row->newest_end_ns, t.spans.end_ns[i]);
+            row->received_ns = row->newest_end_ns = MAX(row->newest_end_ns, t->end_ns[i]);
     }
     return e == ERR_CORRUPT ? ERR_OK : e;
 }
@@ -237,7 +250,7 @@ static enum err fresh_parts(struct fresh *f, const struct tsdb_view *v)
             reads--;
             e = view_check(v);
             if (e == ERR_OK)
-                e = fresh_block(f, p, &m[k], scratch);
+                e = fresh_block(f, v, p, &m[k], scratch);
         }
     }
     arena_free(scratch);

@@ -2,8 +2,11 @@
 
 #include "base/check.h"
 
+#include "tsdb/head_flush.h"
+
 const struct view_row_kind view_rows_spans = {&tsdb_batch_span_schema,
                                               (2ull << TSDB_SPAN_links) - 1,
+                                              HEAD_TEXT_MASK_SPANS,
                                               BLOCK_SPANS,
                                               BLOCK_SPAN_TEXT,
                                               offsetof(struct tsdb_spans, start_ns),
@@ -11,82 +14,119 @@ const struct view_row_kind view_rows_spans = {&tsdb_batch_span_schema,
                                               true};
 const struct view_row_kind view_rows_logs = {&tsdb_batch_log_schema,
                                              COLUMNS_ALL,
+                                             HEAD_TEXT_MASK_LOGS,
                                              BLOCK_LOGS,
                                              BLOCK_LOG_TEXT,
                                              offsetof(struct tsdb_logs, time_ns),
                                              offsetof(struct tsdb_logs, service),
                                              false};
 
-enum err view_rows_open(const struct view_row_kind *k, const struct part_snapshot *p,
-                        const struct block_meta *m, struct arena *a, union view_table *out)
+struct view_block view_block_of(const struct view_row_kind *k, const struct part_snapshot *p,
+                                const struct block_meta *m)
 {
-    struct bytes block, body;
+    return (struct view_block){.k = k, .part = p, .meta = m};
+}
+
+const struct block_meta *view_block_text(const struct tsdb_view *v, const struct view_block *b,
+                                         const struct part_snapshot **out_part)
+{
+    for (size_t i = 0; i < v->pin.part_count; i++) {
+        const struct part_snapshot *p = v->pin.parts[i];
+        size_t count;
+        if (part_snapshot_day(p) != part_snapshot_day(b->part) ||
+            part_snapshot_class(p) != PART_TEXT)
+            continue;
+        const struct block_meta *t = view_blocks(v, p, b->k->text, b->meta->key.generation, &count);
+        for (size_t lo = 0, hi = count; lo < hi;) { /* sorted by n */
+            size_t mid = lo + (hi - lo) / 2;
+            if (t[mid].key.n == b->meta->key.n) {
+                *out_part = p;
+                return &t[mid];
+            }
+            if (t[mid].key.n < b->meta->key.n)
+                lo = mid + 1;
+            else
+                hi = mid;
+        }
+        return NULL;
+    }
+    return NULL;
+}
+
+static enum err fetch_body(const struct part_snapshot *p, const struct block_meta *m,
+                           struct arena *a, struct bytes *out)
+{
+    struct bytes block;
     enum err e = view_fetch(p, m, a, &block);
-    if (e != ERR_OK)
-        return e;
-    memset(out, 0, sizeof(*out));
-    e = block_unpack(block, a, &body);
-    struct reader r = reader_of(body);
-    if (e == ERR_OK)
-        e = columns_decode(&r, k->schema, COLUMNS_ALL, a, out, false);
-    if (e == ERR_OK && (reader_left(&r) || view_table_count(out) != m->rows))
-        e = ERR_CORRUPT;
-    if (e == ERR_OK && !columns_fill(k->schema, a, out, k->always))
-        e = ERR_LIMIT;
-    if (e == ERR_CORRUPT)
+    if (e == ERR_OK && (e = block_unpack(block, a, out)) == ERR_CORRUPT)
         view_count_corrupt();
     return e;
 }
 
-static const struct part_snapshot *text_part(const struct tsdb_view *v, uint32_t day)
+static enum err load_rows(struct view_block *b, uint64_t mask, struct arena *a)
 {
-    for (size_t i = 0; i < v->pin.part_count; i++)
-        if (part_snapshot_day(v->pin.parts[i]) == day &&
-            part_snapshot_class(v->pin.parts[i]) == PART_TEXT)
-            return v->pin.parts[i];
-    return NULL;
+    enum err e = b->has_body ? ERR_OK : fetch_body(b->part, b->meta, a, &b->body);
+    if (e != ERR_OK)
+        return e;
+    struct reader r = reader_of(b->body);
+    e = columns_decode(&r, b->k->schema, mask, a, &b->t, b->has_body);
+    if (e == ERR_OK && (reader_left(&r) || view_table_count(&b->t) != b->meta->rows))
+        e = ERR_CORRUPT;
+    if (e == ERR_CORRUPT)
+        view_count_corrupt();
+    b->has_body = true;
+    return e;
 }
 
-enum err view_rows_text(const struct tsdb_view *v, const struct view_row_kind *k,
-                        const struct part_snapshot *p, const struct block_meta *m, struct arena *a,
-                        union view_table *table)
+/* Rows stand without their text when that is gone or damaged (counted). */
+static enum err load_text(const struct tsdb_view *v, struct view_block *b, uint64_t mask,
+                          struct arena *a)
 {
-    const struct part_snapshot *text = text_part(v, part_snapshot_day(p));
-    size_t count = 0;
-    const struct block_meta *t =
-        text ? view_blocks(v, text, k->text, m->key.generation, &count) : NULL;
-    for (size_t i = 0; i < count; i++) {
-        struct bytes block, body;
-        union view_table only_text;
-        if (t[i].key.n != m->key.n)
-            continue;
-        enum err e = view_fetch(text, &t[i], a, &block);
-        if (e == ERR_CORRUPT)
-            return ERR_OK; /* counted; the rows stand without their text */
-        if (e == ERR_OK)
-            e = block_unpack(block, a, &body);
-        if (e == ERR_OK) {
-            struct reader r = reader_of(body);
-            only_text = *table;
-            e = columns_decode(&r, k->schema, COLUMNS_ALL, a, &only_text, true);
-        }
-        if (e == ERR_CORRUPT) {
-            view_count_corrupt();
-            return ERR_OK;
-        }
-        if (e == ERR_OK)
-            *table = only_text;
-        return e;
+    const struct part_snapshot *p;
+    union view_table with_text = b->t;
+    enum err e = ERR_OK;
+    if (!b->has_text) {
+        const struct block_meta *m = view_block_text(v, b, &p);
+        b->has_text = true;
+        e = m ? fetch_body(p, m, a, &b->text_body) : ERR_OK;
+        if (e != ERR_OK)
+            b->text_body = BYTES_NONE;
     }
-    return ERR_OK;
+    if (e != ERR_OK || !b->text_body.size)
+        return e == ERR_CORRUPT ? ERR_OK : e;
+    struct reader r = reader_of(b->text_body);
+    e = columns_decode(&r, b->k->schema, mask, a, &with_text, true);
+    if (e == ERR_CORRUPT) {
+        view_count_corrupt();
+        return ERR_OK;
+    }
+    if (e == ERR_OK)
+        b->t = with_text;
+    return e;
+}
+
+enum err view_block_load(const struct tsdb_view *v, struct view_block *b, uint64_t mask,
+                         struct arena *a)
+{
+    uint64_t rows = mask & ~b->k->text_mask & ~b->loaded;
+    uint64_t text = mask & b->k->text_mask & ~b->loaded;
+    enum err e = rows || !b->has_body ? load_rows(b, rows, a) : ERR_OK;
+    if (e == ERR_OK && text)
+        e = load_text(v, b, text, a);
+    if (e == ERR_OK && !columns_fill(b->k->schema, a, &b->t, rows | text))
+        e = ERR_LIMIT;
+    b->loaded |= rows | text;
+    return e;
 }
 
 /* --- pools --------------------------------------------------------------------------------------- */
 
-void view_pool_init(struct view_pool *p, const struct view_row_kind *k, struct arena *a)
+void view_pool_init(struct view_pool *p, const struct view_row_kind *k, uint64_t mask,
+                    struct arena *a)
 {
     memset(p, 0, sizeof(*p));
     p->k = k;
+    p->mask = mask;
     p->a = a;
 }
 
@@ -95,14 +135,21 @@ void view_pool_next_table(struct view_pool *p)
     memset(p->last, 0, sizeof(p->last));
 }
 
+/* A table for cap rows with the columns of the answer. */
+static bool pool_make(const struct view_pool *p, union view_table *t, uint32_t cap)
+{
+    memset(t, 0, sizeof(*t));
+    t->spans.cap = cap;
+    return columns_fill(p->k->schema, p->a, t, p->mask);
+}
+
 static bool pool_room(struct view_pool *p)
 {
     union view_table more;
     uint32_t count = view_table_count(&p->t), cap = p->t.spans.cap;
     if (count < cap)
         return true;
-    memset(&more, 0, sizeof(more));
-    if (!columns_make(p->k->schema, p->a, &more, cap ? cap * 2 : 32))
+    if (!pool_make(p, &more, cap ? cap * 2 : 32))
         return false;
     for (uint32_t i = 0; i < count; i++)
         columns_copy_row(p->k->schema, &p->t, i, &more, i);
@@ -123,6 +170,8 @@ enum err view_pool_add(struct view_pool *p, const void *table, uint32_t row)
         if (c->type != TSDB_STR)
             continue;
         memcpy(&col, (const uint8_t *)&p->t + c->offset, sizeof(col));
+        if (!col)
+            continue;
         if (col[to].size == 0) {
             col[to] = BYTES_NONE;
             continue;
@@ -143,8 +192,7 @@ enum err view_pool_take(struct view_pool *p, const uint32_t *order, uint32_t n,
                         union view_table *out)
 {
     union view_table t;
-    memset(&t, 0, sizeof(t));
-    if (!columns_make(p->k->schema, p->a, &t, n ? n : 1))
+    if (!pool_make(p, &t, n ? n : 1))
         return ERR_LIMIT;
     for (uint32_t i = 0; i < n; i++)
         columns_copy_row(p->k->schema, &p->t, order[i], &t, i);

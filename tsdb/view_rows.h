@@ -11,7 +11,8 @@
 
 struct view_row_kind {
     const struct tsdb_schema *schema;
-    uint64_t always; /* columns that are never NULL in an answer */
+    uint64_t always; /* columns that are never NULL in an answer that has all columns */
+    uint64_t text_mask; /* columns of the block of texts */
     enum block_kind rows, text;
     size_t order_column; /* offset of the column that answers are ordered by: start_ns, time_ns */
     size_t service_column;
@@ -42,24 +43,38 @@ static inline struct bytes view_table_service(const struct view_row_kind *k, con
     return col ? col[row] : BYTES_NONE;
 }
 
-/* The rows of a block without their text, then their text (which may be gone: then it stays empty). */
-enum err view_rows_open(const struct view_row_kind *k, const struct part_snapshot *p,
-                        const struct block_meta *m, struct arena *a,
-                        union view_table *out) MUST_CHECK;
-enum err view_rows_text(const struct tsdb_view *v, const struct view_row_kind *k,
-                        const struct part_snapshot *p, const struct block_meta *m, struct arena *a,
-                        union view_table *table) MUST_CHECK;
+/* A block being read: its columns are decoded when they are asked for, each once. */
+struct view_block {
+    const struct view_row_kind *k;
+    const struct part_snapshot *part;
+    const struct block_meta *meta;
+    struct bytes body, text_body; /* empty: not fetched */
+    bool has_body,
+        has_text; /* has_text: looked for; the text of a block may be gone, then its columns stay empty */
+    uint64_t loaded; /* columns */
+    union view_table t;
+};
+struct view_block view_block_of(const struct view_row_kind *k, const struct part_snapshot *p,
+                                const struct block_meta *m);
+/* The columns of mask are there when it returns ERR_OK, those that were not written as defaults. ERR_CORRUPT: rows are gone (counted). */
+enum err view_block_load(const struct tsdb_view *v, struct view_block *b, uint64_t mask,
+                         struct arena *a) MUST_CHECK;
+/* The block of texts beside it; NULL: there is none. */
+const struct block_meta *view_block_text(const struct tsdb_view *v, const struct view_block *b,
+                                         const struct part_snapshot **out_part);
 
 /* A growing table of copied rows. */
 struct view_pool {
     const struct view_row_kind *k;
     struct arena *a;
+    uint64_t mask; /* columns of the answer */
     union view_table t;
     struct {
         struct bytes from, to;
     } last[64]; /* by column: neighbours often share the very string */
 };
-void view_pool_init(struct view_pool *p, const struct view_row_kind *k, struct arena *a);
+void view_pool_init(struct view_pool *p, const struct view_row_kind *k, uint64_t mask,
+                    struct arena *a);
 /* The table that the next rows come from is another one: its strings may lie where older ones were. */
 void view_pool_next_table(struct view_pool *p);
 enum err view_pool_add(struct view_pool *p, const void *table, uint32_t row) MUST_CHECK;

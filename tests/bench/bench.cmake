@@ -10,3 +10,13 @@ add_executable(bench_values ${CMAKE_SOURCE_DIR}/tests/bench/values.c)
 target_link_libraries(bench_values PRIVATE tsdb)
 add_test(NAME bench.values COMMAND bench_values --rounds 2)
 set_tests_properties(bench.values PROPERTIES TIMEOUT 120)
+
+# Through the real decoder and stage: span_questions, ...
+add_library(bench_frames OBJECT ${CMAKE_SOURCE_DIR}/tests/bench/bench_frames.c)
+target_link_libraries(bench_frames PRIVATE collector)
+foreach(name IN ITEMS span_questions)
+    add_executable(bench_${name} ${CMAKE_SOURCE_DIR}/tests/bench/${name}.c $<TARGET_OBJECTS:bench_frames>)
+    target_link_libraries(bench_${name} PRIVATE collector)
+    add_test(NAME bench.${name} COMMAND bench_${name})
+    set_tests_properties(bench.${name} PROPERTIES TIMEOUT 120)
+endforeach()

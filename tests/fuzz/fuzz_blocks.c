@@ -2,6 +2,7 @@
 #include "base/arena.h"
 #include "tsdb/block_index.h"
 #include "tsdb/columns.h"
+#include "tsdb/zone.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -34,7 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct bytes in = bytes_of(data + 1, size - 1), body;
     struct block_index_series *s;
     struct block_trace *t;
-    struct block_zone z;
+    struct zone z;
     struct block_exemplar *x;
     struct tsdb_metadata_row *m;
     struct tsdb_spans spans = {0};
@@ -48,7 +49,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     case 3: (void)!block_index_read(in, 1, a, &first, &s, &n); break;
     case 4: (void)!block_traces_find(in, 7000, a, &t, &n); break;
     case 5:
-        (void)!block_zone_read(in, a, &z);
+        if (zone_read(in, a, &z) == ERR_OK)
+            (void)zone_may_have_column(z.filter, TSDB_SPAN_tenant, BYTES_LIT("acme"));
         (void)block_traces_may_have(in, 1);
         break;
     case 6: (void)!block_exemplars_read(in, a, &x, &n); break;

@@ -137,6 +137,14 @@ static void random_spans(struct env *e)
         b->spans.service[row] = bytes_str(services[s->service]);
         b->spans.name[row] = bytes_str(names[s->name]);
         b->spans.status_message[row] = bytes_of(s->text, strlen(s->text));
+        struct buf attrs = {0};
+        char tag[16];
+        snprintf(tag, sizeof(tag), "colour-%d", e->m->span_count % 7);
+        tsdb_attrs_put_str(&attrs, BYTES_LIT("colour"), bytes_str(tag));
+        tsdb_attrs_put_i64(&attrs, BYTES_LIT("size"), e->m->span_count % 5);
+        b->spans.attrs[row] = arena_copy(b->arena, buf_bytes(&attrs));
+        b->spans.status[row] = e->m->span_count % 5 == 0 ? 2 : 0;
+        buf_done(&attrs);
         if (s->name == 0) {
             assert_true(tsdb_batch_span_column(b, TSDB_SPAN_input_tokens));
             b->spans.input_tokens[row] = e->m->span_count;
@@ -512,6 +520,124 @@ static void check_scan(struct env *e)
     arena_free(a);
 }
 
+/* What a visit finds against what the model says; a span's number is its id. */
+struct seen {
+    const struct model *m;
+    uint64_t count, number_sum, tokens;
+    int64_t durations;
+    bool failed;
+};
+
+static bool see(void *ctx, const struct tsdb_spans *t, const uint32_t *rows, uint32_t count)
+{
+    struct seen *s = ctx;
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t number = bytes_u64be(t->span_id[rows[i]].b) - 1;
+        const struct model_span *m = &s->m->spans[number];
+        s->failed |= i > 0 && rows[i - 1] >= rows[i];
+        s->failed |= t->start_ns[rows[i]] != m->start || t->end_ns[rows[i]] != m->end;
+        s->failed |= t->input_tokens[rows[i]] != (m->name == 0 ? (int64_t)number : -1);
+        s->count++;
+        s->number_sum += number;
+        s->durations += t->end_ns[rows[i]] - t->start_ns[rows[i]];
+    }
+    return true;
+}
+
+static void check_visit(struct env *e)
+{
+    static struct model_minute {
+        uint64_t count, errors;
+        int64_t duration;
+    } minutes[MINUTES + 1][3][2];
+    static const char *services[] = {"api", "worker", "gateway"}, *names[] = {"chat", "embed"};
+    struct tsdb_view *v = view_of(e);
+    for (int round = 0; round < 4; round++) {
+        char tag[16];
+        int colour = (int)rnd(e, 8), size = (int)rnd(e, 5), service = (int)rnd(e, 4);
+        bool by_attr = rnd(e, 2), by_text = rnd(e, 2), by_size = rnd(e, 2), by_name = rnd(e, 2);
+        bool by_status = rnd(e, 2);
+        int64_t min = rnd(e, 2) ? 0 : (NOW_MS - (int64_t)rnd(e, 172800) * 1000) * 1000000;
+        snprintf(tag, sizeof(tag), "colour-%d", colour);
+        struct tsdb_where_attr attrs[] = {{BYTES_LIT("colour"), bytes_str(tag)},
+                                          {BYTES_LIT("size"), bytes_of("01234" + size, 1)}};
+        struct tsdb_where where[] = {{TSDB_SPAN_status, TSDB_WHERE_IS, BYTES_NONE, 2},
+                                     {TSDB_SPAN_name, TSDB_WHERE_BEGINS, BYTES_LIT("ch"), 0}};
+        struct tsdb_row_filter more = {.where = by_status ? where : where + 1,
+                                       .where_count = (by_status ? 1u : 0u) + (by_name ? 1u : 0u),
+                                       .attrs = by_attr ? attrs : attrs + 1,
+                                       .attr_count = (by_attr ? 1u : 0u) + (by_size ? 1u : 0u),
+                                       .contains = by_text ? BYTES_LIT("our-3") : BYTES_NONE};
+        struct seen got = {.m = e->m}, want = {0};
+        struct tsdb_visit q = {
+            .start_min_ns = min,
+            .start_max_ns = INT64_MAX,
+            .service = service < 3 ? bytes_str(services[service]) : BYTES_NONE,
+            .more = &more,
+            .columns = UINT64_C(1) << TSDB_SPAN_span_id | UINT64_C(1) << TSDB_SPAN_start_ns |
+                       UINT64_C(1) << TSDB_SPAN_end_ns | UINT64_C(1) << TSDB_SPAN_input_tokens,
+            .order = rnd(e, 3),
+            .spans = see,
+            .ctx = &got};
+        for (int i = 0; i < e->m->span_count; i++) {
+            const struct model_span *s = &e->m->spans[i];
+            if (s->start < min || (service < 3 && s->service != service) ||
+                (by_status && i % 5 != 0) || (by_name && s->name != 0) ||
+                (by_attr && i % 7 != colour) || (by_size && i % 5 != size) ||
+                (by_text && i % 7 != 3))
+                continue;
+            want.count++;
+            want.number_sum += (uint64_t)i;
+            want.durations += s->end - s->start;
+        }
+        assert_int_equal(tsdb_spans_visit(v, &q), ERR_OK);
+        assert_false(got.failed);
+        assert_int_equal(got.count, want.count);
+        assert_int_equal(got.number_sum, want.number_sum);
+        assert_int_equal(got.durations, want.durations);
+    }
+    struct arena *a = arena_new(0);
+    for (int round = 0; round < 2; round++) {
+        struct tsdb_minutes_query q = {
+            .start_min_ns = rnd(e, 2) ? 0 : (NOW_MS - (int64_t)rnd(e, 172800) * 1000) * 1000000,
+            .start_max_ns = INT64_MAX,
+            .name = round % 2 ? bytes_str(names[0]) : BYTES_NONE,
+            .by_minute = true};
+        struct tsdb_minute *m;
+        size_t n;
+        uint64_t left = 0;
+        assert_int_equal(tsdb_span_minutes(v, &q, a, &m, &n), ERR_OK);
+        memset(minutes, 0, sizeof(minutes));
+        for (int i = 0; i < e->m->span_count; i++) {
+            const struct model_span *s = &e->m->spans[i];
+            if (s->start < q.start_min_ns || (round % 2 && s->name != 0))
+                continue;
+            struct model_minute *w =
+                &minutes[s->start / 60000000000 - MINUTE_FIRST + 1][s->service][s->name];
+            w->count++;
+            w->errors += i % 5 == 0;
+            w->duration += s->end - s->start;
+        }
+        for (size_t i = 0; i < n; i++) {
+            int service = 0, name = 0;
+            while (!bytes_equal_str(m[i].service, services[service]))
+                service++;
+            while (!bytes_equal_str(m[i].name, names[name]))
+                name++;
+            struct model_minute *w = &minutes[m[i].minute - MINUTE_FIRST + 1][service][name];
+            assert_true(w->count == m[i].count && w->errors == m[i].errors &&
+                        w->duration == m[i].duration_sum_ns && m[i].count > 0);
+            memset(w, 0, sizeof(*w));
+        }
+        for (uint32_t i = 0; i < MINUTES + 1; i++)
+            for (int k = 0; k < 6; k++)
+                left += minutes[i][k / 2][k % 2].count;
+        assert_int_equal(left, 0);
+    }
+    arena_free(a);
+    tsdb_view_close(v);
+}
+
 static void env_open(struct env *e, uint64_t seed)
 {
     *e = (struct env){.seed = seed, .m = calloc(1, sizeof(struct model))};
@@ -595,6 +721,7 @@ static void answers_equal_the_model_in_head_in_parts_and_across(void **state)
             check_counter(&e);
             check_traces(&e);
             check_scan(&e);
+            check_visit(&e);
         }
         env_close(&e);
     }
@@ -672,7 +799,7 @@ static void a_huge_row_is_sealed_and_read_back(void **state)
 
 static uint32_t rows_of(struct tsdb_view *v, struct arena *a, const char *what, const char *service)
 {
-    struct tsdb_log_filter f = {0, INT64_MAX, bytes_str(service), NULL, NULL};
+    struct tsdb_log_filter f = {.max_ns = INT64_MAX, .service = bytes_str(service)};
     struct tsdb_logs logs;
     struct tsdb_exemplar *x;
     struct tsdb_metadata_row *m;

@@ -144,6 +144,16 @@ enum err tsdb_trace(struct tsdb_view *v, struct tsdb_id16 id, struct arena *a,
     return ERR_OK;
 }
 
+static bool has_attrs(const struct tsdb_spans *t, uint32_t row, const struct tsdb_row_filter *f)
+{
+    struct tsdb_value value;
+    for (uint32_t i = 0; f && i < f->attr_count; i++)
+        if (!tsdb_attrs_find(t->attrs[row], f->attrs[i].key, &value) ||
+            !tsdb_attrs_value_is(value, f->attrs[i].value))
+            return false;
+    return true;
+}
+
 enum err tsdb_span_scan(struct tsdb_view *v, const struct tsdb_span_filter *f, uint32_t max,
                         struct arena *a, struct tsdb_spans *out)
 {
@@ -154,7 +164,8 @@ enum err tsdb_span_scan(struct tsdb_view *v, const struct tsdb_span_filter *f, u
         int64_t took = all->end_ns[i] - all->start_ns[i];
         if ((f->service.size && !bytes_equal(f->service, all->service[i])) ||
             (f->name.size && !bytes_equal(f->name, all->name[i])) || took < f->duration_min_ns ||
-            (f->duration_max_ns && took > f->duration_max_ns) || !f->keep(f->ctx, all, i))
+            (f->duration_max_ns && took > f->duration_max_ns) || !has_attrs(all, i, f->more) ||
+            !f->keep(f->ctx, all, i))
             continue;
         out->count = 1; /* the one trace there is: its first row stands for it */
     }
