@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -25,6 +26,13 @@ void bench_fail(const char *fmt, ...)
 double bench_now_ms(void)
 {
     return (double)clock_mono_ns() / 1e6;
+}
+
+double bench_cpu_ms(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
 }
 
 void bench_store_open(struct bench_store *s, const char *dir, const char *parent)

@@ -39,6 +39,7 @@ struct bench_times {
 void bench_times_add(struct bench_times *t, double ms);
 double bench_times_at(struct bench_times *t, double quantile); /* sorts */
 double bench_now_ms(void);
+double bench_cpu_ms(void); /* of this thread: what a busy machine does not change much */
 void bench_fail(const char *fmt, ...) PRINTF_LIKE(1, 2) __attribute__((noreturn));
 
 #endif
