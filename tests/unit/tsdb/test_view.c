@@ -807,7 +807,7 @@ static uint32_t rows_of(struct tsdb_view *v, struct arena *a, const char *what, 
     if (strcmp(what, "logs") == 0) {
         assert_int_equal(tsdb_log_scan(v, &f, 1000, a, &logs), ERR_OK);
         for (uint32_t i = 0; i < logs.count; i++) {
-            assert_true(bytes_equal_str(logs.body[i], "body") && logs.severity[i] == 9);
+            assert_true(bytes_equal_str(logs.body[i], "\1\4body") && logs.severity[i] == 9);
             assert_true(i == 0 || logs.time_ns[i - 1] > logs.time_ns[i]);
         }
         return logs.count;
@@ -823,6 +823,38 @@ static uint32_t rows_of(struct tsdb_view *v, struct arena *a, const char *what, 
     assert_int_equal(tsdb_metadata_read(v, a, &m, &n), ERR_OK);
     assert_true(n == 0 || bytes_equal_str(m[0].help, "how many"));
     return (uint32_t)n;
+}
+
+static uint32_t logs_of(struct tsdb_view *v, struct arena *a, uint8_t severity_min,
+                        const struct tsdb_row_filter *more)
+{
+    struct tsdb_log_filter f = {.max_ns = INT64_MAX, .severity_min = severity_min, .more = more};
+    struct tsdb_logs logs;
+    f.columns = UINT64_C(1) << TSDB_LOG_severity;
+    assert_int_equal(tsdb_log_scan(v, &f, 1000, a, &logs), ERR_OK);
+    assert_true(logs.body == NULL && (logs.count == 0 || logs.severity[0] == 9));
+    return logs.count;
+}
+
+static void check_log_filters(struct tsdb_view *v, struct arena *a, uint32_t times)
+{
+    struct tsdb_id16 id = {{3}}, none = {{200}};
+    struct tsdb_where trace = {TSDB_LOG_trace_id, TSDB_WHERE_IS, bytes_of(id.b, 16), 0};
+    struct tsdb_where_attr code = {BYTES_LIT("code"), BYTES_LIT("7")};
+    struct tsdb_row_filter more = {.where = &trace, .where_count = 1};
+    assert_int_equal(logs_of(v, a, 9, NULL), 10 * times);
+    assert_int_equal(logs_of(v, a, 10, NULL), 0);
+    assert_int_equal(logs_of(v, a, 0, &more), times);
+    trace.text = bytes_of(none.b, 16);
+    assert_int_equal(logs_of(v, a, 0, &more), 0);
+    more = (struct tsdb_row_filter){.attrs = &code, .attr_count = 1};
+    assert_int_equal(logs_of(v, a, 0, &more), times);
+    code.value = BYTES_LIT("77");
+    assert_int_equal(logs_of(v, a, 0, &more), 0);
+    more = (struct tsdb_row_filter){.contains = BYTES_LIT("is full")};
+    assert_int_equal(logs_of(v, a, 0, &more), times);
+    more.contains = BYTES_LIT("bod");
+    assert_int_equal(logs_of(v, a, 0, &more), 10 * times);
 }
 
 static void logs_histograms_exemplars_and_metadata_survive_flush_and_restart(void **state)
@@ -841,8 +873,16 @@ static void logs_histograms_exemplars_and_metadata_survive_flush_and_restart(voi
                 uint32_t row = tsdb_batch_add_log(b);
                 b->logs.time_ns[row] = NOW_MS * 1000000 - i * INT64_C(3600000000000) - stage;
                 b->logs.service[row] = i % 2 ? BYTES_LIT("api") : BYTES_LIT("web");
-                b->logs.body[row] = BYTES_LIT("body");
+                b->logs.body[row] =
+                    BYTES_LIT("\1\4body"); /* as an attribute value: a string of four */
                 b->logs.severity[row] = 9;
+                b->logs.trace_id[row].b[0] = (uint8_t)(i + 1);
+                struct buf attrs = {0};
+                tsdb_attrs_put_str(&attrs, BYTES_LIT("code"), bytes_of("0123456789" + i, 1));
+                tsdb_attrs_put_str(&attrs, BYTES_LIT("note"),
+                                   i == 4 ? BYTES_LIT("disk is full") : BYTES_LIT("all is well"));
+                b->logs.attrs[row] = arena_copy(b->arena, buf_bytes(&attrs));
+                buf_done(&attrs);
                 struct tsdb_hist *h = ARENA_ARRAY(b->arena, struct tsdb_hist, 1);
                 assert_int_equal(tsdb_hist_of(i + 1, b->arena, h), ERR_OK);
                 assert_true(tsdb_batch_add_hist(b, ref, NOW_MS - i * 1000, h, 0));
@@ -863,6 +903,7 @@ static void logs_histograms_exemplars_and_metadata_survive_flush_and_restart(voi
         uint32_t times = stage == 2 ? 2 : 1;
         assert_int_equal(rows_of(v, a, "logs", "api"), 5 * times);
         assert_int_equal(rows_of(v, a, "logs", ""), 10 * times);
+        check_log_filters(v, a, times);
         assert_int_equal(rows_of(v, a, "exemplars", ""), times);
         assert_int_equal(rows_of(v, a, "metadata", ""), 1);
         assert_int_equal(tsdb_select(v, &m, 1, NOW_MS - 100000, NOW_MS, a, &s, &n), ERR_OK);
