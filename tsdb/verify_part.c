@@ -11,6 +11,7 @@
 #include "tsdb/part_core.h"
 #include "tsdb/store_format.h"
 #include "tsdb/verify_core.h"
+#include "tsdb/zone.h"
 
 #define MAP_BYTES LMDB_ENV_MAP(64ull << 30)
 
@@ -33,6 +34,7 @@ struct places {
 struct look {
     struct verify_env *v;
     struct lmdb_txn *txn;
+    struct lmdb_txn *rows_txn; /* texts: the rows beside them; NULL when they are gone */
     struct arena *arena, *scratch; /* of the part; of a block */
     struct row *rows;
     size_t row_count, row_cap;
@@ -224,18 +226,27 @@ static const char *look_series(struct look *l, const struct block_meta *m, struc
 static const char *look_zone(struct look *l, const struct block_meta *m, const struct tsdb_spans *s,
                              const struct tsdb_logs *logs, uint32_t n)
 {
-    struct block_zone z;
+    struct zone z;
     int64_t min = INT64_MAX, max = INT64_MIN, shortest = INT64_MAX, longest = INT64_MIN;
-    if (block_zone_read(m->summary, l->scratch, &z) != ERR_OK)
+    if (zone_read(m->summary, l->scratch, &z) != ERR_OK)
         return "its zone map does not decode";
     for (uint32_t i = 0; i < n; i++) {
         int64_t start = s ? s->start_ns[i] : logs->time_ns[i];
         int64_t length = s ? (int64_t)((uint64_t)s->end_ns[i] - (uint64_t)start) : 0;
+        uint8_t level = s ? s->status[i] : logs->severity[i];
         min = MIN(min, start), max = MAX(max, start);
         shortest = MIN(shortest, length), longest = MAX(longest, length);
-        if (!block_zone_has_service(&z, s ? s->service[i] : logs->service[i]))
-            return "its zone map lacks a service that it holds";
+        if (!zone_has(&z, s ? s->service[i] : logs->service[i],
+                      s ? s->name[i] : logs->event_name[i]))
+            return "its zone map lacks a service or name that it holds";
+        if (level < z.level_min || level > z.level_max)
+            return "its zone map denies a status or severity that it holds";
     }
+    uint64_t counted = 0;
+    for (uint32_t i = 0; i < z.group_count; i++)
+        counted += z.groups[i].count;
+    if (z.groups_known && counted != n)
+        return "the counts of its zone map are not its rows";
     return z.start_min != min || z.start_max != max || z.duration_min != shortest ||
                    z.duration_max != longest
                ? "its zone map has other times or durations"
@@ -244,12 +255,13 @@ static const char *look_zone(struct look *l, const struct block_meta *m, const s
 
 static const char *look_times(const struct block_meta *m, const int64_t *t_ns, uint32_t n)
 {
-    for (uint32_t i = 1; i < n; i++)
-        if (t_ns[i] < t_ns[i - 1])
-            return "its rows are not in the order of their times";
-    return n && (t_ns[0] / 1000000 != m->time_min || t_ns[n - 1] / 1000000 != m->time_max)
-               ? "its manifest row has other times"
-               : NULL;
+    int64_t min = INT64_MAX, max = INT64_MIN;
+    for (uint32_t i = 0; i < n; i++) {
+        min = MIN(min, t_ns[i] / 1000000);
+        max = MAX(max, t_ns[i] / 1000000);
+    }
+    return n && (min != m->time_min || max != m->time_max) ? "its manifest row has other times"
+                                                           : NULL;
 }
 
 static bool add_place(struct look *l, struct places *all, struct place p)
@@ -262,30 +274,55 @@ static bool add_place(struct look *l, struct places *all, struct place p)
     return true;
 }
 
+union table {
+    struct tsdb_spans spans;
+    struct tsdb_logs logs;
+};
+
+static bool decode(struct look *l, const struct tsdb_schema *schema, struct bytes block, bool merge,
+                   union table *t)
+{
+    struct bytes body;
+    if (block_unpack(block, l->scratch, &body) != ERR_OK)
+        return false;
+    struct reader r = reader_of(body);
+    return columns_decode(&r, schema, COLUMNS_ALL, l->scratch, t, merge) == ERR_OK &&
+           reader_left(&r) == 0 && columns_fill(schema, l->scratch, t, COLUMNS_ALL);
+}
+
+/* Texts name columns of the rows beside them. Where those are gone, only the checksum speaks for them. */
+static const char *look_text(struct look *l, const struct block_meta *m, struct bytes block)
+{
+    bool is_spans = m->key.kind == BLOCK_SPAN_TEXT;
+    const struct tsdb_schema *schema = is_spans ? &tsdb_batch_span_schema : &tsdb_batch_log_schema;
+    struct block_key beside = m->key;
+    uint8_t key[BLOCK_KEY_SIZE];
+    struct bytes rows;
+    union table t;
+    memset(&t, 0, sizeof(t));
+    beside.kind = is_spans ? BLOCK_SPANS : BLOCK_LOGS;
+    block_key_write(&beside, key);
+    if (!l->rows_txn ||
+        lmdb_txn_get(l->rows_txn, PART_DB_BLOCKS, bytes_of(key, sizeof(key)), &rows) != ERR_OK ||
+        !decode(l, schema, rows, false, &t))
+        return NULL; /* said of the rows */
+    if (!decode(l, schema, block, true, &t))
+        return "its columns do not decode";
+    return t.spans.count != m->rows ? "its manifest row counts other rows" : NULL;
+}
+
 static const char *look_rows(struct look *l, const struct block_meta *m, struct bytes block)
 {
-    union {
-        struct tsdb_spans spans;
-        struct tsdb_logs logs;
-    } t;
-    struct bytes body;
-    bool is_spans = m->key.kind == BLOCK_SPANS || m->key.kind == BLOCK_SPAN_TEXT;
-    bool is_text = m->key.kind == BLOCK_SPAN_TEXT || m->key.kind == BLOCK_LOG_TEXT;
+    union table t;
+    bool is_spans = m->key.kind == BLOCK_SPANS;
     const struct tsdb_schema *schema = is_spans ? &tsdb_batch_span_schema : &tsdb_batch_log_schema;
     memset(&t, 0, sizeof(t));
-    if (block_unpack(block, l->scratch, &body) != ERR_OK)
-        return "it does not unpack";
-    struct reader r = reader_of(body);
-    if (columns_decode(&r, schema, COLUMNS_ALL, l->scratch, &t, false) != ERR_OK || reader_left(&r))
+    if (!decode(l, schema, block, false, &t))
         return "its columns do not decode";
     uint32_t n = is_spans ? t.spans.count : t.logs.count;
     if (n != m->rows)
         return "its manifest row counts other rows";
-    if (is_text)
-        return NULL;
     l->v->report->rows += n;
-    if (!columns_fill(schema, l->scratch, &t, COLUMNS_ALL))
-        return "no memory to look at it";
     for (uint32_t i = 0; i < n && is_spans; i++)
         if (!add_place(l, &l->spans,
                        (struct place){m->key.org, m->key.generation,
@@ -383,9 +420,9 @@ static const char *look_content(struct look *l, const struct block_meta *m, stru
     case BLOCK_HISTS:
     case BLOCK_CELLS: return look_series(l, m, block);
     case BLOCK_SPANS:
+    case BLOCK_LOGS: return look_rows(l, m, block);
     case BLOCK_SPAN_TEXT:
-    case BLOCK_LOGS:
-    case BLOCK_LOG_TEXT: return look_rows(l, m, block);
+    case BLOCK_LOG_TEXT: return look_text(l, m, block);
     case BLOCK_TRACES: return look_traces(l, m, block);
     case BLOCK_EXEMPLARS:
         return block_exemplars_read(block, l->scratch, &x, &n) == ERR_OK ? NULL
@@ -427,25 +464,27 @@ static void look_block(struct look *l, const struct row *row)
         say(l, &m->key, wrong);
 }
 
+static const char *const db_names[] = {"blocks", "manifest", "sealed", NULL};
+
+/* The environment of the rows beside the one of texts; NULL when it is gone (it has a retention of its own) or cannot be read (said there). */
+static struct lmdb_env *open_rows_beside(const struct verify_env *v)
+{
+    char path[FILES_PATH_MAX];
+    struct lmdb_env *env = NULL;
+    struct err_msg why = {""};
+    snprintf(path, sizeof(path), "%.*srows", (int)(strlen(v->path) - strlen("text")), v->path);
+    if (access(path, F_OK) != 0 ||
+        lmdb_env_open_read(path, MAP_BYTES, db_names, &env, &why) != ERR_OK)
+        return NULL;
+    return env;
+}
+
 /* Texts stand beside the rows of the sibling environment: same numbers, same count. */
 static void compare_texts(struct look *text)
 {
-    char path[FILES_PATH_MAX];
     struct look rows = {.v = text->v, .arena = text->arena};
-    struct lmdb_env *env = NULL;
-    struct err_msg why = {""};
-    snprintf(path, sizeof(path), "%.*srows", (int)(strlen(text->v->path) - strlen("text")),
-             text->v->path);
-    static const char *const names[] = {"blocks", "manifest", "sealed", NULL};
-    if (access(path, F_OK) != 0)
-        return; /* rows went first: what is left is dropped with its own retention */
-    if (lmdb_env_open_read(path, MAP_BYTES, names, &env, &why) != ERR_OK)
-        return; /* said where the rows are looked at */
-    if (lmdb_env_begin(env, false, &rows.txn, &why) == ERR_OK) {
-        if (lmdb_txn_scan(rows.txn, PART_DB_MANIFEST, BYTES_NONE, look_manifest, &rows) != ERR_OK)
-            verify_say(text->v, "the manifest of the rows cannot be read");
-        lmdb_txn_abort(rows.txn);
-    }
+    if (lmdb_txn_scan(text->rows_txn, PART_DB_MANIFEST, BYTES_NONE, look_manifest, &rows) != ERR_OK)
+        verify_say(text->v, "the manifest of the rows cannot be read");
     for (size_t i = 0; i < text->row_count; i++) {
         struct row want = text->rows[i];
         if (want.meta.key.generation > *text->v->flushed)
@@ -458,17 +497,17 @@ static void compare_texts(struct look *text)
                 found ? "its row block has another number of rows" : "it has no row block");
     }
     free(rows.rows);
-    lmdb_env_close(env);
 }
 
 void verify_part(struct verify_env *v)
 {
-    static const char *const names[] = {"blocks", "manifest", "sealed", NULL};
     struct look l = {.v = v, .arena = arena_new(0), .scratch = arena_new(0)};
-    struct lmdb_env *env = NULL;
+    struct lmdb_env *env = NULL, *rows = v->class == PART_TEXT ? open_rows_beside(v) : NULL;
     struct err_msg why = {""};
-    enum err e = l.arena && l.scratch ? lmdb_env_open_read(v->path, MAP_BYTES, names, &env, &why)
+    enum err e = l.arena && l.scratch ? lmdb_env_open_read(v->path, MAP_BYTES, db_names, &env, &why)
                                       : ERR_NOMEM;
+    if (rows && lmdb_env_begin(rows, false, &l.rows_txn, &why) != ERR_OK)
+        l.rows_txn = NULL;
     if (e == ERR_OK && (e = lmdb_env_begin(env, false, &l.txn, &why)) == ERR_OK) {
         e = lmdb_txn_scan(l.txn, PART_DB_MANIFEST, BYTES_NONE, look_manifest, &l);
         if (e == ERR_OK)
@@ -485,10 +524,12 @@ void verify_part(struct verify_env *v)
         e = ERR_NOMEM;
     if (e == ERR_OK)
         compare_places(&l);
-    if (e == ERR_OK && v->class == PART_TEXT)
+    if (e == ERR_OK && l.rows_txn)
         compare_texts(&l);
     if (e != ERR_OK)
         verify_say(v, "cannot be read: %s %s", err_text(e), why.text);
+    lmdb_txn_abort(l.rows_txn);
+    lmdb_env_close(rows);
     lmdb_env_close(env);
     free(l.rows), free(l.sealed), free(l.groups), free(l.spans.p), free(l.index.p);
     arena_free(l.arena);

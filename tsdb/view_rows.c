@@ -83,7 +83,6 @@ static enum err load_text(const struct tsdb_view *v, struct view_block *b, uint6
                           struct arena *a)
 {
     const struct part_snapshot *p;
-    union view_table with_text = b->t;
     enum err e = ERR_OK;
     if (!b->has_text) {
         const struct block_meta *m = view_block_text(v, b, &p);
@@ -94,6 +93,17 @@ static enum err load_text(const struct tsdb_view *v, struct view_block *b, uint6
     }
     if (e != ERR_OK || !b->text_body.size)
         return e == ERR_CORRUPT ? ERR_OK : e;
+    /* what it refers to in the rows comes first */
+    uint64_t needs = columns_needs(b->text_body) & ~b->k->text_mask & ~b->loaded;
+    if (needs) {
+        e = load_rows(b, needs, a);
+        if (e == ERR_OK && !columns_fill(b->k->schema, a, &b->t, needs))
+            e = ERR_LIMIT;
+        if (e != ERR_OK)
+            return e;
+        b->loaded |= needs;
+    }
+    union view_table with_text = b->t;
     struct reader r = reader_of(b->text_body);
     e = columns_decode(&r, b->k->schema, mask, a, &with_text, true);
     if (e == ERR_CORRUPT) {
