@@ -99,30 +99,38 @@ static void section_end(struct buf *out, enum section tag, struct buf *payload)
     buf_clear(payload);
 }
 
-static void put_refs(struct buf *out, const struct tsdb_ref *refs, uint32_t n)
+/* A column of whole numbers: runs of equal steps. Numbers of series that follow each other, times of one scrape and starts that nobody gave are
+ * one run each. One of u32 and i64 is given. */
+static inline __attribute__((always_inline)) void put_runs(struct buf *out, const uint32_t *u32,
+                                                           const int64_t *i64, uint32_t n)
 {
-    int64_t previous = 0;
-    if (!buf_reserve(out, (size_t)n * BUF_VARINT_MAX))
+    uint64_t previous = 0;
+    if (!buf_reserve(out, (size_t)n * 2 * BUF_VARINT_MAX))
         return;
     uint8_t *to = out->data + out->size;
-    for (uint32_t i = 0; i < n; i++) {
-        to = buf_write_zigzag(to, (int64_t)refs[i].v - previous);
-        previous = refs[i].v;
+    for (uint32_t i = 0, end; i < n; i = end) {
+        uint64_t v = u32 ? u32[i] : (uint64_t)i64[i], step = v - previous;
+        for (end = i + 1, previous = v; end < n; end++, previous = v) {
+            v = u32 ? u32[end] : (uint64_t)i64[end];
+            if (v - previous != step)
+                break;
+        }
+        to = buf_write_varint(to, end - i);
+        to = buf_write_zigzag(to, (int64_t)step);
     }
     out->size = (size_t)(to - out->data);
 }
 
+_Static_assert(sizeof(struct tsdb_ref) == sizeof(uint32_t), "a column of refs is one of numbers");
+
+static void put_refs(struct buf *out, const struct tsdb_ref *refs, uint32_t n)
+{
+    put_runs(out, n ? &refs[0].v : NULL, NULL, n);
+}
+
 static void put_times(struct buf *out, const int64_t *t, uint32_t n)
 {
-    int64_t previous = 0;
-    if (!buf_reserve(out, (size_t)n * BUF_VARINT_MAX))
-        return;
-    uint8_t *to = out->data + out->size;
-    for (uint32_t i = 0; i < n; i++) {
-        to = buf_write_zigzag(to, (int64_t)((uint64_t)t[i] - (uint64_t)previous));
-        previous = t[i];
-    }
-    out->size = (size_t)(to - out->data);
+    put_runs(out, NULL, t, n);
 }
 
 /* Whole numbers below 2^52 as zigzag varint * 2; everything else as 1 and the bits. */
@@ -355,23 +363,42 @@ static bool ref_known(const struct record_refs *m, int64_t written, struct tsdb_
     return true;
 }
 
+/* The next number of a column; a run that is empty or longer than what is left of the column is damage. */
+struct runs {
+    struct reader *r;
+    uint64_t left, step, value; /* left: of the run */
+};
+
+static inline bool run_next(struct runs *x, uint64_t left_of_column, uint64_t *out)
+{
+    if (x->left == 0) {
+        x->left = reader_varint(x->r);
+        x->step = (uint64_t)reader_zigzag(x->r);
+        if (x->r->failed || x->left == 0 || x->left > left_of_column) {
+            x->r->failed = true;
+            return false;
+        }
+    }
+    x->left--;
+    *out = x->value += x->step;
+    return true;
+}
+
 static enum err get_refs(struct reader *r, const struct record_refs *m, struct tsdb_ref *out,
                          uint64_t n)
 {
-    int64_t written = 0;
-    for (uint64_t i = 0; i < n; i++) {
-        written = (int64_t)((uint64_t)written + (uint64_t)reader_zigzag(r));
-        if (r->failed || !ref_known(m, written, &out[i]))
+    struct runs x = {.r = r};
+    for (uint64_t i = 0, written; i < n; i++)
+        if (!run_next(&x, n - i, &written) || !ref_known(m, (int64_t)written, &out[i]))
             return ERR_CORRUPT;
-    }
     return ERR_OK;
 }
 
 static void get_times(struct reader *r, int64_t *out, uint64_t n)
 {
-    int64_t previous = 0;
-    for (uint64_t i = 0; i < n; i++)
-        out[i] = previous = (int64_t)((uint64_t)previous + (uint64_t)reader_zigzag(r));
+    struct runs x = {.r = r};
+    for (uint64_t i = 0, t; i < n && run_next(&x, n - i, &t); i++)
+        out[i] = (int64_t)t;
 }
 
 /* The count of a section; every item takes at least min bytes, so a lying count is refused before it is allocated. */
@@ -385,7 +412,7 @@ static enum err get_samples(struct reader *r, const struct record_refs *m, struc
                             struct tsdb_samples *s)
 {
     uint64_t n;
-    if (!get_count(r, 4, &n))
+    if (!get_count(r, 1, &n)) /* the columns but the values may be a few bytes in all */
         return ERR_CORRUPT;
     *s = (struct tsdb_samples){(uint32_t)n,
                                (uint32_t)n,
@@ -407,7 +434,7 @@ static enum err get_hists(struct reader *r, const struct record_refs *m, struct 
                           struct tsdb_hists *s)
 {
     uint64_t n;
-    if (!get_count(r, 8, &n))
+    if (!get_count(r, 4, &n))
         return ERR_CORRUPT;
     *s = (struct tsdb_hists){(uint32_t)n,
                              (uint32_t)n,
@@ -429,7 +456,7 @@ static enum err get_exemplars(struct reader *r, const struct record_refs *m, str
                               struct tsdb_exemplars *s)
 {
     uint64_t n;
-    if (!get_count(r, 4, &n))
+    if (!get_count(r, 2, &n))
         return ERR_CORRUPT;
     *s = (struct tsdb_exemplars){(uint32_t)n,
                                  (uint32_t)n,
