@@ -177,7 +177,7 @@ static enum err read_times(struct reading *d, struct reader *r)
     const struct vector_source *name = &one;
     uint64_t number = reader_varint(r), card = reader_varint(r);
     struct bytes modes = reader_bytes(r, (size_t)card);
-    int64_t *a, *b;
+    int64_t *a = NULL, *b = NULL;
     enum err e = ERR_OK;
     if (r->failed || number > 64)
         return ERR_CORRUPT;

@@ -177,10 +177,10 @@ static struct head_series *series_of(struct head *h, struct tsdb_ref ref)
                               .t_max = INT64_MIN,
                               .ord_first = h->batch_count};
     size_t before = head_names_bytes(&h->names);
-    bool is_named = head_names_add(&h->names, s->info->org,
-                                   tsdb_labels_get(s->info->labels, BYTES_LIT("__name__")),
-                                   h->series_count - 1);
-    CHECK(is_named);
+    struct bytes name = tsdb_labels_get(s->info->labels, BYTES_LIT("__name__"));
+    for (unsigned tries = 0; !head_names_add(&h->names, s->info->org, name, h->series_count - 1);
+         tries++)
+        alloc_wait_pause(tries);
     bytes_add(h, head_names_bytes(&h->names) - before);
     tsdb_registry_hold(h->registry, ref);
     h->slots[ref.v] = h->series_count;

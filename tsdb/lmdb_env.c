@@ -182,8 +182,7 @@ static enum err open_locked(struct lmdb_env *e, struct err_msg *msg)
     if (rc == 0)
         rc = mdb_env_set_maxreaders(e->env, READERS_MAX);
     if (rc == 0)
-        rc = fault(false) ? fault_code()
-                          : mdb_env_open(e->env, e->path, OPEN_FLAGS | how, 0640);
+        rc = fault(false) ? fault_code() : mdb_env_open(e->env, e->path, OPEN_FLAGS | how, 0640);
     if (rc == 0)
         rc = mdb_txn_begin(e->env, NULL, how & MDB_RDONLY, &txn);
     for (unsigned i = 0; rc == 0 && i < e->db_count; i++)

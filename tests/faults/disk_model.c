@@ -213,7 +213,8 @@ static void write_apply(uint8_t **data, uint64_t *cap, uint64_t *size, uint64_t 
 {
     if (offset + n > *size)
         size_apply(data, cap, size, offset + n);
-    memcpy(*data + offset, bytes, n);
+    if (n)
+        memcpy(*data + offset, bytes, n);
 }
 
 static void change_apply(struct node *n, const struct change *c)
