@@ -5,8 +5,8 @@
 #include "tsdb/head_flush.h"
 #include "tsdb/zone.h"
 
-#define ROWS_MAX 16384u
-#define TEXT_TARGET (8u << 20)
+#define ROWS_MAX 8192u
+#define TEXT_TARGET (4u << 20)
 
 /* What differs between spans and logs. */
 struct kind {
