@@ -52,6 +52,8 @@ struct block_writer {
 void block_writer_init(struct block_writer *w, uint32_t target);
 void block_writer_done(struct block_writer *w);
 bool block_writer_is_full(const struct block_writer *w);
+/* Nothing was given to it; false as well where what was given found no memory: then block_writer_finish says so. */
+bool block_writer_is_empty(const struct block_writer *w);
 /* Chunks of one id come in the order of their times; ids in any order. n <= BLOCK_CHUNK_ROWS, sorted by time. start_ms NULL: none. */
 void block_writer_floats(struct block_writer *w, uint32_t id, const int64_t *t_ms,
                          const int64_t *start_ms, const double *value, uint32_t n);

@@ -45,6 +45,11 @@ bool block_writer_is_full(const struct block_writer *w)
     return w->times.size + w->groups.size + w->chunks.size + w->chunk_count * 3 >= w->target;
 }
 
+bool block_writer_is_empty(const struct block_writer *w)
+{
+    return w->chunk_count == 0 && !w->times.failed && !w->groups.failed && !w->chunks.failed;
+}
+
 static bool has_work(struct block_writer *w)
 {
     if (!w->work)

@@ -64,7 +64,7 @@ static enum err stream_close(void *ctx)
     struct stream *s = ctx;
     struct buf block = {0}, summary = {0};
     struct block_meta m = {.rows = s->w.rows, .time_min = s->w.t_min, .time_max = s->w.t_max};
-    if (s->w.chunk_count == 0)
+    if (block_writer_is_empty(&s->w))
         return ERR_OK;
     block_writer_finish(&s->w, s->zstd, &block, &summary);
     return put(s->c, s->kind, s->n++, &m, &block, &summary);

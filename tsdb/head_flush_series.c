@@ -17,7 +17,7 @@ struct stream {
 static enum err stream_close(void *ctx)
 {
     struct stream *s = ctx;
-    if (s->w.chunk_count == 0)
+    if (block_writer_is_empty(&s->w))
         return ERR_OK;
     struct buf block = {0}, summary = {0};
     struct block_meta meta = {.rows = s->w.rows, .time_min = s->w.t_min, .time_max = s->w.t_max};

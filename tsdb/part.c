@@ -85,17 +85,6 @@ const char *part_path(const struct part *p)
 
 /* --- keys and manifest rows ---------------------------------------------------------------------- */
 
-static uint32_t crc_of(const struct block_meta *m, struct bytes block)
-{
-    uint8_t key[KEY_SIZE];
-    struct buf row = {0};
-    block_key_write(&m->key, key);
-    block_meta_write(m, &row);
-    uint32_t crc = hash_crc32c(hash_crc32c(0, bytes_of(key, sizeof(key))), buf_bytes(&row));
-    buf_done(&row);
-    return hash_crc32c(crc, block);
-}
-
 static int by_key(const void *a, const void *b)
 {
     uint8_t x[KEY_SIZE], y[KEY_SIZE];
@@ -132,13 +121,15 @@ static bool load_meta(void *ctx, struct bytes key, struct bytes value)
 {
     struct load *l = ctx;
     struct block_meta m = {.day = l->p->day, .class = (uint8_t)l->p->class};
-    if (!block_key_read(key, &m.key) || !block_meta_read(value, l->p->arena, &m)) {
+    l->error = block_key_read(key, &m.key) ? block_meta_read(value, l->p->arena, &m) : ERR_CORRUPT;
+    if (l->error == ERR_CORRUPT) {
+        l->error = ERR_OK;
         stats_add(&block_corrupt, 1);
         log_error("store", "a manifest row of %s is damaged; its block is left out", l->p->path);
         atomic_store(&l->p->is_left_alone, true); /* a rewrite would lose the block for good */
         return true;
     }
-    if (!metas_append(&l->p->metas, &l->p->meta_count, &l->p->meta_cap, &m))
+    if (l->error == ERR_OK && !metas_append(&l->p->metas, &l->p->meta_count, &l->p->meta_cap, &m))
         l->error = ERR_NOMEM;
     return l->error == ERR_OK;
 }
@@ -298,7 +289,7 @@ enum err part_put(struct part *p, const struct block_meta *m, struct bytes block
     copy.size = (uint32_t)block.size;
     copy.day = p->day;
     copy.class = (uint8_t)p->class;
-    copy.crc = crc_of(&copy, block);
+    copy.crc = block_meta_crc(&copy, block);
     copy.summary = arena_copy(p->pending_arena, m->summary);
     if (!copy.summary.data || !metas_append(&p->pending, &p->pending_count, &p->pending_cap, &copy))
         return ERR_NOMEM;
@@ -341,12 +332,15 @@ enum err part_publish(struct part *p)
 {
     enum err e = ERR_OK;
     pthread_mutex_lock(&p->lock);
+    size_t before = p->meta_count;
     for (size_t i = 0; i < p->pending_count && e == ERR_OK; i++) {
         struct block_meta m = p->pending[i];
         m.summary = arena_copy(p->arena, m.summary);
         if (!m.summary.data || !metas_append(&p->metas, &p->meta_count, &p->meta_cap, &m))
             e = ERR_NOMEM;
     }
+    if (e != ERR_OK)
+        p->meta_count = before; /* all of a generation or nothing: load_sealed asks for one row */
     if (p->meta_count)
         qsort(p->metas, p->meta_count, sizeof(*p->metas), by_key);
     pthread_mutex_unlock(&p->lock);
@@ -407,10 +401,13 @@ static enum err load_sealed(struct part *p, struct lmdb_txn *t, uint64_t generat
     struct load_sealed l = {{.p = p}, generation};
     bool is_known = false;
     pthread_mutex_lock(&p->lock);
+    size_t before = p->meta_count;
     for (size_t i = 0; i < p->meta_count && !is_known; i++)
         is_known = p->metas[i].key.generation == generation;
     enum err e =
         is_known ? ERR_OK : lmdb_txn_scan(t, PART_DB_MANIFEST, BYTES_NONE, load_of_generation, &l);
+    if (e != ERR_OK || l.load.error != ERR_OK)
+        p->meta_count = before;
     if (!is_known && p->meta_count)
         qsort(p->metas, p->meta_count, sizeof(*p->metas), by_key);
     pthread_mutex_unlock(&p->lock);
@@ -531,7 +528,7 @@ enum err part_fetch(const struct part_snapshot *s, const struct block_meta *m, s
         e = out->data ? ERR_OK : ERR_LIMIT;
     }
     lmdb_txn_abort(t);
-    if (e == ERR_OK && (out->size != m->size || crc_of(m, *out) != m->crc))
+    if (e == ERR_OK && (out->size != m->size || block_meta_crc(m, *out) != m->crc))
         e = ERR_CORRUPT;
     if (e == ERR_NOT_FOUND || e == ERR_CORRUPT) {
         stats_add(&block_corrupt, 1);

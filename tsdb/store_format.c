@@ -155,16 +155,46 @@ bool block_key_read(struct bytes key, struct block_key *out)
     return true;
 }
 
-void block_meta_write(const struct block_meta *m, struct buf *out)
+static uint8_t *put_varint(uint8_t *out, uint64_t v)
 {
-    buf_varint(out, m->rows);
-    buf_zigzag(out, m->time_min);
-    buf_zigzag(out, m->time_max);
-    buf_u32(out, m->size);
-    buf_lenbytes(out, m->summary);
+    for (; v >= 128; v >>= 7)
+        *out++ = (uint8_t)(v | 128);
+    *out++ = (uint8_t)v;
+    return out;
 }
 
-bool block_meta_read(struct bytes row, struct arena *a, struct block_meta *out)
+static uint8_t *put_zigzag(uint8_t *out, int64_t v)
+{
+    return put_varint(out, ((uint64_t)v << 1) ^ (uint64_t)(v >> 63));
+}
+
+/* All of the row but the summary's bytes, without memory that could be missing. */
+static size_t put_fixed(const struct block_meta *m, uint8_t out[4 * 10 + 4])
+{
+    uint8_t *at = put_varint(out, m->rows);
+    at = put_zigzag(at, m->time_min);
+    at = put_zigzag(at, m->time_max);
+    bytes_put_u32le(at, m->size);
+    return (size_t)(put_varint(at + 4, m->summary.size) - out);
+}
+
+void block_meta_write(const struct block_meta *m, struct buf *out)
+{
+    uint8_t fixed[4 * 10 + 4];
+    buf_append(out, fixed, put_fixed(m, fixed));
+    buf_bytes_append(out, m->summary);
+}
+
+uint32_t block_meta_crc(const struct block_meta *m, struct bytes block)
+{
+    uint8_t key[BLOCK_KEY_SIZE], fixed[4 * 10 + 4];
+    block_key_write(&m->key, key);
+    uint32_t crc = hash_crc32c(0, bytes_of(key, sizeof(key)));
+    crc = hash_crc32c(crc, bytes_of(fixed, put_fixed(m, fixed)));
+    return hash_crc32c(hash_crc32c(crc, m->summary), block);
+}
+
+enum err block_meta_read(struct bytes row, struct arena *a, struct block_meta *out)
 {
     struct reader r = reader_of(row);
     out->crc = reader_u32(&r);
@@ -175,7 +205,7 @@ bool block_meta_read(struct bytes row, struct arena *a, struct block_meta *out)
     struct bytes summary = reader_lenbytes(&r);
     if (r.failed || reader_left(&r) != 0 || out->size > PART_BLOCK_MAX ||
         summary.size > PART_SUMMARY_MAX)
-        return false;
+        return ERR_CORRUPT;
     out->summary = arena_copy(a, summary);
-    return out->summary.data != NULL;
+    return out->summary.data ? ERR_OK : ERR_NOMEM;
 }

@@ -51,6 +51,8 @@ void block_key_write(const struct block_key *k, uint8_t out[BLOCK_KEY_SIZE]);
 bool block_key_read(struct bytes key, struct block_key *out);
 /* Everything of block_meta but key, place and crc: the CRC covers key, row and block. */
 void block_meta_write(const struct block_meta *m, struct buf *out);
-bool block_meta_read(struct bytes row, struct arena *a, struct block_meta *out); /* crc first */
+uint32_t block_meta_crc(const struct block_meta *m, struct bytes block);
+enum err block_meta_read(struct bytes row, struct arena *a,
+                         struct block_meta *out); /* crc first; ERR_CORRUPT, ERR_NOMEM */
 
 #endif

@@ -75,7 +75,8 @@ static bool look_manifest(void *ctx, struct bytes key, struct bytes value)
 {
     struct look *l = ctx;
     struct row row = {.meta = {.day = l->v->day, .class = (uint8_t)l->v->class}};
-    if (!block_key_read(key, &row.meta.key) || !block_meta_read(value, l->arena, &row.meta)) {
+    if (!block_key_read(key, &row.meta.key) ||
+        block_meta_read(value, l->arena, &row.meta) != ERR_OK) {
         verify_say(l->v, "a manifest row (key of %zu, value of %zu bytes) does not decode",
                    key.size, value.size);
         return true;

@@ -1,7 +1,8 @@
 /* The proof against memory that runs out: the n-th allocation of a story fails, alone or with all that come in the next 30 ms, in our code or
  * in a library, for n = 1, 2, 3 ... until a run has no such call. No crash; what was acknowledged is there; the next request succeeds.
  *
- *   alloc_errors [--step PERCENT] [--expect-loss]        (TELLTALE_STEP in the environment is PERCENT, too; 0 = every n)
+ *   alloc_errors [--step PERCENT] [--from N] [--to N] [--expect-loss]
+ *                             (TELLTALE_STEP in the environment is PERCENT, too; 0 = every n; --from and --to: to look at a few again)
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,6 +40,7 @@ int main(int argc, char **argv)
 {
     const char *from_env = getenv("TELLTALE_STEP");
     uint64_t percent = from_env ? strtoull(from_env, NULL, 10) : 15;
+    uint64_t from = 1, to = UINT64_MAX;
     bool expect_loss = false;
     unsigned runs = 0, failed = 0;
     struct walk w = {.l = ledger_new()};
@@ -47,6 +49,10 @@ int main(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--step") == 0 && i + 1 < argc)
             percent = strtoull(argv[++i], NULL, 10);
+        else if (strcmp(argv[i], "--from") == 0 && i + 1 < argc)
+            from = strtoull(argv[++i], NULL, 10);
+        else if (strcmp(argv[i], "--to") == 0 && i + 1 < argc)
+            to = strtoull(argv[++i], NULL, 10);
         else if (strcmp(argv[i], "--expect-loss") == 0)
             expect_loss = true;
     }
@@ -59,7 +65,7 @@ int main(int argc, char **argv)
     w.dir = dir;
     w.calls = (_Atomic uint64_t *)(void *)shared;
     for (w.while_ms = 0; w.while_ms <= WHILE_MS; w.while_ms += WHILE_MS) {
-        for (w.at = 1;; w.at = fault_child_step(w.at, percent)) {
+        for (w.at = from; w.at <= to; w.at = fault_child_step(w.at, percent)) {
             snprintf(where, sizeof(where), "allocation %llu, for %lld ms", (unsigned long long)w.at,
                      (long long)w.while_ms);
             files_remove_tree(dir);

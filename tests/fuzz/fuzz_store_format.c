@@ -77,10 +77,10 @@ static void manifest(struct bytes in)
         block_key_write(&key, text);
         REQUIRE(bytes_equal(bytes_of(text, sizeof(text)), k));
     }
-    if (block_meta_read(bytes_slice(in, k.size, in.size), a, &m)) {
+    if (block_meta_read(bytes_slice(in, k.size, in.size), a, &m) == ERR_OK) {
         buf_u32(&out, m.crc);
         block_meta_write(&m, &out);
-        REQUIRE(block_meta_read(buf_bytes(&out), a, &n));
+        REQUIRE(block_meta_read(buf_bytes(&out), a, &n) == ERR_OK);
         REQUIRE(m.rows == n.rows && m.time_min == n.time_min && m.time_max == n.time_max &&
                 m.size == n.size && bytes_equal(m.summary, n.summary));
     }
