@@ -25,6 +25,8 @@ struct node { /* an inode */
     bool is_dir;
     uint8_t *data; /* durable */
     uint64_t size, cap;
+    bool is_hashed; /* hash is that of data */
+    struct hash128 hash;
     struct change *changes;
     size_t change_count, change_cap;
     struct node *next;
@@ -219,6 +221,7 @@ static void write_apply(uint8_t **data, uint64_t *cap, uint64_t *size, uint64_t 
 
 static void change_apply(struct node *n, const struct change *c)
 {
+    n->is_hashed = false;
     if (c->is_size)
         size_apply(&n->data, &n->cap, &n->size, c->offset);
     else
@@ -333,11 +336,63 @@ static void dir_write(struct disk_model *m, uint64_t inode, const struct disk_ch
     }
 }
 
-void disk_model_write(struct disk_model *m, const struct disk_choice *c, const char *dir)
+/* Bytes of a file as a state has them. Drawn in the order in which dir_write draws. */
+static struct hash128 file_hash(struct disk_model *m, struct node *n, const struct disk_choice *c,
+                                const char *name)
+{
+    if (strcmp(name, "lock.mdb") == 0) {
+        uint64_t size = image_of(m, n, c);
+        return (struct hash128){size, 0};
+    }
+    if (n->change_count) {
+        uint64_t size = image_of(m, n, c);
+        return hash128(bytes_of(m->image, size), 0);
+    }
+    if (!n->is_hashed)
+        n->hash = hash128(bytes_of(n->data, n->size), 0);
+    n->is_hashed = true;
+    return n->hash;
+}
+
+static void dir_hash(struct disk_model *m, uint64_t inode, const struct disk_choice *c,
+                     struct hash128 above, struct hash128 *sum)
+{
+    for (size_t i = 0; i < m->chosen_count; i++) {
+        struct {
+            struct hash128 above, name, content;
+        } one = {.above = above};
+        if (m->chosen[i].parent != inode)
+            continue;
+        struct node *n = node_of(m, m->chosen[i].inode);
+        one.name = hash128(bytes_str(m->chosen[i].name), 0);
+        if (!n->is_dir)
+            one.content = file_hash(m, n, c, m->chosen[i].name);
+        struct hash128 h = hash128(bytes_of(&one, sizeof(one)), 0);
+        sum->lo += h.lo; /* names of a directory have no order */
+        sum->hi += h.hi;
+        if (n->is_dir)
+            dir_hash(m, n->inode, c, h, sum);
+    }
+}
+
+static void choose(struct disk_model *m, const struct disk_choice *c)
 {
     m->random = c->seed * 0x9e3779b97f4a7c15u + 1;
+    choose_names(m, c);
+}
+
+struct hash128 disk_model_hash(struct disk_model *m, const struct disk_choice *c)
+{
+    struct hash128 sum = {0, 0};
+    choose(m, c);
+    dir_hash(m, m->root, c, (struct hash128){0, 0}, &sum);
+    return sum;
+}
+
+void disk_model_write(struct disk_model *m, const struct disk_choice *c, const char *dir)
+{
     files_remove_tree(dir);
     CHECK(mkdir(dir, 0750) == 0);
-    choose_names(m, c);
+    choose(m, c);
     dir_write(m, m->root, c, dir);
 }

@@ -12,6 +12,7 @@
 #ifndef FAULTS_DISK_MODEL_H
 #define FAULTS_DISK_MODEL_H
 
+#include "base/hash.h"
 #include "tests/faults/record_io.h"
 
 struct disk_model;
@@ -28,6 +29,8 @@ void disk_model_free(struct disk_model *m);
 void disk_model_play(struct disk_model *m, const struct io_event *e, const uint8_t *payload);
 /* How many writes and names are not durable now. */
 size_t disk_model_pending(const struct disk_model *m);
+/* A number of what disk_model_write would make: the same for the same names and bytes. */
+struct hash128 disk_model_hash(struct disk_model *m, const struct disk_choice *c);
 /* Makes dir (which is emptied first, or made) hold one state. */
 void disk_model_write(struct disk_model *m, const struct disk_choice *c, const char *dir);
 

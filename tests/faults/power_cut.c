@@ -3,8 +3,8 @@
  *
  *   power_cut [--states N] [--jobs N] [--seed N] [--expect-loss] [--only POINT.VARIANT]     (TELLTALE_STATES in the environment is N, too)
  *
- * A cut is tried before every recorded call (every n-th, where N is small): with nothing that was not synced, with all of it, and with random subsets. Every 32nd state
- * also takes a new request, is flushed, compacted, closed and looked at again. --expect-loss turns the verdict round for a seeded defect.
+ * A cut is tried before every recorded call (every n-th, where N is small): with nothing that was not synced, with all of it, and with random subsets. States
+ * that come out the same (as they do where little is pending) are looked at once. Every 32nd also takes a new request, is flushed, compacted, closed and looked at again. --expect-loss turns the verdict round for a seeded defect.
  */
 #include <malloc.h>
 #include <signal.h>
@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "tests/faults/disk_model.h"
 #include "tests/faults/fault_ledger.h"
+#include "tsdb/dedup.h"
 #include "tsdb/files.h"
 
 #define LOG_BYTES (1ull << 30)
@@ -35,7 +36,7 @@ struct options {
 };
 
 struct tally { /* shared between processes */
-    _Atomic uint64_t states, failed, deep;
+    _Atomic uint64_t states, distinct, failed, deep;
 };
 
 struct run {
@@ -149,7 +150,7 @@ static bool try_state(const struct run *r, struct disk_model *m, const struct po
     snprintf(where, sizeof(where), "state %llu.%llu", (unsigned long long)p->number,
              (unsigned long long)variant);
     disk_model_write(m, c, dir);
-    bool deep = atomic_fetch_add(&r->tally->states, 1) % DEEP_EVERY == 0;
+    bool deep = atomic_fetch_add(&r->tally->distinct, 1) % DEEP_EVERY == 0;
     atomic_fetch_add(&r->tally->deep, deep);
     bool silent = atomic_load(&r->tally->failed) >= SHOWN_MAX || r->o.expect_loss;
     pid_t child = fork();
@@ -192,15 +193,27 @@ static void note(struct ledger *l, const struct io_event *e)
         atomic_store(&l->said[e->offset], (uint8_t)e->inode);
 }
 
+/* The same bytes under the same promises: looked at before? */
+static bool is_seen(struct dedup_rows *seen, struct disk_model *m, const struct disk_choice *c,
+                    const struct ledger *l, struct hash128 *out)
+{
+    struct hash128 parts[2] = {disk_model_hash(m, c), hash128(bytes_of(l, sizeof(*l)), 0)};
+    *out = hash128(bytes_of(parts, sizeof(parts)), 0);
+    return dedup_rows_has(seen, *out);
+}
+
 static void work(const struct run *r, unsigned job)
 {
+    struct dedup_rows seen = {0};
+    struct hash128 h;
+    bool is_new;
     char dir[128];
     struct point p = {.l = ledger_new()};
     struct ledger *copy = ledger_new();
     struct disk_model *m = disk_model_new(r->log->root);
     size_t at = 0;
     const uint8_t *payload;
-    uint64_t points = MAX(r->points, 1), variants = MAX(r->o.states / points, 2), n = 0;
+    uint64_t points = MAX(r->points, 1), variants = MAX(r->o.states / points, 2);
     uint64_t stride = MAX(points * 2 / MAX(r->o.states, 1), 1); /* a short run skips points */
     CHECK(p.l && copy);
     snprintf(dir, sizeof(dir), "%s/job%u", r->dir, job);
@@ -212,12 +225,18 @@ static void work(const struct run *r, unsigned job)
         uint64_t here = disk_model_pending(m) ? variants : 1; /* nothing to choose: one state */
         if ((p.number + r->o.seed) % stride != 0 && r->o.only_point < 0)
             here = 0;
-        for (uint64_t v = 0; v < here; v++, n++) {
-            if (r->o.only_point >= 0
-                    ? (uint64_t)r->o.only_point != p.number || (uint64_t)r->o.only_variant != v
-                    : n % r->o.jobs != job)
+        for (uint64_t v = 0; v < here; v++) {
+            if (r->o.only_point >= 0 &&
+                ((uint64_t)r->o.only_point != p.number || (uint64_t)r->o.only_variant != v))
                 continue;
             struct disk_choice c = choice_of(r->o.seed, p.number, v);
+            bool again = is_seen(&seen, m, &c, p.l, &h);
+            if (h.lo % r->o.jobs != job)
+                continue; /* another process' */
+            atomic_fetch_add(&r->tally->states, 1);
+            if (again)
+                continue;
+            CHECK(dedup_rows_add(&seen, h, &is_new));
             memcpy(copy, p.l, sizeof(*copy)); /* the state's own requests are noted there */
             try_state(r, m, &(struct point){p.number, copy}, v, &c, dir);
         }
@@ -226,6 +245,7 @@ static void work(const struct run *r, unsigned job)
     }
     files_remove_tree(dir);
     disk_model_free(m);
+    dedup_rows_done(&seen);
     ledger_free(p.l);
     ledger_free(copy);
 }
@@ -280,13 +300,14 @@ int main(int argc, char **argv)
     for (int status; wait(&status) > 0;)
         died |= !WIFEXITED(status) || WEXITSTATUS(status) != 0;
     double seconds = (double)(clock_mono_ns() - begin) / 1e9;
-    uint64_t states = atomic_load(&r.tally->states), failed = atomic_load(&r.tally->failed);
+    uint64_t states = atomic_load(&r.tally->states), failed = atomic_load(&r.tally->failed),
+             distinct = atomic_load(&r.tally->distinct);
     printf(
-        "power cuts: %llu calls, %u requests, %llu states (%llu looked at twice), %.0f a second: "
-        "%llu failed\n",
+        "power cuts: %llu calls, %u requests, %llu states, %llu of them distinct (%llu looked at "
+        "twice), %.0f a second: %llu failed\n",
         (unsigned long long)r.points, r.requests, (unsigned long long)states,
-        (unsigned long long)atomic_load(&r.tally->deep), (double)states / seconds,
-        (unsigned long long)failed);
+        (unsigned long long)distinct, (unsigned long long)atomic_load(&r.tally->deep),
+        (double)states / seconds, (unsigned long long)failed);
     files_remove_tree(r.dir);
     if (died || states == 0)
         return 2;
