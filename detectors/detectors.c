@@ -85,7 +85,8 @@ static enum err load_documents(struct detectors *d, struct buf *errors)
             return ERR_NOMEM;
         o->work.error = o->view.error = ERR_UNAVAILABLE; /* not evaluated yet */
     }
-    return ERR_OK;
+    d->feed = query_slo_feed_new(d->set.slos, d->set.count);
+    return d->feed ? ERR_OK : ERR_NOMEM;
 }
 
 static enum err collect_thresholds(struct detectors *d)
@@ -226,6 +227,7 @@ void detectors_free(struct detectors *d)
     book_free(d);
     for (uint32_t i = 0; d->objectives && i < d->set.count; i++)
         query_slo_tracker_free(d->objectives[i].tracker);
+    query_slo_feed_free(d->feed);
     query_slo_set_done(&d->set);
     arena_free(d->arena);
     pthread_cond_destroy(&d->wake);

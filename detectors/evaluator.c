@@ -496,7 +496,7 @@ enum err detectors_evaluate(struct detectors *d, int64_t now_ms)
         struct tsdb_read_limits limits = {.deadline_mono_ns = begin + ROUND_LIMIT_NS};
         e = tsdb_view_open(d->o.db, d->o.org, &limits, &r.view);
         if (e == ERR_OK) {
-            view_source = query_slo_source_view(r.view);
+            view_source = query_slo_feed_source(d->feed, r.view);
             r.src = &view_source;
         }
     }

@@ -9,7 +9,7 @@
 
 #include "detectors/alert.h"
 #include "detectors/notify.h"
-#include "query/query_slo_source.h"
+#include "query/query_slo_feed.h"
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -70,6 +70,7 @@ struct detectors {
     struct detectors_threshold *thresholds;
     size_t threshold_count;
     struct objective *objectives; /* one for each of set.slos */
+    struct query_slo_feed *feed; /* reads for all of them; owned by detect from then on */
     struct outbox *outbox;
     struct notify *notify;
     /* owned by detect */

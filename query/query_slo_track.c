@@ -30,10 +30,10 @@ struct query_slo_tracker {
     uint32_t h, ring_size, window_count;
     bool is_built;
     uint64_t revised_minutes, revised_events;
-    struct window windows[QUERY_SLO_WINDOWS_MAX];
-    struct slim ring[];
+    struct window *windows; /* as many as the objective has different ones; behind the ring */
+    struct slim ring[RING_MINUTES_MAX];
 };
-_Static_assert(sizeof(struct query_slo_tracker) + RING_MINUTES_MAX * sizeof(struct slim) <=
+_Static_assert(sizeof(struct query_slo_tracker) + QUERY_SLO_WINDOWS_MAX * sizeof(struct window) <=
                    QUERY_SLO_TRACKER_BYTES_MAX,
                "a tracker keeps its promise");
 
@@ -48,9 +48,11 @@ static void add_window(struct query_slo_tracker *t, uint32_t minutes)
 
 struct query_slo_tracker *query_slo_tracker_new(const struct query_slo *s)
 {
-    struct query_slo_tracker *t = calloc(1, sizeof(*t) + RING_MINUTES_MAX * sizeof(struct slim));
+    struct query_slo_tracker *t =
+        calloc(1, sizeof(*t) + (2 * s->rule_count + 1) * sizeof(struct window));
     if (!t)
         return NULL;
+    t->windows = (struct window *)(t + 1);
     t->slo = s;
     t->ring_size = RING_MINUTES_MAX;
     for (uint32_t i = 0; i < s->rule_count; i++) {
@@ -70,7 +72,7 @@ void query_slo_tracker_free(struct query_slo_tracker *t)
 
 size_t query_slo_tracker_bytes(const struct query_slo_tracker *t)
 {
-    return sizeof(*t) + t->ring_size * sizeof(t->ring[0]);
+    return sizeof(*t) + (2 * t->slo->rule_count + 1) * sizeof(struct window);
 }
 
 uint32_t query_slo_tracker_horizon(const struct query_slo_tracker *t)
@@ -232,18 +234,14 @@ static enum err rebuild(struct query_slo_tracker *t, const struct query_slo_sour
 {
     t->h = h;
     t->is_built = false;
-    struct query_slo_counts buf[64];
-    for (uint32_t at = ring_first(t); at <= h;) {
-        uint32_t end = MIN(h + 1, at + (uint32_t)ARRAY_LEN(buf));
-        enum err e = query_slo_source_minutes(src, t->slo, at, end, buf);
-        if (e != ERR_OK)
-            return e;
-        for (uint32_t m = at; m < end; m++)
-            *ring_at(t, m) = slim_counts(&buf[m - at]);
-        at = end;
-    }
+    struct query_slo_counts buf[RING_MINUTES_MAX];
+    enum err e = query_slo_source_minutes(src, t->slo, ring_first(t), h + 1, buf);
+    if (e != ERR_OK)
+        return e;
+    for (uint32_t m = ring_first(t); m <= h; m++)
+        *ring_at(t, m) = slim_counts(&buf[m - ring_first(t)]);
     for (uint32_t w = 0; w < t->window_count; w++) {
-        enum err e = rebuild_window(t, src, &t->windows[w]);
+        e = rebuild_window(t, src, &t->windows[w]);
         if (e != ERR_OK)
             return e;
     }

@@ -310,45 +310,5 @@ enum err block_series_hists(struct block_series *b, uint32_t chunk, struct arena
 
 enum err block_series_cells(const struct block_series *b, uint32_t chunk, struct block_cells *out)
 {
-    struct reader r = reader_of(b->chunks[chunk].bytes);
-    uint8_t type = reader_u8(&r);
-    uint64_t n = reader_varint(&r), first = reader_varint(&r), width = reader_varint(&r);
-    int64_t total = reader_zigzag(&r);
-    if (r.failed || type > 1 || n == 0 || n > BLOCK_CHUNK_ROWS || first > UINT32_MAX ||
-        width > UINT32_MAX - first || width < n - 1)
-        return ERR_CORRUPT;
-    *out = (struct block_cells){type == 1,   (uint32_t)first, (uint32_t)(first + width),
-                                (uint32_t)n, total,           reader_bytes(&r, reader_left(&r))};
-    return ERR_OK;
-}
-
-enum err block_cells_read(const struct block_cells *c, struct arena *a, struct head_cell **out)
-{
-    struct reader r = reader_of(c->rest);
-    struct head_cell *cells = ARENA_ARRAY(a, struct head_cell, c->count);
-    struct tsdb_hist *h = c->is_hist ? ARENA_ARRAY(a, struct tsdb_hist, c->count) : NULL;
-    uint64_t minute = c->minute_first;
-    if (!cells || (c->is_hist && !h))
-        return ERR_LIMIT;
-    for (uint32_t i = 0; i < c->count; i++) {
-        uint64_t step = i ? reader_varint(&r) : 0;
-        if (r.failed || step > UINT32_MAX || (i && step == 0) || minute + step > c->minute_last)
-            return ERR_CORRUPT;
-        minute += step;
-        cells[i].minute = (uint32_t)minute;
-    }
-    for (uint32_t i = 0; i < c->count; i++) {
-        if (c->is_hist) {
-            enum err e = tsdb_hist_decode(&r, a, &h[i]);
-            if (e != ERR_OK)
-                return e;
-            cells[i].hist = &h[i];
-        } else {
-            cells[i].add = reader_zigzag(&r);
-        }
-    }
-    if (r.failed || reader_left(&r))
-        return ERR_CORRUPT;
-    *out = cells;
-    return ERR_OK;
+    return block_cells_open(b->chunks[chunk].bytes, BLOCK_CHUNK_ROWS, out);
 }

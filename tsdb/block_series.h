@@ -12,10 +12,11 @@
 #ifndef TSDB_BLOCK_SERIES_H
 #define TSDB_BLOCK_SERIES_H
 
+#include "tsdb/block_cells.h"
 #include "tsdb/block_values.h"
 #include "tsdb/head_core.h"
 
-#define BLOCK_SERIES_LAYOUT 2u
+#define BLOCK_SERIES_LAYOUT 3u
 #define BLOCK_CHUNK_ROWS BLOCK_VALUES_MAX
 #define BLOCK_SERIES_TARGET (48u << 10)
 #define BLOCK_SAMPLES_TARGET \
@@ -104,15 +105,7 @@ enum err block_series_samples(struct block_series *b, uint32_t chunk, struct are
 enum err block_series_hists(struct block_series *b, uint32_t chunk, struct arena *a,
                             struct head_point **out, uint32_t *out_count) MUST_CHECK;
 
-struct block_cells {
-    bool is_hist;
-    uint32_t minute_first, minute_last, count;
-    int64_t total; /* of all integer cells of the chunk: a window that covers it needs no more */
-    struct bytes rest;
-};
 enum err block_series_cells(const struct block_series *b, uint32_t chunk,
                             struct block_cells *out) MUST_CHECK;
-enum err block_cells_read(const struct block_cells *c, struct arena *a,
-                          struct head_cell **out) MUST_CHECK;
 
 #endif

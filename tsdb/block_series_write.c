@@ -234,21 +234,7 @@ void block_writer_cells(struct block_writer *w, uint32_t id, const struct head_c
 {
     struct buf *chunk = &w->chunks;
     size_t from = chunk->size;
-    uint64_t total = 0;
-    for (uint32_t i = 0; i < n && !is_hist; i++)
-        total += (uint64_t)c[i].add;
-    buf_u8(chunk, is_hist);
-    buf_varint(chunk, n);
-    buf_varint(chunk, c[0].minute);
-    buf_varint(chunk, c[n - 1].minute - c[0].minute);
-    buf_zigzag(chunk, (int64_t)total);
-    for (uint32_t i = 1; i < n; i++)
-        buf_varint(chunk, c[i].minute - c[i - 1].minute);
-    for (uint32_t i = 0; i < n; i++)
-        if (is_hist)
-            tsdb_hist_encode(c[i].hist, chunk);
-        else
-            buf_zigzag(chunk, c[i].add);
+    block_cells_write(c, n, is_hist, chunk);
     end_chunk(w, id, from, n, (int64_t)c[0].minute * 60000, (int64_t)c[n - 1].minute * 60000);
 }
 

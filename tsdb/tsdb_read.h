@@ -99,6 +99,20 @@ struct tsdb_cells_group {
 enum err tsdb_cells_by(struct tsdb_view *v, const struct tsdb_matcher *m, size_t n,
                        struct bytes label, uint32_t from, uint32_t to, struct arena *a,
                        struct tsdb_cells_group **out, size_t *out_count) MUST_CHECK;
+/* Every integer cell of the org with from <= minute < to, series by series, source by source; a series comes once for each source that has it
+ * and cells of one minute are not summed. For who wants very many sums at once. */
+#define TSDB_CELLS_SKIP UINT32_MAX /* nobody wants this series */
+#define TSDB_CELLS_ASK (UINT32_MAX - 1) /* not known yet: ask again, with its labels */
+struct tsdb_cells_walk {
+    void *ctx;
+    /* What the series is for the caller; labels NULL at the first question. Called under a lock of the store: it must not read from it. */
+    uint32_t (*series)(void *ctx, struct hash128 identity, const struct tsdb_labels *labels);
+    void (*cell)(void *ctx, uint32_t series, uint32_t minute, int64_t add);
+    bool
+        sums; /* what lies wholly within the range may come summed: an hour or a day as its first minute */
+};
+enum err tsdb_cells_walk(struct tsdb_view *v, uint32_t from, uint32_t to,
+                         const struct tsdb_cells_walk *w) MUST_CHECK;
 /* Which minutes were touched by commits after seq (0 = all that the heads hold): lowest and highest, for evaluators that keep sliding sums.
  * *out_from > *out_to when none. */
 enum err tsdb_cells_changed(struct tsdb_view *v, uint64_t since_seq, uint32_t *out_from,

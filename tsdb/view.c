@@ -173,8 +173,12 @@ enum err view_open_series(struct tsdb_view *v, const struct part_snapshot *p,
 
 void view_trim(struct tsdb_view *v)
 {
-    if (arena_used(v->cache) < VIEW_CACHE_BYTES)
-        return;
+    if (arena_used(v->cache) >= VIEW_CACHE_BYTES)
+        view_drop(v);
+}
+
+void view_drop(struct tsdb_view *v)
+{
     arena_reset(v->cache);
     memset(v->open, 0, v->open_cap * sizeof(*v->open));
     v->open_count = 0;

@@ -34,6 +34,19 @@ static enum err visit_head(const struct view_head *vh, uint32_t id, uint32_t fro
     return e;
 }
 
+struct adapter {
+    view_cell_fn fn;
+    void *ctx;
+    enum err e;
+};
+
+static void visit_cell(void *ctx, uint32_t series, uint32_t minute, int64_t add)
+{
+    struct adapter *a = ctx;
+    if (a->e == ERR_OK)
+        a->e = a->fn(a->ctx, minute, add, NULL);
+}
+
 static enum err visit_chunk(const struct block_series *b, uint32_t chunk, uint32_t from,
                             uint32_t to, bool whole, struct arena *a, view_cell_fn fn, void *ctx)
 {
@@ -44,11 +57,15 @@ static enum err visit_chunk(const struct block_series *b, uint32_t chunk, uint32
         return e;
     if (whole && !c.is_hist && c.minute_first >= from && c.minute_last < to)
         return fn(ctx, c.minute_first, c.total, NULL);
+    if (!c.is_hist) {
+        struct adapter each = {fn, ctx, ERR_OK};
+        e = block_cells_walk(&c, from, to, whole, visit_cell, &each, 0);
+        return each.e != ERR_OK ? each.e : e;
+    }
     e = block_cells_read(&c, a, &cells);
     for (uint32_t i = 0; e == ERR_OK && i < c.count; i++)
         if (cells[i].minute >= from && cells[i].minute < to)
-            e = fn(ctx, cells[i].minute, c.is_hist ? 0 : cells[i].add,
-                   c.is_hist ? cells[i].hist : NULL);
+            e = fn(ctx, cells[i].minute, 0, cells[i].hist);
     return e;
 }
 

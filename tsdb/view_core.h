@@ -93,6 +93,7 @@ void view_count_corrupt(void);
 enum err view_open_series(struct tsdb_view *v, const struct part_snapshot *p,
                           const struct block_meta *m, struct block_series **out) MUST_CHECK;
 void view_trim(struct tsdb_view *v);
+void view_drop(struct tsdb_view *v); /* closes all that view_open_series has opened */
 bool view_part_overlaps(const struct part_snapshot *p, int64_t min_ms, int64_t max_ms);
 
 /* Indices of the series that match and may have something in [min, max]. */

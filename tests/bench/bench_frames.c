@@ -35,17 +35,10 @@ double bench_cpu_ms(void)
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
 }
 
-void bench_store_open(struct bench_store *s, const char *dir, const char *parent)
+static void open_in_dir(struct bench_store *s)
 {
     struct err_msg msg = {""};
     struct stage_options so = {0};
-    memset(s, 0, sizeof(*s));
-    log_set_level(LOG_LEVEL_WARN);
-    s->is_ours = !dir;
-    snprintf(s->dir, sizeof(s->dir), "%s%s", dir ? dir : parent,
-             dir ? "" : "/telltale-bench-XXXXXX");
-    if (s->is_ours ? !mkdtemp(s->dir) : mkdir(s->dir, 0700) != 0 && access(s->dir, W_OK) != 0)
-        bench_fail("no directory %s", s->dir);
     if (stage_new(&so, &s->stage, &msg) != ERR_OK)
         bench_fail("stage: %s", msg.text);
     struct tsdb_options o = {.dir = s->dir,
@@ -58,12 +51,31 @@ void bench_store_open(struct bench_store *s, const char *dir, const char *parent
     stage_set_series(s->stage, tsdb_series(s->db));
 }
 
+void bench_store_open(struct bench_store *s, const char *dir, const char *parent)
+{
+    memset(s, 0, sizeof(*s));
+    log_set_level(LOG_LEVEL_WARN);
+    s->is_ours = !dir;
+    snprintf(s->dir, sizeof(s->dir), "%s%s", dir ? dir : parent,
+             dir ? "" : "/telltale-bench-XXXXXX");
+    if (s->is_ours ? !mkdtemp(s->dir) : mkdir(s->dir, 0700) != 0 && access(s->dir, W_OK) != 0)
+        bench_fail("no directory %s", s->dir);
+    open_in_dir(s);
+}
+
 void bench_store_close(struct bench_store *s)
 {
     tsdb_close(s->db, false);
     stage_free(s->stage);
     if (s->is_ours)
         files_remove_tree(s->dir);
+}
+
+void bench_store_reopen(struct bench_store *s)
+{
+    tsdb_close(s->db, false);
+    stage_free(s->stage);
+    open_in_dir(s);
 }
 
 struct answer {

@@ -21,6 +21,8 @@ struct bench_store {
 /* dir NULL: a new directory below parent. */
 void bench_store_open(struct bench_store *s, const char *dir, const char *parent);
 void bench_store_close(struct bench_store *s);
+/* Closes and opens it: series have other numbers afterwards, and nothing of it is in this process's memory. */
+void bench_store_reopen(struct bench_store *s);
 /* Through the stage into the store; waits for the answer. */
 void bench_store_append(struct bench_store *s, struct tsdb_batch *take_b);
 /* Sealed and compacted. */

@@ -8,7 +8,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "detectors/detectors.h"
-#include "query/query_slo_source.h"
+#include "query/query_slo_feed.h"
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -177,6 +177,8 @@ static void sums_over_the_store_equal_a_recount_through_flush_and_restart(void *
     load(&set, document);
     const struct query_slo *slo = &set.slos[0];
     struct query_slo_tracker *t = query_slo_tracker_new(slo);
+    struct query_slo_tracker *fed = query_slo_tracker_new(slo);
+    struct query_slo_feed *feed = query_slo_feed_new(set.slos, set.count);
     uint32_t h = (uint32_t)(clock_wall_ms() / 60000) - 300;
     uint64_t seq = 0;
     size_t n = 0;
@@ -212,12 +214,22 @@ static void sums_over_the_store_equal_a_recount_through_flush_and_restart(void *
         assert_int_equal(query_slo_tracker_advance(t, v, h, from, to), ERR_OK);
         advance_ns += clock_mono_ns() - begin;
         compare(t, slo, v, rows, n, h);
+        struct query_slo_source src = query_slo_feed_source(feed, v);
+        assert_int_equal(query_slo_source_advance(fed, &src, h, from, to), ERR_OK);
+        compare(fed, slo, v, rows, n, h);
+        struct query_slo_counts one, same;
+        uint32_t width = 1 + rng(9000);
+        assert_int_equal(query_slo_sum(v, slo, h - width, h + 1, &one), ERR_OK);
+        assert_int_equal(query_slo_source_sum(&src, slo, h - width, h + 1, &same), ERR_OK);
+        assert_memory_equal(&one, &same, sizeof(one));
         tsdb_view_close(v);
         h += rng(3);
     }
     print_message("    %d rounds, %lld us each (sanitized build)\n", ROUNDS,
                   (long long)advance_ns / ROUNDS / 1000);
     query_slo_tracker_free(t);
+    query_slo_tracker_free(fed);
+    query_slo_feed_free(feed);
     query_slo_set_done(&set);
     store_end(&s);
 }
