@@ -76,7 +76,8 @@ static bool demands(const struct tsdb_matcher *m)
     return m->op == TSDB_MATCH_EQ && m->value.size;
 }
 
-static uint32_t *matchers_slot(const struct query_slo_feed *f, const struct tsdb_matcher *m, size_t n)
+static uint32_t *matchers_slot(const struct query_slo_feed *f, const struct tsdb_matcher *m,
+                               size_t n)
 {
     uintptr_t key[2] = {(uintptr_t)m, n};
     uint32_t i = (uint32_t)hash64(bytes_of(key, sizeof(key)), 3) & f->by_matchers_mask;
@@ -195,9 +196,8 @@ static bool term_wants(const struct wanted *w, const struct tsdb_labels *l)
     for (size_t i = 0; i < w->n; i++) {
         const struct tsdb_matcher *m = &w->m[i];
         struct bytes value = tsdb_labels_get(*l, m->name);
-        bool same = m->op == TSDB_MATCH_EQ || m->op == TSDB_MATCH_NE
-                        ? bytes_equal(value, m->value)
-                        : m->match(m->ctx, value);
+        bool same = m->op == TSDB_MATCH_EQ || m->op == TSDB_MATCH_NE ? bytes_equal(value, m->value)
+                                                                     : m->match(m->ctx, value);
         if (same != (m->op == TSDB_MATCH_EQ || m->op == TSDB_MATCH_RE))
             return false;
     }
@@ -259,7 +259,8 @@ static int by_term(const void *x, const void *y)
     return (a > b) - (a < b);
 }
 
-static bool learn(struct query_slo_feed *f, struct hash128 identity, const struct tsdb_labels *labels)
+static bool learn(struct query_slo_feed *f, struct hash128 identity,
+                  const struct tsdb_labels *labels)
 {
     size_t from = f->pool_count;
     struct tsdb_labels_iter it = tsdb_labels_begin(*labels);

@@ -113,8 +113,7 @@ static enum err walk_generation(const struct walk *k, const struct part_snapshot
                                 const struct block_meta *m, size_t n)
 {
     size_t count, segments = 0;
-    const struct block_meta *cells =
-        view_blocks(k->v, p, BLOCK_CELLS, m[0].key.generation, &count);
+    const struct block_meta *cells = view_blocks(k->v, p, BLOCK_CELLS, m[0].key.generation, &count);
     const int64_t min_ms = (int64_t)k->from * 60000, max_ms = (int64_t)k->to * 60000;
     bool any = false;
     for (size_t i = 0; i < count && !any; i++)

@@ -262,6 +262,12 @@ enum err tsdb_cells_minutes(struct tsdb_view *v, const struct tsdb_matcher *m, s
     return ERR_OK;
 }
 
+enum err tsdb_cells_walk(struct tsdb_view *v, uint32_t from, uint32_t to,
+                         const struct tsdb_cells_walk *w)
+{
+    return ERR_OK;
+}
+
 enum err tsdb_cells_hist(struct tsdb_view *v, const struct tsdb_matcher *m, size_t n, uint32_t from,
                          uint32_t to, struct arena *a, struct tsdb_hist *out)
 {
