@@ -22,7 +22,7 @@
 #include "bench_frames.h"
 #include "query/query_slo_feed.h"
 
-#define T0 29919840u /* 2026-11-20T00:00Z, a midnight */
+#define T0 29918880u /* 2026-11-20T00:00Z, a midnight */
 #define DAYS 30u
 #define PERIOD (DAYS * 1440u)
 #define MEMORY_MAX 12288u
