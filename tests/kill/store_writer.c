@@ -1,10 +1,11 @@
 /* The proof of "acknowledged = stored": a child writes into a store from several threads and is killed with SIGKILL at a random moment,
  * again and again on the same directory; then every row is looked for.
  *
- *   store_writer [--kills N] [--seed N] [--expect-loss]        (TELLTALE_KILLS=200 in the environment is N, too)
+ *   store_writer [--kills N] [--life MS] [--seed N] [--expect-loss]        (TELLTALE_KILLS=200 in the environment is N, too)
  *
  * The ledger lies in memory that parent and children share, so what a child noted before it died is known. A child first sends again what
- * was never answered, as an exporter does (same bytes, same key), then goes on. Generations are tiny, so that kills also hit flushes.
+ * was never answered, as an exporter does (same bytes, same key), then goes on. Generations are tiny, so that kills also hit flushes. A life
+ * ends up to MS after its first answer (240 where nothing is said; one in sixteen is ten times as long), one in four while it opens.
  * At the end: acknowledged rows missing, twice or altered must be none, and the accounts must agree with the rows. --expect-loss turns the
  * verdict round for the seeded defect (a committer that answers before it commits): only missing rows pass.
  */
@@ -19,6 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "tsdb/files.h"
@@ -104,9 +106,9 @@ static void *write_main(void *arg)
         pause();
 }
 
-static void child_main(const char *dir, struct ledger *l)
+static void child_main(const char *dir, struct ledger *l, int64_t life_max_ms)
 {
-    struct tsdb_options o = {.dir = dir, .generation_max_age_ms = 40, AGES};
+    struct tsdb_options o = {.dir = dir, .generation_max_age_ms = MAX(life_max_ms / 6, 2), AGES};
     struct tsdb *db;
     struct err_msg msg;
     static struct writer writers[THREADS];
@@ -122,7 +124,7 @@ static void child_main(const char *dir, struct ledger *l)
             _exit(2);
     }
     for (;;) {
-        clock_sleep_ms(15);
+        clock_sleep_ms(MAX(life_max_ms / 16, 1));
         if (tsdb_flush(db, false, &msg) == ERR_OK)
             atomic_fetch_add(&l->flushes, 1);
     }
@@ -135,7 +137,7 @@ static uint64_t random_next(uint64_t *state)
 }
 
 /* One child's life. false: it ended by itself. */
-static bool run_child(const char *dir, struct ledger *l, int64_t life_ms)
+static bool run_child(const char *dir, struct ledger *l, int64_t life_max_ms, int64_t life_ms)
 {
     int status;
     l->old = atomic_load(&l->next);
@@ -143,7 +145,7 @@ static bool run_child(const char *dir, struct ledger *l, int64_t life_ms)
     uint64_t before = atomic_load(&l->answers);
     pid_t child = fork();
     if (child == 0)
-        child_main(dir, l);
+        child_main(dir, l, life_max_ms);
     if (child < 0)
         return false;
     /* The clock starts with its first answer (a slow machine opens slowly); one in four lives dies at start-up instead. */
@@ -204,10 +206,15 @@ int main(int argc, char **argv)
     unsigned kills = 40;
     uint64_t seed = 1;
     bool expect_loss = false;
-    char dir[] = "/tmp/telltale-kill-XXXXXX";
+    int64_t life_ms = 240;
+    char dir[64];
+    snprintf(dir, sizeof(dir), "%s/telltale-kill-XXXXXX",
+             access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--kills") == 0 && i + 1 < argc)
             kills = (unsigned)atoi(argv[++i]);
+        else if (strcmp(argv[i], "--life") == 0 && i + 1 < argc)
+            life_ms = atoi(argv[++i]);
         else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc)
             seed = strtoull(argv[++i], NULL, 10);
         else if (strcmp(argv[i], "--expect-loss") == 0)
@@ -217,13 +224,16 @@ int main(int argc, char **argv)
         kills = (unsigned)atoi(from_env);
     struct ledger *l =
         mmap(NULL, sizeof(*l), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (l == MAP_FAILED || !mkdtemp(dir) || kills == 0)
+    if (l == MAP_FAILED || !mkdtemp(dir) || kills == 0 || life_ms < 2)
         return 2;
-    for (unsigned i = 0; i < kills; i++)
-        if (!run_child(dir, l, 2 + (int64_t)(random_next(&seed) % 240))) {
+    for (unsigned i = 0; i < kills; i++) {
+        uint64_t r = random_next(&seed);
+        int64_t life = 2 + (int64_t)(r / 16 % (uint64_t)life_ms);
+        if (!run_child(dir, l, life_ms, r % 16 == 0 && life_ms < 240 ? life * 10 : life)) {
             fprintf(stderr, "store_writer: life %u did not end by SIGKILL\n", i);
             return 2;
         }
+    }
     struct verdict v = {0};
     if (!look(dir, l, &v))
         return 2;

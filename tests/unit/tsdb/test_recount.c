@@ -54,8 +54,10 @@ struct run {
     enum defect defect;
     bool was_defective;
     int64_t model[SERIES][MINUTES], spans[SERIES][MINUTES];
-    struct request requests[REQUESTS_MAX]; /* since the clock moved last: within the window of repeats */
-    uint32_t request_count, sealed; /* requests before `sealed` are no longer in the live generation */
+    struct request
+        requests[REQUESTS_MAX]; /* since the clock moved last: within the window of repeats */
+    uint32_t request_count,
+        sealed; /* requests before `sealed` are no longer in the live generation */
     unsigned step;
     char wrong[256];
 };
@@ -84,7 +86,8 @@ static enum err open_store(struct run *r)
 
 /* --- rows ---------------------------------------------------------------------------------------- */
 
-static const char *const services[SERIES] = {"orders", "stock", "gateway", "search", "log", "delta"};
+static const char *const services[SERIES] = {"orders", "stock", "gateway",
+                                             "search", "log",   "delta"};
 
 static struct tsdb_ref ref_of(struct run *r, uint32_t series)
 {
@@ -171,7 +174,9 @@ static bool append_new(struct run *r)
     bool late = false;
     for (uint32_t i = 0; i < q.n; i++) {
         uint32_t kind = rnd(r, 10);
-        uint32_t ago = kind < 6 ? rnd(r, 3) : kind < 8 ? rnd(r, 180) : rnd(r, (ROWS_DAYS - 1) * 1440);
+        uint32_t ago = kind < 6   ? rnd(r, 3)
+                       : kind < 8 ? rnd(r, 180)
+                                  : rnd(r, (ROWS_DAYS - 1) * 1440);
         q.minute[i] = now_minute() - ago;
         q.series[i] = q.signal == TSDB_SPANS ? rnd(r, 4) : q.signal == TSDB_LOGS ? 4 : 5;
         q.add[i] = q.signal == TSDB_SPANS ? 1 : 1 + rnd(r, 9);
@@ -181,11 +186,12 @@ static bool append_new(struct run *r)
     struct tsdb_batch *b = batch_of(r, &q, q.key);
     if (r->defect == LATE_TWICE && late && !r->was_defective && b) {
         r->was_defective = true;
-        if (!put_row(r, b, &(struct request){.n = 1,
-                                             .signal = TSDB_SAMPLES,
-                                             .minute = {q.minute[0]},
-                                             .series = {q.series[0]},
-                                             .add = {q.add[0]}},
+        if (!put_row(r, b,
+                     &(struct request){.n = 1,
+                                       .signal = TSDB_SAMPLES,
+                                       .minute = {q.minute[0]},
+                                       .series = {q.series[0]},
+                                       .add = {q.add[0]}},
                      0))
             return fails(r, "the defect", ERR_NOMEM);
     }
@@ -258,7 +264,8 @@ static bool retain(struct run *r)
     r->request_count = r->sealed = 0;
     for (uint32_t day = 0; day < DAYS; day++) {
         int64_t end_ms = (int64_t)(MINUTE0 + (day + 1) * 1440) * 60000;
-        for (uint32_t s = 0; s < SERIES && end_ms < atomic_load(&wall_ms) - CELLS_DAYS * DAY_MS; s++)
+        for (uint32_t s = 0; s < SERIES && end_ms < atomic_load(&wall_ms) - CELLS_DAYS * DAY_MS;
+             s++)
             memset(&r->model[s][day * 1440], 0, 1440 * sizeof(int64_t));
     }
     return true;
