@@ -7,6 +7,7 @@
 #include "base/fault_point.h"
 #include "base/log.h"
 #include "base/stats.h"
+#include "tsdb/compact_rows.h"
 #include "tsdb/compact_series.h"
 
 STATS_COUNTER(compactions, "telltale_store_compactions_total", "",
@@ -14,10 +15,16 @@ STATS_COUNTER(compactions, "telltale_store_compactions_total", "",
 STATS_COUNTER(compactions_failed, "telltale_store_compaction_failures_total", "",
               "Parts that could not be merged and stay as they are.");
 
-/* Kinds of blocks that have a merger, by class. */
+STATS_COUNTER(superseded, "telltale_store_rows_superseded_total", "",
+              "Rows that compaction found twice and kept once.");
+
+/* Kinds of blocks that have a merger, by class. Texts are merged with their rows. */
 static uint32_t merged_kinds(enum part_class class)
 {
-    return class == PART_SAMPLES || class == PART_CELLS ? COMPACT_SERIES_KINDS : 0;
+    static const uint32_t kinds[PART_CLASS_COUNT] = {[PART_ROWS] = COMPACT_ROWS_KINDS,
+                                                     [PART_SAMPLES] = COMPACT_SERIES_KINDS,
+                                                     [PART_CELLS] = COMPACT_SERIES_KINDS};
+    return kinds[class];
 }
 
 struct survey {
@@ -113,9 +120,136 @@ static enum err rewrite(struct tsdb *db, struct part *p, const struct part_snaps
     return e;
 }
 
+/* --- rows and their texts -------------------------------------------------------------------------- */
+
+struct pair {
+    struct part *rows, *text, *fresh_rows, *fresh_text; /* texts: NULL when there are none */
+    const struct part_snapshot *from, *text_from;
+};
+
+/* Blocks that are not merged, as they are. */
+static enum err copy_others(struct part *fresh, const struct part_snapshot *from, uint32_t kinds,
+                            uint64_t flushed, struct err_msg *msg)
+{
+    enum err e = ERR_OK;
+    size_t n = 0;
+    const struct block_meta *m = from ? part_snapshot_blocks(from, &n) : NULL;
+    for (size_t i = 0; i < n && e == ERR_OK; i++)
+        if (!(kinds >> m[i].key.kind & 1u) || m[i].key.generation > flushed)
+            e = part_copy(fresh, from, &m[i], msg);
+    return e;
+}
+
+static enum err merge_rows(struct tsdb *db, struct pair *p, const struct survey *s,
+                           uint64_t flushed, struct err_msg *msg)
+{
+    struct compact_rows_job job = {.rows = p->fresh_rows,
+                                   .text = p->fresh_text,
+                                   .from = p->from,
+                                   .text_from = p->text_from,
+                                   .generation = s->newest,
+                                   .memory_bytes = db->options.memory_limit_bytes / 8};
+    size_t n, texts = 0;
+    const struct block_meta *m = part_snapshot_blocks(p->from, &n);
+    job.texts = p->text_from ? part_snapshot_blocks(p->text_from, &texts) : NULL;
+    job.text_count = texts;
+    struct block_meta *merged = malloc((n + 1) * sizeof(*merged));
+    enum err e =
+        merged ? copy_others(p->fresh_rows, p->from, COMPACT_ROWS_KINDS, flushed, msg) : ERR_NOMEM;
+    if (e == ERR_OK)
+        e = copy_others(p->fresh_text, p->text_from, COMPACT_TEXT_KINDS, flushed, msg);
+    job.metas = merged;
+    for (size_t from = 0, to; from < n && e == ERR_OK; from = to) {
+        job.org = m[from].key.org;
+        job.meta_count = 0;
+        for (to = from; to < n && m[to].key.org == job.org; to++)
+            if (COMPACT_ROWS_KINDS >> m[to].key.kind & 1u && m[to].key.generation <= flushed)
+                merged[job.meta_count++] = m[to];
+        e = compact_rows(&job, msg);
+    }
+    free(merged);
+    if (e == ERR_OK)
+        stats_add(&superseded, (int64_t)job.superseded);
+    return e;
+}
+
+static enum err rewrite_pair(struct tsdb *db, struct pair *p, const struct survey *s,
+                             uint64_t flushed, struct err_msg *msg)
+{
+    enum err e = part_rewrite_begin_pair(p->rows, p->text, &p->fresh_rows, &p->fresh_text, msg);
+    if (e != ERR_OK)
+        return e;
+    e = merge_rows(db, p, s, flushed, msg);
+    fault_point("compact.before_seal");
+    if (e == ERR_OK && p->fresh_text)
+        e = part_rewrite_seal(p->fresh_text, p->text, msg);
+    fault_point("compact.between_seals");
+    if (e == ERR_OK)
+        e = part_rewrite_seal(p->fresh_rows, p->rows, msg);
+    if (e == ERR_OK)
+        return pin_exchange_pair(db, p->rows, p->fresh_rows, p->text, p->fresh_text, flushed, msg);
+    part_release(p->fresh_rows);
+    part_release(p->fresh_text);
+    return e;
+}
+
+/* The texts of the same day; NULL when there are none. */
+static struct part *text_beside(const struct tsdb *db, const struct part *rows)
+{
+    for (size_t i = 0; i < db->part_count; i++)
+        if (part_day(db->parts[i]) == part_day(rows) && part_class_of(db->parts[i]) == PART_TEXT)
+            return db->parts[i];
+    return NULL;
+}
+
+static void survey_add(struct survey *s, const struct survey *more)
+{
+    s->bytes += more->bytes;
+    s->bytes_largest += more->bytes_largest;
+}
+
+static enum err compact_pair(struct tsdb *db, struct part *rows, uint64_t flushed, bool asked,
+                             struct err_msg *msg)
+{
+    struct pair p = {.rows = rows, .text = text_beside(db, rows)};
+    size_t n, texts = 0;
+    if (p.text && part_is_left_alone(p.text))
+        return ERR_OK;
+    p.from = part_snapshot_new(rows, UINT64_MAX);
+    p.text_from = p.text ? part_snapshot_new(p.text, UINT64_MAX) : NULL;
+    enum err e = p.from && (p.text_from || !p.text) ? ERR_OK : ERR_NOMEM;
+    if (e == ERR_OK) {
+        const struct block_meta *m = part_snapshot_blocks(p.from, &n),
+                                *t = p.text ? part_snapshot_blocks(p.text_from, &texts) : NULL;
+        struct survey s = survey(m, n, COMPACT_ROWS_KINDS, flushed),
+                      of_text = survey(t, texts, COMPACT_TEXT_KINDS, flushed);
+        survey_add(&s, &of_text);
+        if (!texts) { /* gone with its retention, or damaged: it stays what it is */
+            part_snapshot_release(p.text_from);
+            p.text_from = NULL;
+            p.text = NULL;
+        }
+        if (p.text)
+            part_retain(p.text); /* its place in the list goes to the one that replaces it */
+        if (is_due(&s, asked)) {
+            e = rewrite_pair(db, &p, &s, flushed, msg);
+            stats_add(&compactions, e == ERR_OK);
+        }
+        part_release(p.text);
+    }
+    part_snapshot_release(p.from);
+    part_snapshot_release(p.text_from);
+    return e;
+}
+
+/* --- parts --------------------------------------------------------------------------------------- */
+
 static enum err compact_part(struct tsdb *db, struct part *p, uint64_t flushed, bool asked,
                              struct err_msg *msg)
 {
+    if (part_class_of(p) == PART_ROWS)
+        return compact_pair(db, p, flushed, asked, msg);
+
     uint32_t kinds = merged_kinds(part_class_of(p));
     struct part_snapshot *snapshot = kinds ? part_snapshot_new(p, UINT64_MAX) : NULL;
     size_t n;

@@ -1,5 +1,7 @@
 #include "tsdb/part_core.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -29,15 +31,34 @@ const char *part_class_name(enum part_class c)
     return names[c];
 }
 
+enum err part_name(const char *dir, enum part_class class, char out[PART_NAME_MAX])
+{
+    char path[FILES_PATH_MAX];
+    snprintf(out, PART_NAME_MAX, "%s", part_class_name(class));
+    if (class != PART_TEXT)
+        return ERR_OK;
+    snprintf(path, sizeof(path), "%s/%s", dir, part_class_name(PART_ROWS));
+    DIR *d = opendir(path);
+    if (!d)
+        return errno == ENOENT ? ERR_OK : ERR_IO;
+    for (struct dirent *e; (e = readdir(d));)
+        if (strncmp(e->d_name, PART_TEXT_PREFIX, strlen(PART_TEXT_PREFIX)) == 0 &&
+            strlen(e->d_name) < PART_NAME_MAX)
+            memcpy(out, e->d_name, strlen(e->d_name) + 1);
+    closedir(d);
+    return ERR_OK;
+}
+
 struct part *part_new(const char *dir, uint32_t day, enum part_class class, bool exists)
 {
+    char name[PART_NAME_MAX];
     static _Atomic uint64_t ids;
-    struct part *p = calloc(1, sizeof(*p));
+    struct part *p = part_name(dir, class, name) == ERR_OK ? calloc(1, sizeof(*p)) : NULL;
     if (!p)
         return NULL;
     p->id = atomic_fetch_add(&ids, 1) + 1;
     snprintf(p->dir, sizeof(p->dir), "%s", dir);
-    snprintf(p->path, sizeof(p->path), "%s/%s", p->dir, part_class_name(class));
+    snprintf(p->path, sizeof(p->path), "%s/%s", p->dir, name);
     snprintf(p->place, sizeof(p->place), "%s", p->path);
     p->day = day;
     p->class = class;

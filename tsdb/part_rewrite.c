@@ -61,17 +61,26 @@ enum err part_drop(struct part *p, const char *trash, struct err_msg *msg)
 void part_clean_day(const char *dir)
 {
     struct arena *a = arena_new(0);
-    char path[FILES_PATH_MAX], **names;
+    char path[FILES_PATH_MAX], text[PART_NAME_MAX], **names;
     struct err_msg msg;
     size_t n = 0;
     for (int c = 0; c < PART_CLASS_COUNT; c++) {
-        snprintf(path, sizeof(path), "%s/%s", dir, part_class_name((enum part_class)c));
+        if (part_name(dir, (enum part_class)c, text) != ERR_OK)
+            continue;
+        snprintf(path, sizeof(path), "%s/%s", dir, text);
         files_finish_exchange(path);
     }
+    /* texts that the rows do not name; that they do not must be durable before those go */
+    bool is_named = part_name(dir, PART_TEXT, text) == ERR_OK;
     if (a && files_list(dir, true, a, &names, &n, &msg) == ERR_OK) {
         for (size_t i = 0; i < n; i++) {
             snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
-            if (strncmp(names[i], ".tmp-", 5) == 0)
+            bool is_other_text =
+                is_named && strcmp(names[i], text) != 0 &&
+                (strcmp(names[i], part_class_name(PART_TEXT)) == 0 ||
+                 strncmp(names[i], PART_TEXT_PREFIX, strlen(PART_TEXT_PREFIX)) == 0);
+            if (strncmp(names[i], ".tmp-", 5) == 0 ||
+                (is_other_text && files_sync_dir(dir, &msg) == ERR_OK))
                 files_remove_tree(path);
         }
         (void)rmdir(dir); /* works when nothing is left in it */
@@ -81,16 +90,25 @@ void part_clean_day(const char *dir)
 
 /* --- rewriting ------------------------------------------------------------------------------------- */
 
-enum err part_rewrite_begin(const struct part *old, struct part **out_fresh, struct err_msg *msg)
+/* text_name: what the rows say of their texts; "text" or empty: nothing. */
+static enum err begin_at(const struct part *old, const char *place, const char *text_name,
+                         struct part **out_fresh, struct err_msg *msg)
 {
+    char mark[FILES_PATH_MAX + PART_NAME_MAX];
     struct part *p = part_new(old->dir, old->day, old->class, true);
     if (!p)
         return ERR_NOMEM;
-    /* The number: an older one may still lie there, read by a view. */
-    snprintf(p->place, sizeof(p->place), "%s/.tmp-%s-%llu", p->dir, part_class_name(p->class),
-             (unsigned long long)p->id);
+    snprintf(p->path, sizeof(p->path), "%s", old->path);
+    if (place)
+        snprintf(p->place, sizeof(p->place), "%s", place);
+    else /* The number: an older one may still lie there, read by a view. */
+        snprintf(p->place, sizeof(p->place), "%s/.tmp-%s-%llu", p->dir, part_class_name(p->class),
+                 (unsigned long long)p->id);
     p->is_removed = true;
+    snprintf(mark, sizeof(mark), "%s/%s", p->place, text_name);
     enum err e = part_make_env(p->place, msg);
+    if (e == ERR_OK && strncmp(text_name, PART_TEXT_PREFIX, strlen(PART_TEXT_PREFIX)) == 0)
+        e = files_make_dir(mark, msg);
     if (e == ERR_OK)
         e = part_open(p, false, msg);
     if (e != ERR_OK) {
@@ -99,6 +117,44 @@ enum err part_rewrite_begin(const struct part *old, struct part **out_fresh, str
     }
     *out_fresh = p;
     return ERR_OK;
+}
+
+enum err part_rewrite_begin(const struct part *old, struct part **out_fresh, struct err_msg *msg)
+{
+    char text[PART_NAME_MAX] = "";
+    enum err e = old->class == PART_ROWS ? part_name(old->dir, PART_TEXT, text) : ERR_OK;
+    if (e != ERR_OK)
+        return err_set(msg, e, "cannot list %s", old->path);
+    return begin_at(old, NULL, text, out_fresh, msg);
+}
+
+enum err part_rewrite_begin_pair(const struct part *rows, const struct part *text,
+                                 struct part **out_rows, struct part **out_text,
+                                 struct err_msg *msg)
+{
+    char place[FILES_PATH_MAX], name[PART_NAME_MAX];
+    unsigned long long number = 0;
+    CHECK(rows->class == PART_ROWS);
+    *out_text = NULL;
+    if (!text)
+        return part_rewrite_begin(rows, out_rows, msg);
+    const char *last = strrchr(text->path, '/') + 1;
+    if (strncmp(last, PART_TEXT_PREFIX, strlen(PART_TEXT_PREFIX)) == 0)
+        number = strtoull(last + strlen(PART_TEXT_PREFIX), NULL, 10);
+    do { /* one that was superseded may lie where it was */
+        snprintf(name, sizeof(name), "%s%llu", PART_TEXT_PREFIX, ++number);
+        snprintf(place, sizeof(place), "%s/%s", text->dir, name);
+    } while (access(place, F_OK) == 0);
+    enum err e = begin_at(text, place, "", out_text, msg);
+    if (e == ERR_OK)
+        snprintf((*out_text)->path, sizeof((*out_text)->path), "%s", place);
+    if (e == ERR_OK)
+        e = begin_at(rows, NULL, name, out_rows, msg);
+    if (e != ERR_OK) {
+        part_release(*out_text);
+        *out_text = NULL;
+    }
+    return e;
 }
 
 enum err part_copy(struct part *fresh, const struct part_snapshot *from, const struct block_meta *m,
@@ -154,21 +210,22 @@ enum err part_rewrite_seal(struct part *fresh, struct part *old, struct err_msg 
 }
 
 /* What nobody needs any more goes once the other is known to be in its place. */
-static void discard(struct part *old, const char *place, const char *trash)
+static void discard(struct part *old, const char *trash)
 {
     struct lmdb_txn *held;
     struct err_msg msg;
+    char place[FILES_PATH_MAX];
+    snprintf(place, sizeof(place), "%s", old->place);
     if (hold(old, &held, &msg) != ERR_OK || rename(place, trash) != 0)
         trash = place; /* it goes from here, or at the next start */
     set_place(old, trash, true);
     lmdb_txn_abort(held);
 }
 
-enum err part_exchange(struct part *old, struct part *fresh, const char *trash, struct err_msg *msg)
+static enum err exchange(struct part *old, struct part *fresh, bool *out_done, struct err_msg *msg)
 {
     struct lmdb_txn *hold_old = NULL, *hold_fresh = NULL;
     char temporary[FILES_PATH_MAX];
-    bool done = false;
     CHECK(!old->txn && !fresh->txn && fresh->is_removed && !old->is_removed);
     snprintf(temporary, sizeof(temporary), "%s", fresh->place);
     enum err e = hold(old, &hold_old, msg);
@@ -176,8 +233,8 @@ enum err part_exchange(struct part *old, struct part *fresh, const char *trash, 
         e = hold(fresh, &hold_fresh, msg);
     fault_point("compact.before_exchange");
     if (e == ERR_OK)
-        e = files_exchange(temporary, old->path, &done, msg);
-    if (done) {
+        e = files_exchange(temporary, old->path, out_done, msg);
+    if (*out_done) {
         set_place(old, temporary, false);
         set_place(fresh, fresh->path, false);
         fresh->is_unsynced = true;
@@ -185,16 +242,38 @@ enum err part_exchange(struct part *old, struct part *fresh, const char *trash, 
     lmdb_txn_abort(hold_old);
     lmdb_txn_abort(hold_fresh);
     fault_point("compact.after_exchange");
+    return e;
+}
+
+enum err part_exchange(struct part *old, struct part *fresh, const char *trash, struct err_msg *msg)
+{
+    return part_exchange_pair(old, fresh, trash, NULL, NULL, NULL, msg);
+}
+
+enum err part_exchange_pair(struct part *rows, struct part *fresh_rows, const char *trash_rows,
+                            struct part *text, struct part *fresh_text, const char *trash_text,
+                            struct err_msg *msg)
+{
+    bool done = false;
+    enum err e = fresh_text ? files_sync_dir(fresh_text->dir, msg) : ERR_OK;
+    if (e == ERR_OK)
+        e = exchange(rows, fresh_rows, &done, msg);
     if (!done)
         return e;
+    if (fresh_text)
+        set_place(fresh_text, fresh_text->path, false);
     stats_add(&rewrites, 1);
     if (e == ERR_OK)
-        e = files_sync_dir(fresh->dir, msg);
+        e = files_sync_dir(fresh_rows->dir, msg);
     if (e == ERR_OK) {
-        fresh->is_unsynced = false;
-        discard(old, temporary, trash);
+        fresh_rows->is_unsynced = false;
+        discard(rows, trash_rows);
+        if (fresh_text) {
+            fresh_text->is_unsynced = false;
+            discard(text, trash_text);
+        }
     } else {
-        log_warn("store", "%s lies where it was until the next start: %s", temporary, msg->text);
+        log_warn("store", "%s lies where it was until the next start: %s", rows->place, msg->text);
     }
     return ERR_OK;
 }

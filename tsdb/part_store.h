@@ -15,6 +15,12 @@
 
 struct part;
 
+/* The directory of a class below parts/<YYYYMMDD>. Texts are made anew together with their rows, and which environment of texts belongs to
+ * the rows must change in one step: a file in the rows' directory has its name, "text-<number>"; without one it is "text". ERR_IO. */
+#define PART_TEXT_PREFIX "text-"
+#define PART_NAME_MAX 32u
+enum err part_name(const char *dir, enum part_class class, char out[PART_NAME_MAX]) MUST_CHECK;
+
 /* Opened at first use. dir is parts/<YYYYMMDD>; the environment is dir/<class>. exists: whether it is there already. */
 struct part *part_new(const char *dir, uint32_t day, enum part_class class, bool exists);
 void part_retain(struct part *p);
@@ -37,6 +43,10 @@ enum err part_is_sealed(struct part *p, uint64_t generation, bool *out,
 /* A fresh, empty environment of the same day and class, under a temporary name. Its blocks may be of any generation. */
 enum err part_rewrite_begin(const struct part *old, struct part **out_fresh,
                             struct err_msg *msg) MUST_CHECK;
+/* The same for rows and the texts beside them; *out_text NULL where text is NULL. */
+enum err part_rewrite_begin_pair(const struct part *rows, const struct part *text,
+                                 struct part **out_rows, struct part **out_text,
+                                 struct err_msg *msg) MUST_CHECK;
 /* A block as it is, checked. */
 enum err part_copy(struct part *fresh, const struct part_snapshot *from, const struct block_meta *m,
                    struct err_msg *msg) MUST_CHECK;
@@ -45,6 +55,10 @@ enum err part_rewrite_seal(struct part *fresh, struct part *old, struct err_msg 
 /* fresh takes the place of old, whose directory moves to `trash` and goes with the last reference. Failure: nothing has changed. */
 enum err part_exchange(struct part *old, struct part *fresh, const char *trash,
                        struct err_msg *msg) MUST_CHECK;
+/* Both take their places in one step, that of the rows. fresh_text may be NULL; its name is made durable first. */
+enum err part_exchange_pair(struct part *rows, struct part *fresh_rows, const char *trash_rows,
+                            struct part *text, struct part *fresh_text, const char *trash_text,
+                            struct err_msg *msg) MUST_CHECK;
 /* At start: what crashes left in parts/<YYYYMMDD>; a directory without a part in it goes. */
 void part_clean_day(const char *dir);
 /* Rewriting it is of no use until the next start: its blocks are damaged. */

@@ -166,22 +166,11 @@ enum err pin_replace(struct tsdb *db, struct head *leaves, struct part **touched
     return e;
 }
 
-enum err pin_exchange_part(struct tsdb *db, struct part *old, struct part *fresh,
-                           uint64_t generation_max, struct err_msg *msg)
+/* Under set_lock. The set shows fresh where it showed old; what it showed before comes back, for release outside of the lock. */
+static const struct part_snapshot *show(struct tsdb *db, struct part *old, struct part *fresh,
+                                        const struct part_snapshot *snapshot)
 {
-    char trash[FILES_PATH_MAX];
     bool found;
-    const struct part_snapshot *snapshot = part_snapshot_new(fresh, generation_max);
-    enum err e = snapshot ? ERR_OK : ERR_NOMEM;
-    store_trash_name(db, old, trash);
-    if (e == ERR_OK)
-        e = part_exchange(old, fresh, trash, msg);
-    if (e != ERR_OK) {
-        part_snapshot_release(snapshot);
-        part_release(fresh);
-        return e;
-    }
-    pthread_mutex_lock(&db->set_lock);
     size_t at = part_position(db, part_day(old), part_class_of(old), &found);
     CHECK(found && db->parts[at] == old);
     db->parts[at] = fresh;
@@ -191,10 +180,41 @@ enum err pin_exchange_part(struct tsdb *db, struct part *old, struct part *fresh
         db->set.parts[at] = snapshot;
         snapshot = before;
     }
-    pthread_mutex_unlock(&db->set_lock);
-    part_snapshot_release(snapshot);
-    part_release(old);
-    return ERR_OK;
+    return snapshot;
+}
+
+enum err pin_exchange_part(struct tsdb *db, struct part *old, struct part *fresh,
+                           uint64_t generation_max, struct err_msg *msg)
+{
+    return pin_exchange_pair(db, old, fresh, NULL, NULL, generation_max, msg);
+}
+
+enum err pin_exchange_pair(struct tsdb *db, struct part *rows, struct part *fresh_rows,
+                           struct part *text, struct part *fresh_text, uint64_t generation_max,
+                           struct err_msg *msg)
+{
+    char trash_rows[FILES_PATH_MAX], trash_text[FILES_PATH_MAX];
+    const struct part_snapshot *of_rows = part_snapshot_new(fresh_rows, generation_max);
+    const struct part_snapshot *of_text =
+        fresh_text ? part_snapshot_new(fresh_text, generation_max) : NULL;
+    enum err e = of_rows && (of_text || !fresh_text) ? ERR_OK : ERR_NOMEM;
+    store_trash_name(db, rows, trash_rows);
+    if (fresh_text)
+        store_trash_name(db, text, trash_text);
+    if (e == ERR_OK)
+        e = part_exchange_pair(rows, fresh_rows, trash_rows, text, fresh_text, trash_text, msg);
+    if (e == ERR_OK) {
+        pthread_mutex_lock(&db->set_lock);
+        of_rows = show(db, rows, fresh_rows, of_rows);
+        of_text = fresh_text ? show(db, text, fresh_text, of_text) : NULL;
+        pthread_mutex_unlock(&db->set_lock);
+    }
+    part_snapshot_release(of_rows);
+    part_snapshot_release(of_text);
+    part_release(e == ERR_OK ? rows : fresh_rows);
+    if (fresh_text)
+        part_release(e == ERR_OK ? text : fresh_text);
+    return e;
 }
 
 void pin_drop_part(struct tsdb *db, struct part *p)

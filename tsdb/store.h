@@ -149,6 +149,10 @@ struct part *pin_part(struct tsdb *db, uint32_t day, enum part_class class, bool
 /* part_exchange, and the set follows. take_fresh is released when it fails. */
 enum err pin_exchange_part(struct tsdb *db, struct part *old, struct part *take_fresh,
                            uint64_t generation_max, struct err_msg *msg) MUST_CHECK;
+/* part_exchange_pair, and the set follows: no view sees rows beside texts of another time. */
+enum err pin_exchange_pair(struct tsdb *db, struct part *rows, struct part *take_rows,
+                           struct part *text, struct part *take_text, uint64_t generation_max,
+                           struct err_msg *msg) MUST_CHECK;
 void pin_drop_part(struct tsdb *db, struct part *p); /* retention: leaves the set */
 void pin_clear(struct tsdb *db);
 

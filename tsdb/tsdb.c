@@ -125,9 +125,11 @@ static enum err list_parts(struct tsdb *db, struct arena *a, struct err_msg *msg
         snprintf(path, sizeof(path), "%s/parts/%s", db->dir, days[i]);
         part_clean_day(path);
         for (int c = 0; c < PART_CLASS_COUNT && e == ERR_OK; c++) {
-            snprintf(path, sizeof(path), "%s/parts/%s/%s", db->dir, days[i],
-                     part_class_name((enum part_class)c));
-            if (access(path, F_OK) != 0)
+            char day_dir[FILES_PATH_MAX - PART_NAME_MAX], name[PART_NAME_MAX];
+            snprintf(day_dir, sizeof(day_dir), "%s/parts/%s", db->dir, days[i]);
+            e = part_name(day_dir, (enum part_class)c, name);
+            snprintf(path, sizeof(path), "%s/%s", day_dir, name);
+            if (e != ERR_OK || access(path, F_OK) != 0)
                 continue;
             struct part *p = pin_part(db, day, (enum part_class)c, true);
             e = p ? pin_replace(db, NULL, &p, 1, db->flushed_generation) : ERR_NOMEM;

@@ -88,7 +88,9 @@ struct tsdb_id8 {
     X(I64, ttft_ns, -1, "request to first visible token")                                      \
     X(I64, ttft_any_ns, -1, "request to first chunk of any kind")                              \
     X(I64, cost_nanousd, -1, "our price; -1 unpriced")                                         \
-    X(I64, reported_cost_nanousd, -1, "cost that the sender claims")
+    X(I64, reported_cost_nanousd, -1, "cost that the sender claims")                           \
+    X(I64, weight, 1000,                                                                       \
+      "thousandths of a span that the row stands for; more than itself after compaction")
 
 #define TSDB_LOG_COLUMNS(X)                                                  \
     X(I64, time_ns, 0, "time, else observed time; its day chooses the part") \
@@ -317,6 +319,7 @@ static inline uint32_t tsdb_batch_minute(int64_t end_ns)
 }
 
 /* Read helpers for optional columns: the default where the column is absent. */
+#define TSDB_WEIGHT_ONE 1000
 #define TSDB_SPAN_GET(spans, column, row, def) ((spans)->column ? (spans)->column[row] : (def))
 
 #endif

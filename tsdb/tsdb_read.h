@@ -173,7 +173,8 @@ struct tsdb_visit {
 enum err tsdb_spans_visit(struct tsdb_view *v, struct tsdb_visit *q) MUST_CHECK;
 enum err tsdb_logs_visit(struct tsdb_view *v, struct tsdb_visit *q) MUST_CHECK;
 
-/* Spans by (service, name, minute of their start): exact counts. Blocks answer from their summaries where whole minutes lie in the range.
+/* Spans by (service, name, minute of their start): exact counts; where traces were sampled, the sums of the weights of the rows that are left,
+ * rounded. Blocks answer from their summaries where whole minutes lie in the range.
  * minute is 0 when by_minute is not asked for. In no order. */
 struct tsdb_minute {
     struct bytes service, name;

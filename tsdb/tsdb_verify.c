@@ -186,12 +186,14 @@ static enum err check_parts(struct run *r, struct arena *a)
         tm.tm_year -= 1900;
         tm.tm_mon--;
         for (unsigned c = 0; c < PART_CLASS_COUNT && e == ERR_OK; c++) {
-            const char *class = part_class_name((enum part_class)c);
-            snprintf(path, sizeof(path), "%s/parts/%s/%s", r->dir, days[i], class);
-            snprintf(where, sizeof(where), "parts/%.8s/%s", days[i], class);
+            char day_dir[FILES_PATH_MAX - PART_NAME_MAX], name[PART_NAME_MAX];
+            snprintf(day_dir, sizeof(day_dir), "%s/parts/%s", r->dir, days[i]);
+            e = part_name(day_dir, (enum part_class)c, name);
+            snprintf(path, sizeof(path), "%s/%s", day_dir, name);
+            snprintf(where, sizeof(where), "parts/%.8s/%s", days[i], name);
             struct verify_env v = {
                 .path = path, .day = (uint32_t)(timegm(&tm) / 86400), .class = c};
-            if (access(path, F_OK) == 0)
+            if (e == ERR_OK && access(path, F_OK) == 0)
                 e = in_child(r, &v, where, verify_part);
         }
     }

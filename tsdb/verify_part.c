@@ -243,10 +243,12 @@ static const char *look_zone(struct look *l, const struct block_meta *m, const s
         if (level < z.level_min || level > z.level_max)
             return "its zone map denies a status or severity that it holds";
     }
-    uint64_t counted = 0;
+    uint64_t counted = 0, weights = 0;
     for (uint32_t i = 0; i < z.group_count; i++)
         counted += z.groups[i].count;
-    if (z.groups_known && counted != n)
+    for (uint32_t i = 0; i < n; i++)
+        weights += s ? (uint64_t)TSDB_SPAN_GET(s, weight, i, TSDB_WEIGHT_ONE) : TSDB_WEIGHT_ONE;
+    if (z.groups_known && counted != weights)
         return "the counts of its zone map are not its rows";
     return z.start_min != min || z.start_max != max || z.duration_min != shortest ||
                    z.duration_max != longest
@@ -473,7 +475,7 @@ static struct lmdb_env *open_rows_beside(const struct verify_env *v)
     char path[FILES_PATH_MAX];
     struct lmdb_env *env = NULL;
     struct err_msg why = {""};
-    snprintf(path, sizeof(path), "%.*srows", (int)(strlen(v->path) - strlen("text")), v->path);
+    snprintf(path, sizeof(path), "%.*s/rows", (int)(strrchr(v->path, '/') - v->path), v->path);
     if (access(path, F_OK) != 0 ||
         lmdb_env_open_read(path, MAP_BYTES, db_names, &env, &why) != ERR_OK)
         return NULL;

@@ -102,14 +102,16 @@ static enum err from_rows(void *ctx, struct view_run *run, bool *stop)
     enum err e =
         view_run_load(run, UINT64_C(1) << TSDB_SPAN_service | UINT64_C(1) << TSDB_SPAN_name |
                                UINT64_C(1) << TSDB_SPAN_start_ns | UINT64_C(1) << TSDB_SPAN_end_ns |
-                               UINT64_C(1) << TSDB_SPAN_status);
+                               UINT64_C(1) << TSDB_SPAN_status | UINT64_C(1) << TSDB_SPAN_weight);
     (void)stop;
     for (uint32_t i = 0; i < run->count && e == ERR_OK; i++) {
         uint32_t row = run->rows[i];
         int64_t start = t->start_ns[row];
         uint32_t minute = start < 0 ? 0 : (uint32_t)MIN(start / NS_PER_MINUTE, (int64_t)UINT32_MAX);
-        e = add(c, t->service[row], t->name[row], minute, 1, t->status[row] == 2,
-                (int64_t)((uint64_t)t->end_ns[row] - (uint64_t)start));
+        int64_t w = TSDB_SPAN_GET(t, weight, row, TSDB_WEIGHT_ONE);
+        e = add(c, t->service[row], t->name[row], minute, (uint64_t)w,
+                t->status[row] == 2 ? (uint64_t)w : 0,
+                zone_weighted((int64_t)((uint64_t)t->end_ns[row] - (uint64_t)start), w));
     }
     return e;
 }
@@ -131,6 +133,10 @@ enum err tsdb_span_minutes(struct tsdb_view *v, struct tsdb_minutes_query *q, st
     enum err e = view_search_run(&c.search);
     q->rows_read = c.search.rows_read;
     free(c.slots);
+    for (uint32_t i = 0; i < c.count; i++) { /* from thousandths */
+        c.list[i].count = (c.list[i].count + TSDB_WEIGHT_ONE / 2) / TSDB_WEIGHT_ONE;
+        c.list[i].errors = (c.list[i].errors + TSDB_WEIGHT_ONE / 2) / TSDB_WEIGHT_ONE;
+    }
     if (e == ERR_OK) {
         *out = c.list;
         *out_count = c.count;

@@ -9,6 +9,8 @@
 #define SERVICES_MAX 256u
 #define NAMES_MAX 256u
 #define GROUPS_MAX 1024u
+#define GROUPS_ROWS 1u /* counts of rows */
+#define GROUPS_WEIGHTED 2u /* of their weights */
 #define FILTER_PROBES 3u
 #define FILTER_BITS_PER_VALUE 10u
 #define SEEN_SLOTS 16384u /* distinct values while a filter is made */
@@ -252,9 +254,20 @@ static uint32_t note_name(struct counter *c, struct bytes service, struct bytes 
     return c->z.name_count++;
 }
 
-static void note_minute(struct counter *c, uint32_t name, int64_t start, int64_t duration,
-                        bool is_error)
+/* What a row of this weight adds to a sum of durations. */
+int64_t zone_weighted(int64_t duration_ns, int64_t weight)
 {
+    if (weight == TSDB_WEIGHT_ONE)
+        return duration_ns;
+    uint64_t whole = (uint64_t)(duration_ns / TSDB_WEIGHT_ONE) * (uint64_t)weight;
+    int64_t rest = duration_ns % TSDB_WEIGHT_ONE;
+    return (int64_t)(whole + (uint64_t)(rest * (weight % INT32_MAX) / TSDB_WEIGHT_ONE));
+}
+
+static void note_minute(struct counter *c, uint32_t name, int64_t start, int64_t duration,
+                        bool is_error, int64_t weight)
+{
+    c->z.has_weights |= weight != TSDB_WEIGHT_ONE;
     if (start < 0)
         c->z.groups_known = false;
     if (!c->z.names_known || !c->z.groups_known)
@@ -271,10 +284,10 @@ static void note_minute(struct counter *c, uint32_t name, int64_t start, int64_t
         i = c->z.group_count++;
         c->groups[i] = (struct zone_group){.name = name, .minute = minute};
     }
-    c->groups[i].count++;
-    c->groups[i].errors += is_error;
-    c->groups[i].duration_sum_ns =
-        (int64_t)((uint64_t)c->groups[i].duration_sum_ns + (uint64_t)duration);
+    c->groups[i].count += (uint64_t)weight;
+    c->groups[i].errors += is_error ? (uint64_t)weight : 0;
+    c->groups[i].duration_sum_ns = (int64_t)((uint64_t)c->groups[i].duration_sum_ns +
+                                             (uint64_t)zone_weighted(duration, weight));
 }
 
 static struct counter *counter_new(void)
@@ -301,10 +314,10 @@ static void note_bounds(struct zone *z, int64_t start, int64_t duration, uint8_t
 }
 
 /* The parts of a summary that are left out when they are too large: flag, then what it says. */
-static void put_part(struct buf *out, bool known, size_t bytes_max, struct buf *part)
+static void put_part(struct buf *out, uint8_t flag, size_t bytes_max, struct buf *part)
 {
-    known = known && part->size <= bytes_max && !part->failed;
-    buf_u8(out, known);
+    bool known = flag && part->size <= bytes_max && !part->failed;
+    buf_u8(out, known ? flag : 0);
     if (known)
         buf_bytes_append(out, buf_bytes(part));
     buf_clear(part);
@@ -314,6 +327,7 @@ static void put_counter(struct counter *c, struct buf *out)
 {
     struct buf part = {0};
     struct zone *z = &c->z;
+    uint64_t unit = z->has_weights ? 1 : TSDB_WEIGHT_ONE;
     const int64_t bounds[] = {z->start_min, z->start_max, z->duration_min, z->duration_max,
                               z->root_duration_max};
     for (size_t i = 0; i < ARRAY_LEN(bounds); i++)
@@ -336,11 +350,12 @@ static void put_counter(struct counter *c, struct buf *out)
     for (uint32_t i = 0; i < z->group_count; i++) {
         buf_varint(&part, c->groups[i].name);
         buf_zigzag(&part, (int64_t)c->groups[i].minute - z->start_min / NS_PER_MINUTE);
-        buf_varint(&part, c->groups[i].count);
-        buf_varint(&part, c->groups[i].errors);
+        buf_varint(&part, c->groups[i].count / unit);
+        buf_varint(&part, c->groups[i].errors / unit);
         buf_zigzag(&part, c->groups[i].duration_sum_ns);
     }
-    put_part(out, z->groups_known && z->names_known, ZONE_GROUPS_BYTES, &part);
+    uint8_t flag = z->has_weights ? GROUPS_WEIGHTED : GROUPS_ROWS;
+    put_part(out, z->groups_known && z->names_known ? flag : 0, ZONE_GROUPS_BYTES, &part);
     buf_done(&part);
 }
 
@@ -372,7 +387,8 @@ void zone_write_spans(const struct tsdb_spans *t, uint32_t n, struct buf *out)
             index = note_name(c, s, m);
         service = s;
         name = m;
-        note_minute(c, index, start, duration, status == 2);
+        note_minute(c, index, start, duration, status == 2,
+                    TSDB_SPAN_GET(t, weight, i, TSDB_WEIGHT_ONE));
     }
     put_counter(c, out);
     free(c);
@@ -404,7 +420,7 @@ void zone_write_logs(const struct tsdb_logs *t, uint32_t n, struct buf *out)
         note_bounds(&c->z, time, 0, severity);
         uint32_t name = note_name(c, t->service ? t->service[i] : BYTES_NONE,
                                   t->event_name ? t->event_name[i] : BYTES_NONE);
-        note_minute(c, name, time, 0, severity >= ZONE_SEVERITY_ERROR);
+        note_minute(c, name, time, 0, severity >= ZONE_SEVERITY_ERROR, TSDB_WEIGHT_ONE);
         if (has_filter)
             maker_add(&f, column_seed(TSDB_LOG_trace_id), bytes_of(t->trace_id[i].b, 16), true);
     }
@@ -447,6 +463,7 @@ static enum err read_names(struct reader *r, struct arena *a, struct zone *z)
 
 static enum err read_groups(struct reader *r, struct arena *a, struct zone *z)
 {
+    uint64_t unit = z->has_weights ? 1 : TSDB_WEIGHT_ONE;
     uint64_t n = reader_varint(r);
     if (r->failed || n > GROUPS_MAX)
         return ERR_CORRUPT;
@@ -456,8 +473,8 @@ static enum err read_groups(struct reader *r, struct arena *a, struct zone *z)
         struct zone_group *g = &z->groups[z->group_count];
         uint64_t name = reader_varint(r);
         uint64_t minute = (uint64_t)reader_zigzag(r) + (uint64_t)(z->start_min / NS_PER_MINUTE);
-        g->count = reader_varint(r);
-        g->errors = reader_varint(r);
+        g->count = reader_varint(r) * unit;
+        g->errors = reader_varint(r) * unit;
         g->duration_sum_ns = reader_zigzag(r);
         if (r->failed || name >= z->name_count || minute > UINT32_MAX)
             return ERR_CORRUPT;
@@ -494,8 +511,11 @@ enum err zone_read(struct bytes summary, struct arena *a, struct zone *out)
         e = ERR_CORRUPT;
     if (e == ERR_OK && z.names_known)
         e = read_names(&r, a, &z);
-    if (e == ERR_OK && !read_flag(&r, &z.groups_known))
+    uint8_t flag = e == ERR_OK ? reader_u8(&r) : 0;
+    if (e == ERR_OK && (r.failed || flag > GROUPS_WEIGHTED))
         e = ERR_CORRUPT;
+    z.groups_known = flag != 0;
+    z.has_weights = flag == GROUPS_WEIGHTED;
     if (e == ERR_OK && z.groups_known)
         e = read_groups(&r, a, &z);
     if (e != ERR_OK)

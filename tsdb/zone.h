@@ -5,7 +5,7 @@
  * Owner: caller; slices of a read zone point into the summary.  Thread: any.
  * Failure: zone_read: ERR_CORRUPT for any other bytes, ERR_LIMIT past the arena. Writers: the buffer's.
  * Limits: ZONE_*_BYTES keep a summary within PART_SUMMARY_MAX: what does not fit is left out and then not known.
- * Invariants: 1. What a zone rules out is not in the block. 2. Counts, where known, are exact.
+ * Invariants: 1. What a zone rules out is not in the block. 2. Counts, where known, are exactly the sums of the rows' weights.
  */
 #ifndef TSDB_ZONE_H
 #define TSDB_ZONE_H
@@ -27,7 +27,7 @@ struct zone_name {
 };
 struct zone_group {
     uint32_t name, minute; /* index; of the start, since the epoch */
-    uint64_t count, errors;
+    uint64_t count, errors; /* sums of the rows' weights: thousandths (logs: 1000 each) */
     int64_t duration_sum_ns;
 };
 struct zone {
@@ -35,6 +35,7 @@ struct zone {
     int64_t root_duration_max; /* of spans without a parent; -1: there are none */
     uint8_t level_min, level_max; /* status of spans, severity of logs */
     bool services_known, names_known, groups_known;
+    bool has_weights; /* not every row counts as one */
     uint32_t service_count, name_count, group_count;
     struct bytes *services;
     struct zone_name *names;
@@ -49,6 +50,8 @@ void zone_write_logs(const struct tsdb_logs *t, uint32_t n, struct buf *out);
 void zone_write_attrs(const struct bytes *attrs, const struct bytes *resource_attrs, uint32_t n,
                       struct buf *out);
 
+/* What a row of this weight adds to a sum of durations. */
+int64_t zone_weighted(int64_t duration_ns, int64_t weight);
 enum err zone_read(struct bytes summary, struct arena *a, struct zone *out) MUST_CHECK;
 /* Empty service or name: any. */
 bool zone_has(const struct zone *z, struct bytes service, struct bytes name);
