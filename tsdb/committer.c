@@ -111,10 +111,10 @@ enum err committer_new_generation(struct tsdb *db, uint64_t id, struct err_msg *
     }
     fault_point("rotate.after_journal");
     db->live = g;
-    atomic_store(&db->live_generation, id);
     record_defs_done(&db->defs);
     if (old)
         committer_freeze(db, old);
+    atomic_store(&db->live_generation, id); /* after that: what is below is frozen, or sealed */
     /* Now: no number is taken for defined in the new generation. */
     stats_add(&series_forgotten, tsdb_registry_evict(db->series));
     return ERR_OK;
@@ -155,8 +155,9 @@ static void rotate_if_due(struct tsdb *db)
     struct err_msg msg = {""};
     pthread_mutex_lock(&db->lock);
     bool wanted = db->rotate_wanted, room = db->frozen_count < STORE_GENERATIONS_MAX;
+    bool empty_too = db->rotate_empty;
     pthread_mutex_unlock(&db->lock);
-    if (wanted && db->live->commits == 0)
+    if (wanted && db->live->commits == 0 && !empty_too)
         room = false; /* nothing to seal: the wish is granted */
     else if (!wanted && !is_due(db))
         return;
@@ -166,7 +167,7 @@ static void rotate_if_due(struct tsdb *db)
                   msg.text);
     pthread_mutex_lock(&db->lock);
     if (wanted && (room || db->live->commits == 0)) {
-        db->rotate_wanted = false;
+        db->rotate_wanted = db->rotate_empty = false;
         if (e != ERR_OK) {
             db->flush_failures++;
             db->flush_error = msg;

@@ -14,6 +14,14 @@
     12u /* a part with more is compacted by itself, when that is worth its writes */
 #define COMPACT_GENERATIONS_MAX 48u /* and with more than this in any case */
 
+/* What goes on the way: points of the series that are chosen, by time. */
+struct compact_drop {
+    bool (*chooses)(void *ctx, struct tsdb_labels l);
+    void *ctx;
+    int64_t min_ms, max_ms;
+    uint64_t dropped; /* counted here */
+};
+
 /* What one merger works on: the flushed blocks of one org. */
 struct compact_job {
     struct part *out; /* where merged blocks go (part_put) */
@@ -24,6 +32,7 @@ struct compact_job {
     size_t meta_count;
     uint64_t
         generation; /* of the merged blocks: the newest of those merged; their n begins with 0 */
+    struct compact_drop *drop; /* NULL: nothing goes */
 };
 
 /* asked: every part with more than one generation. Else those that are due. */

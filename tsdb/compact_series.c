@@ -180,7 +180,18 @@ static size_t hist_size(const struct tsdb_hist *h)
            ((size_t)h->pos_span_count + h->neg_span_count) * 8;
 }
 
-static enum err merge_points(struct compact *c, const struct entry *e, uint32_t n, uint32_t id)
+/* Is the point (a cell: its minute) one of those that go? */
+static bool goes(struct compact_drop *drop, int64_t t_ms)
+{
+    bool it_does = drop && t_ms >= drop->min_ms && t_ms <= drop->max_ms;
+    if (it_does)
+        drop->dropped++;
+    return it_does;
+}
+
+/* drop NULL: every point stays. *out_any: something of the series is left. */
+static enum err merge_points(struct compact *c, const struct entry *e, uint32_t n, uint32_t id,
+                             struct compact_drop *drop, bool *out_any)
 {
     struct points all = {0};
     bool failed = false;
@@ -191,6 +202,14 @@ static enum err merge_points(struct compact *c, const struct entry *e, uint32_t 
         if (err == ERR_OK)
             err = each_chunk(c, &s->hists, e[i].id, take_hists, &all);
     }
+    if (drop) {
+        uint32_t kept = 0;
+        for (uint32_t i = 0; i < all.n; i++)
+            if (!goes(drop, all.p[i].t_ms))
+                all.p[kept++] = all.p[i];
+        all.n = kept;
+    }
+    *out_any = all.n > 0;
     if (err != ERR_OK || all.n == 0)
         return err;
     all.n = head_points_resolve(all.p, all.n, c->scratch, &failed);
@@ -257,15 +276,24 @@ static enum err sum_cells(struct compact *c, struct head_cell *cell, uint32_t *n
     return ERR_OK;
 }
 
-static enum err merge_cells(struct compact *c, const struct entry *e, uint32_t n, uint32_t id)
+static enum err merge_cells(struct compact *c, const struct entry *e, uint32_t n, uint32_t id,
+                            struct compact_drop *drop, bool *out_any)
 {
     struct cells all = {{NULL, NULL}, {0, 0}, {0, 0}};
     enum err err = ERR_OK;
     for (uint32_t i = 0; i < n && err == ERR_OK; i++)
         err = each_chunk(c, &c->sources[e[i].source].main, e[i].id, take_cells, &all);
     for (int k = 0; k < 2 && err == ERR_OK; k++) {
+        if (drop) {
+            uint32_t kept = 0;
+            for (uint32_t i = 0; i < all.n[k]; i++)
+                if (!goes(drop, (int64_t)all.c[k][i].minute * 60000))
+                    all.c[k][kept++] = all.c[k][i];
+            all.n[k] = kept;
+        }
         if (all.n[k] == 0)
             continue;
+        *out_any = true;
         err = sum_cells(c, all.c[k], &all.n[k], k == 1);
         for (uint32_t at = 0, rows; at < all.n[k] && err == ERR_OK; at += rows) {
             size_t size = 0;
@@ -296,14 +324,19 @@ static enum err merge_series(struct compact *c)
     enum err e = labels ? ERR_OK : ERR_NOMEM;
     if (c->entry_count)
         qsort(c->entries, c->entry_count, sizeof(*c->entries), by_labels);
-    for (uint32_t i = 0, to; i < c->entry_count && e == ERR_OK; i = to, id++) {
+    for (uint32_t i = 0, to; i < c->entry_count && e == ERR_OK; i = to) {
         const struct entry *x = &c->entries[i];
         for (to = i; to < c->entry_count && tsdb_labels_equal(c->entries[to].labels, x->labels);)
             to++;
         arena_reset(c->scratch);
         labels[id] = x->labels;
-        e = c->job->class == PART_CELLS ? merge_cells(c, x, to - i, id)
-                                        : merge_points(c, x, to - i, id);
+        struct compact_drop *drop = c->job->drop;
+        bool any = false;
+        if (drop && !drop->chooses(drop->ctx, x->labels))
+            drop = NULL;
+        e = c->job->class == PART_CELLS ? merge_cells(c, x, to - i, id, drop, &any)
+                                        : merge_points(c, x, to - i, id, drop, &any);
+        id += any || !drop; /* a series of which nothing is left leaves its number to the next */
     }
     if (e == ERR_OK)
         e = block_runs_flush(&c->floats);

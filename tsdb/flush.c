@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/stats.h"
 #include "tsdb/compact.h"
+#include "tsdb/erase_store.h"
 #include "tsdb/files.h"
 #include "tsdb/store.h"
 
@@ -103,13 +104,16 @@ static enum err flush_generation(struct tsdb *db, struct generation *g, struct e
 }
 
 /* The oldest frozen generation, which stays in its queue until it is flushed; NULL when it is time for other work. */
-static struct generation *wait_for_work(struct tsdb *db, unsigned failures)
+static struct generation *wait_for_work(struct tsdb *db, unsigned failures, bool busy)
 {
     struct timespec ts;
+    bool active = erase_is_active(db), held = active && erase_holds_compaction(db);
     pthread_mutex_lock(&db->lock);
-    if ((!db->frozen || failures) && !db->flusher_stopping && !db->retention_wanted &&
-        !db->compact_wanted) {
+    if (!busy && (!db->frozen || failures) && !db->flusher_stopping && !db->retention_wanted &&
+        (!db->compact_wanted || held)) {
         int64_t ms = failures ? MIN(RETRY_MS_MIN << MIN(failures - 1, 10u), RETRY_MS_MAX) : 1000;
+        if (db->retired || active)
+            ms = MIN(ms, 200);
         clock_gettime(CLOCK_MONOTONIC, &ts);
         ts.tv_nsec += ms % 1000 * 1000000;
         ts.tv_sec += ms / 1000 + ts.tv_nsec / 1000000000;
@@ -155,8 +159,8 @@ static void compact_when_asked(struct tsdb *db, bool flushed_one)
     pthread_mutex_lock(&db->lock);
     bool wanted = db->compact_wanted, stopping = db->flusher_stopping;
     pthread_mutex_unlock(&db->lock);
-    if (stopping || (!wanted && !flushed_one))
-        return;
+    if (stopping || (!wanted && !flushed_one) || erase_holds_compaction(db))
+        return; /* who asked waits until it may be done */
     enum err e = compact_run(db, wanted, &msg);
     if (!wanted)
         return;
@@ -172,10 +176,11 @@ void *flush_main(void *arg)
 {
     struct tsdb *db = arg;
     unsigned failures = 0; /* in a row */
+    bool erasing = false;
     int64_t housekeeping_ns = clock_mono_ns() + HOUSEKEEPING_NS / 60;
     for (;;) {
         struct err_msg msg = {""};
-        struct generation *g = wait_for_work(db, failures);
+        struct generation *g = wait_for_work(db, failures, erasing);
         bool flushed_one = false;
         if (g) {
             enum err e = flush_generation(db, g, &msg);
@@ -196,6 +201,8 @@ void *flush_main(void *arg)
             }
         }
         compact_when_asked(db, flushed_one);
+        retired_run(db);
+        erasing = erase_step(db);
         retention_check_disk(db); /* also when nobody appends */
         pthread_mutex_lock(&db->lock);
         bool asked = db->retention_wanted;

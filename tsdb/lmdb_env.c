@@ -14,6 +14,7 @@
 #include "base/fault_point.h"
 #include "base/log.h"
 #include "base/stats.h"
+#include "tsdb/files.h"
 
 #define LOCK_FILE_BYTES 65536 /* a header and at most 1,023 readers of 64 bytes */
 #define READERS_MAX 510 /* fit in */
@@ -22,6 +23,7 @@
 #else
 #define OPEN_FLAGS MDB_NOTLS
 #endif
+#define REWRITE_WAIT_S 5 /* for a moment without transactions */
 #define REOPEN_WAIT_NS 500000000 /* for the transactions that keep a dead environment open */
 
 STATS_COUNTER(reopened, "telltale_store_environments_reopened_total", "",
@@ -40,7 +42,8 @@ struct lmdb_env {
     MDB_env *env; /* NULL: closed, and opened at the next begin */
     MDB_dbi dbs[LMDB_ENV_DBS_MAX];
     unsigned active; /* transactions */
-    bool is_dead, may_idle;
+    bool is_dead, may_idle, is_retired;
+    unsigned waiting; /* for a moment without transactions */
     uint64_t bytes; /* when it was closed */
     _Atomic uint64_t used; /* a tick of the last use */
     /* guarded by idle_lock */
@@ -212,7 +215,7 @@ static void leave(struct lmdb_env *e, bool is_dead)
     pthread_mutex_lock(&e->lock);
     CHECK(e->active > 0);
     e->is_dead |= is_dead;
-    if (--e->active == 0 && e->is_dead)
+    if (--e->active == 0 && (e->is_dead || e->waiting))
         pthread_cond_broadcast(&e->idle);
     pthread_mutex_unlock(&e->lock);
 }
@@ -323,6 +326,82 @@ void lmdb_env_may_idle(struct lmdb_env *e)
     close_some();
 }
 
+static enum err use_locked(struct lmdb_env *e, bool *opened, struct err_msg *msg);
+
+bool lmdb_env_retire(struct lmdb_env *e)
+{
+    pthread_mutex_lock(&e->lock);
+    e->is_retired = true;
+    if (e->active == 0)
+        close_locked(e);
+    bool closed = !e->env;
+    pthread_mutex_unlock(&e->lock);
+    return closed;
+}
+
+/* --- rewriting ----------------------------------------------------------------------------------- */
+
+/* LMDB's copy is not synced. */
+static enum err sync_copy(const char *dir, struct err_msg *msg)
+{
+    char path[4096];
+    if ((size_t)snprintf(path, sizeof(path), "%s/data.mdb", dir) >= sizeof(path))
+        return ERR_INVALID;
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    int rc = fd < 0 || fdatasync(fd) != 0 ? errno : 0;
+    if (fd >= 0)
+        close(fd);
+    return rc == 0 ? files_sync_dir(dir, msg) : err_set(msg, ERR_IO, "%s: %s", path, strerror(rc));
+}
+
+/* Under e->lock, with no transaction in it. */
+static enum err rewrite_locked(struct lmdb_env *e, const char *copy, struct err_msg *msg)
+{
+    bool done = false, opened = false;
+    files_remove_tree(copy);
+    enum err err = files_make_dir(copy, msg);
+    if (err == ERR_OK && !e->env)
+        err = use_locked(e, &opened, msg);
+    if (err == ERR_OK) {
+        int rc = fault(false) ? fault_code() : mdb_env_copy2(e->env, copy, MDB_CP_COMPACT);
+        err = rc == 0 ? sync_copy(copy, msg) : translate(rc, copy, msg);
+    }
+    fault_point("rewrite.before_exchange");
+    if (err == ERR_OK) {
+        close_locked(e); /* the next begin opens what lies there then */
+        err = files_exchange(copy, e->path, &done, msg);
+    }
+    fault_point("rewrite.after_exchange");
+    if (done && err == ERR_OK)
+        err = files_sync_parent(e->path, msg);
+    if (err == ERR_OK || !done)
+        files_remove_tree(copy);
+    return err;
+}
+
+enum err lmdb_env_rewrite(struct lmdb_env *e, struct err_msg *msg)
+{
+    char copy[4096];
+    struct timespec until;
+    const char *slash = strrchr(e->path, '/');
+    CHECK(slash && !e->read_only);
+    if ((size_t)snprintf(copy, sizeof(copy), "%.*s/.tmp-%s", (int)(slash - e->path), e->path,
+                         slash + 1) >= sizeof(copy))
+        return ERR_INVALID;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += REWRITE_WAIT_S;
+    pthread_mutex_lock(&e->lock);
+    e->waiting++;
+    bool late = false;
+    while (e->active > 0 && !late)
+        late = pthread_cond_timedwait(&e->idle, &e->lock, &until) == ETIMEDOUT;
+    e->waiting--;
+    enum err err = e->active > 0 ? err_set(msg, ERR_UNAVAILABLE, "%s is used all the time", e->path)
+                                 : rewrite_locked(e, copy, msg);
+    pthread_mutex_unlock(&e->lock);
+    return err;
+}
+
 size_t lmdb_env_idle_open(void)
 {
     pthread_mutex_lock(&idle_lock);
@@ -369,7 +448,10 @@ enum err lmdb_env_begin(struct lmdb_env *e, bool write, struct lmdb_txn **out, s
     if (!t)
         return ERR_NOMEM;
     pthread_mutex_lock(&e->lock);
-    enum err err = e->is_dead || !e->env ? use_locked(e, &opened, msg) : ERR_OK;
+    enum err err = e->is_retired
+                       ? err_set(msg, ERR_TIMEOUT, "%s is gone: the view is too old", e->path)
+                   : e->is_dead || !e->env ? use_locked(e, &opened, msg)
+                                           : ERR_OK;
     e->active += err == ERR_OK;
     atomic_store_explicit(&e->used, atomic_fetch_add_explicit(&ticks, 1, memory_order_relaxed),
                           memory_order_relaxed);

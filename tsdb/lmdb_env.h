@@ -43,6 +43,12 @@ void lmdb_env_close(struct lmdb_env *e); /* NULL is fine */
 void lmdb_env_may_idle(struct lmdb_env *e);
 /* Its directory has another name from now on; a transaction held open meanwhile keeps it from being opened again under the wrong one. */
 void lmdb_env_moved(struct lmdb_env *e, const char *path);
+/* Closes it for good as soon as no transaction uses it; true: it is closed. From the first call on begin fails with ERR_TIMEOUT: whoever still
+ * wants to read is too late. */
+bool lmdb_env_retire(struct lmdb_env *e);
+/* Copies what is in it into a new file that takes the old one's place, so that nothing that was deleted or replaced is left in free pages.
+ * Transactions wait meanwhile. ERR_UNAVAILABLE: it is used all the time; nothing has changed. */
+enum err lmdb_env_rewrite(struct lmdb_env *e, struct err_msg *msg) MUST_CHECK;
 size_t lmdb_env_idle_open(void); /* how many of those that may idle are open */
 enum err lmdb_env_begin(struct lmdb_env *e, bool write, struct lmdb_txn **out,
                         struct err_msg *msg) MUST_CHECK;

@@ -80,13 +80,18 @@ void part_release(struct part *p)
         return;
     part_abandon(p);
     lmdb_env_close(p->env);
-    if (p->is_removed)
+    if (p->is_removed && !p->is_gone)
         files_remove_tree(p->place);
     arena_free(p->arena);
     free(p->metas);
     free(p->pending);
     pthread_mutex_destroy(&p->lock);
     free(p);
+}
+
+uint32_t part_refs(const struct part *p)
+{
+    return atomic_load(&((struct part *)(uintptr_t)p)->refs);
 }
 
 uint32_t part_day(const struct part *p)
@@ -229,6 +234,8 @@ static enum err open_locked(struct part *p, bool make, struct err_msg *msg)
 {
     struct load l = {.p = p};
     enum err e = ERR_OK;
+    if (p->is_gone)
+        return err_set(msg, ERR_TIMEOUT, "%s is gone: the view is too old", p->path);
     if (p->env)
         return ERR_OK;
     if (!p->exists)
@@ -513,7 +520,7 @@ static void snapshot_load(struct part_snapshot *s)
         for (size_t i = 0; s->metas && i < p->meta_count; i++)
             if (p->metas[i].key.generation <= s->generation_max)
                 s->metas[s->meta_count++] = p->metas[i];
-    } else if (e != ERR_NOT_FOUND && !p->failed) {
+    } else if (e != ERR_NOT_FOUND && e != ERR_TIMEOUT && !p->failed) {
         p->failed = true; /* said once */
         stats_add(&block_corrupt, 1);
         log_error("store", "the part %s cannot be read and is left out: %s", p->path, msg.text);

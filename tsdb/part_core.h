@@ -30,6 +30,7 @@ struct part {
     char place
         [FILES_PATH_MAX]; /* where the directory lies now: path, but for one that was dropped or is being made */
     bool is_removed; /* the directory goes with the last reference */
+    bool is_gone; /* it went before, from under readers that are too old (part_evict) */
     struct lmdb_env *env; /* NULL until first use */
     struct arena *arena; /* manifest rows */
     struct block_meta *metas; /* sorted by key */

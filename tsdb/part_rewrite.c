@@ -88,6 +88,17 @@ void part_clean_day(const char *dir)
     arena_free(a);
 }
 
+bool part_evict(struct part *p)
+{
+    pthread_mutex_lock(&p->lock);
+    bool gone = p->is_removed && (!p->env || lmdb_env_retire(p->env));
+    if (gone && !p->is_gone)
+        files_remove_tree(p->place);
+    p->is_gone |= gone;
+    pthread_mutex_unlock(&p->lock);
+    return gone;
+}
+
 /* --- rewriting ------------------------------------------------------------------------------------- */
 
 /* text_name: what the rows say of their texts; "text" or empty: nothing. */

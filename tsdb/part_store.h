@@ -27,6 +27,10 @@ void part_retain(struct part *p);
 void part_release(struct part *p);
 /* Its directory moves to `trash`, where it is removed with the last reference: snapshots read on. Failure: it stays where it is. */
 enum err part_drop(struct part *p, const char *trash, struct err_msg *msg) MUST_CHECK;
+uint32_t part_refs(const struct part *p); /* of this moment */
+/* A dropped or replaced part goes although somebody still refers to it: fetching from it is ERR_TIMEOUT from now on. false: a fetch is under
+ * way; once more, please. */
+bool part_evict(struct part *p);
 uint32_t part_day(const struct part *p);
 enum part_class part_class_of(const struct part *p);
 const char *part_path(const struct part *p);

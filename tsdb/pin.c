@@ -209,6 +209,11 @@ enum err pin_exchange_pair(struct tsdb *db, struct part *rows, struct part *fres
         of_text = fresh_text ? show(db, text, fresh_text, of_text) : NULL;
         pthread_mutex_unlock(&db->set_lock);
     }
+    if (e == ERR_OK) {
+        retired_add(db, rows);
+        if (fresh_text)
+            retired_add(db, text);
+    }
     part_snapshot_release(of_rows);
     part_snapshot_release(of_text);
     part_release(e == ERR_OK ? rows : fresh_rows);
@@ -237,6 +242,8 @@ void pin_drop_part(struct tsdb *db, struct part *p)
         dropped = p;
     }
     pthread_mutex_unlock(&db->set_lock);
+    if (dropped)
+        retired_add(db, dropped);
     part_snapshot_release(snapshot);
     part_release(dropped);
 }

@@ -79,6 +79,7 @@ struct tsdb {
     size_t queue_bytes;
     unsigned expected; /* requests being received or decoded */
     bool stopping, rotate_wanted, flusher_stopping, retention_wanted;
+    bool rotate_empty; /* also when nothing is in it */
     bool compact_wanted; /* for flush, after what is frozen */
     enum err compact_result;
     struct err_msg compact_error;
@@ -108,6 +109,15 @@ struct tsdb {
     /* owned by flush: a clock that jumped is believed when it has held still for hold_ms (monotonic) */
     int64_t hold_since_ms, hold_offset_ms, hold_ms;
     uint64_t dropped; /* parts, for names in .trash (store_trash_name) */
+
+    int64_t erase_state_retry_ns;
+    struct store_retired *retired; /* parts that left the set and that views may still read */
+
+    /* erasing: the set guarded by erase_lock; one asks at a time */
+    pthread_mutex_t erase_lock, erase_ask_lock;
+    struct erase_set *erase; /* NULL: nothing is at work */
+    char erase_why[32][160]; /* by number of the target */
+    uint64_t erase_next_id; /* guarded by erase_ask_lock */
 
     /* atomic */
     _Atomic int64_t clock_offset_ms; /* wall clock minus monotonic clock, while it was trusted */
@@ -155,6 +165,12 @@ enum err pin_exchange_pair(struct tsdb *db, struct part *rows, struct part *take
                            struct err_msg *msg) MUST_CHECK;
 void pin_drop_part(struct tsdb *db, struct part *p); /* retention: leaves the set */
 void pin_clear(struct tsdb *db);
+
+/* retired.c: parts that left the set. Views may read them until they are too old; then they go, whoever holds on. Flush only. */
+void retired_add(struct tsdb *db, struct part *p); /* retains it */
+void retired_run(struct tsdb *db);
+void retired_clear(struct tsdb *db); /* at close */
+int64_t store_view_age_ns(const struct tsdb *db);
 
 /* retention.c */
 /* A name in the trash that is not in use. */

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/fault_point.h"
 #include "base/log.h"
+#include "tsdb/erase_store.h"
 #include "tsdb/files.h"
 #include "tsdb/index_cache.h"
 #include "tsdb/pin.h"
@@ -90,6 +91,7 @@ static enum err open_state(struct tsdb *db, struct err_msg *msg)
     struct lmdb_env *env = NULL;
     snprintf(path, sizeof(path), "%s/state", db->dir);
     snprintf(temporary, sizeof(temporary), "%s/.tmp-state", db->dir);
+    files_finish_exchange(path);
     if (access(path, F_OK) != 0) { /* born under another name, as every environment */
         files_remove_tree(temporary);
         enum err e = files_make_dir(temporary, msg);
@@ -103,6 +105,8 @@ static enum err open_state(struct tsdb *db, struct err_msg *msg)
         if (e != ERR_OK)
             return e;
     }
+    if (access(temporary, F_OK) == 0) /* a crash left it of a rewrite */
+        files_remove_tree(temporary);
     return lmdb_env_open(path, STATE_MAP_BYTES, NULL, &db->state, msg);
 }
 
@@ -214,6 +218,8 @@ static struct tsdb *store_new(const struct tsdb_options *o)
     snprintf(db->dir, sizeof(db->dir), "%s", o->dir);
     pthread_mutex_init(&db->lock, NULL);
     pthread_mutex_init(&db->set_lock, NULL);
+    pthread_mutex_init(&db->erase_lock, NULL);
+    pthread_mutex_init(&db->erase_ask_lock, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&db->wake_committer, &monotonic);
@@ -237,6 +243,8 @@ static void store_free(struct tsdb *db)
     committer_free_generation(db->live);
     record_defs_done(&db->defs);
     free(db->hashes);
+    retired_clear(db);
+    erase_close(db);
     pin_clear(db);
     dedup_free(db->requests);
     account_free(db->accounts);
@@ -249,6 +257,8 @@ static void store_free(struct tsdb *db)
     pthread_cond_destroy(&db->flushed);
     pthread_mutex_destroy(&db->lock);
     pthread_mutex_destroy(&db->set_lock);
+    pthread_mutex_destroy(&db->erase_lock);
+    pthread_mutex_destroy(&db->erase_ask_lock);
     free(db);
 }
 
@@ -295,11 +305,15 @@ static enum err open_all(struct tsdb *db, struct arena *a, struct err_msg *msg)
     if (e == ERR_OK && (!db->series || !db->accounts || !db->requests))
         e = ERR_NOMEM;
     if (e == ERR_OK)
+        e = erase_open(db, msg);
+    if (e == ERR_OK)
         e = list_parts(db, a, msg);
     fault_point("open.before_recover");
     if (e == ERR_OK)
         e = recover(db, a, msg);
     fault_point("open.after_recover");
+    if (e == ERR_OK)
+        e = erase_load_totals(db);
     if (e == ERR_OK)
         retention_start(db);
     return e == ERR_OK ? start_threads(db, msg) : e;

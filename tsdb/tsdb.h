@@ -39,6 +39,7 @@ struct tsdb_options {
     uint64_t retention_bytes; /* of parts and journal; past it the oldest days go; 0 = no limit */
     int64_t generation_max_age_ms; /* 0 = 10 min */
     uint64_t generation_max_bytes; /* 0 = 256 MiB, bounded by 1/16 of the file system */
+    int64_t view_max_age_ms; /* 0 = 60 s; past it a view's reads fail and what it pins may go */
     struct tsdb_settler settler; /* settle NULL = none */
 };
 
@@ -77,6 +78,7 @@ struct tsdb_account {
     enum tsdb_signal signal;
     uint64_t received, stored, duplicate, quarantined;
     uint64_t rejected[TSDB_REJECT_COUNT];
+    uint64_t erased; /* of those stored, removed by erase jobs */
 };
 /* Fills at most max rows; returns how many there are. */
 size_t tsdb_accounts(struct tsdb *db, struct tsdb_account *out, size_t max);

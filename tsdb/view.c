@@ -5,6 +5,8 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/stats.h"
+#include "tsdb/store.h"
+#include "tsdb/view_erase.h"
 
 STATS_COUNTER(corrupt_blocks, "telltale_tsdb_corrupt_blocks_total", "",
               "Blocks left out of an answer because their bytes are not what was written.")
@@ -23,8 +25,12 @@ enum err tsdb_view_open(struct tsdb *db, uint32_t org, const struct tsdb_read_li
         v->limits.samples_max = 50000000;
     v->opened_mono_ns = clock_mono_ns();
     v->now_ms = clock_wall_ms();
+    v->age_max_ns = store_view_age_ns(db);
+    v->erase = erase_pin(
+        db, org); /* first: what it does not name any more has gone from what is pinned then */
     enum err e = pin_take(db, &v->pin, NULL);
     if (e != ERR_OK) {
+        erase_unpin(v->erase);
         free(v);
         return e;
     }
@@ -53,6 +59,7 @@ void tsdb_view_close(struct tsdb_view *v)
     for (uint32_t i = 0; i < v->source_count; i++)
         index_segment_release(v->sources[i].index);
     pin_release(v->db, &v->pin);
+    erase_unpin(v->erase);
     arena_free(v->arena);
     arena_free(v->cache);
     free(v->heads), free(v->part_loaded), free(v->sources), free(v->refs);
@@ -66,7 +73,7 @@ enum err view_check(const struct tsdb_view *v)
         return ERR_CANCELLED;
     int64_t now = clock_mono_ns();
     if ((v->limits.deadline_mono_ns && now > v->limits.deadline_mono_ns) ||
-        now - v->opened_mono_ns > VIEW_AGE_NS)
+        now - v->opened_mono_ns > v->age_max_ns)
         return ERR_TIMEOUT;
     return ERR_OK;
 }
@@ -276,8 +283,9 @@ enum err view_add(struct tsdb_view *v, uint32_t source, uint32_t position)
             info ? info->labels : index_segment_labels(src->index, position, v->arena);
         if (!l.enc.data && !info)
             return ERR_NOMEM;
-        v->series[v->series_count++] =
-            (struct view_series){l, identity, kind, VIEW_NONE, VIEW_NONE};
+        v->series[v->series_count++] = (struct view_series){
+            l,         identity,  kind,
+            VIEW_NONE, VIEW_NONE, view_erase_any(v) ? view_erase_series(v, identity, l) : 0};
         v->slots[slot] = v->series_count;
     }
     return add_ref(v, source, position, v->slots[slot] - 1);

@@ -1,7 +1,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
-#include "tsdb/view_core.h"
+#include "tsdb/view_erase.h"
 
 static int64_t minute_ms(uint32_t minute)
 {
@@ -97,6 +97,23 @@ static enum err visit_part(struct tsdb_view *v, const struct view_source *src, u
     return e;
 }
 
+/* Cells of a series that is being erased, minute by minute. */
+struct sieve {
+    const struct tsdb_view *v;
+    uint32_t bits;
+    uint64_t generation;
+    view_cell_fn fn;
+    void *ctx;
+};
+
+static enum err sieve_cell(void *ctx, uint32_t minute, int64_t add, const struct tsdb_hist *hist)
+{
+    const struct sieve *s = ctx;
+    return view_erase_point(s->v, s->bits, s->generation, minute_ms(minute))
+               ? ERR_OK
+               : s->fn(s->ctx, minute, add, hist);
+}
+
 enum err view_cells_visit(struct tsdb_view *v, uint32_t series, uint32_t from, uint32_t to,
                           bool whole, struct arena *a, view_cell_fn fn, void *ctx)
 {
@@ -106,10 +123,13 @@ enum err view_cells_visit(struct tsdb_view *v, uint32_t series, uint32_t from, u
     for (uint32_t r = v->series[series].first_ref; r != VIEW_NONE && e == ERR_OK;
          r = v->refs[r].next) {
         const struct view_source *src = &v->sources[v->refs[r].source];
+        struct sieve s = {v, v->series[series].erase, view_source_generation(src), fn, ctx};
+        view_cell_fn to_fn = s.bits ? sieve_cell : fn;
+        void *to_ctx = s.bits ? (void *)&s : ctx;
         if (src->head)
-            e = visit_head(src->head, v->refs[r].id, from, to, fn, ctx);
+            e = visit_head(src->head, v->refs[r].id, from, to, to_fn, to_ctx);
         else if (view_part_overlaps(src->part, minute_ms(from), minute_ms(to) - 1))
-            e = visit_part(v, src, v->refs[r].id, from, to, whole, a, fn, ctx);
+            e = visit_part(v, src, v->refs[r].id, from, to, whole && !s.bits, a, to_fn, to_ctx);
     }
     return e;
 }

@@ -5,7 +5,7 @@
  * known to each of them.
  * Owner: struct tsdb_view.  Thread: one at a time per view.
  * Failure: a corrupt block is counted and left out; the rest of the answer stands.
- * Limits: VIEW_AGE_NS; VIEW_CACHE_BYTES of open blocks (dropped between series).
+ * Limits: the age (60 s); VIEW_CACHE_BYTES of open blocks (dropped between series).
  */
 #ifndef TSDB_VIEW_CORE_H
 #define TSDB_VIEW_CORE_H
@@ -16,7 +16,6 @@
 #include "tsdb/pin.h"
 #include "tsdb/tsdb_read.h"
 
-#define VIEW_AGE_NS INT64_C(60000000000)
 #define VIEW_CACHE_BYTES (96u << 20)
 #define VIEW_NONE UINT32_MAX
 
@@ -44,6 +43,7 @@ struct view_series {
     struct hash128 identity;
     enum tsdb_series_kind kind;
     uint32_t first_ref, last_ref;
+    uint32_t erase; /* bits of the targets that take it away (view_erase.h) */
 };
 
 struct view_open_block {
@@ -57,7 +57,8 @@ struct tsdb_view {
     uint32_t org;
     struct tsdb_read_limits limits;
     struct pin pin;
-    int64_t opened_mono_ns, now_ms;
+    struct erase_set *erase; /* NULL: nothing is being erased */
+    int64_t opened_mono_ns, now_ms, age_max_ns;
     uint64_t samples_read;
     struct view_head *heads;
     bool heads_loaded;

@@ -2,8 +2,8 @@
 #include <stdlib.h>
 
 #include "base/check.h"
-#include "tsdb/view_rows.h"
-#include "tsdb/zone.h"
+#include "tsdb/view_erase.h"
+#include "tsdb/view_visit.h"
 
 #define NAME_BLOCKS_MAX 256u /* span names come from the newest blocks of a service only */
 #define FRESH_BLOCKS_MAX \
@@ -62,9 +62,36 @@ static enum err list_block(struct list *l, const struct tsdb_view *v, const stru
     return e == ERR_CORRUPT ? ERR_OK : e;
 }
 
+/* While rows are being erased dictionaries know too much: what the rows say that are left. */
+struct left {
+    struct list *list;
+    struct fresh *fresh;
+    bool names;
+};
+
+static enum err left_run(void *ctx, struct view_run *run, bool *stop);
+
+static enum err list_left(struct tsdb_view *v, struct bytes service, struct left *left)
+{
+    struct view_search s = {.k = &view_rows_spans,
+                            .v = v,
+                            .min = INT64_MIN,
+                            .max = INT64_MAX,
+                            .service = service,
+                            .run = left_run,
+                            .ctx = left};
+    return view_search_run(&s);
+}
+
 enum err tsdb_services(struct tsdb_view *v, struct arena *a, struct bytes **out, size_t *out_count)
 {
     struct list l = {.a = a};
+    if (view_erase_rows_active(v)) {
+        enum err left = list_left(v, BYTES_NONE, &(struct left){.list = &l});
+        if (left == ERR_OK)
+            list_done(&l, out, out_count);
+        return left;
+    }
     struct arena *scratch = arena_new(0);
     enum err e = scratch ? view_check(v) : ERR_NOMEM;
     for (size_t i = 0; i < v->pin.head_count && e == ERR_OK; i++) {
@@ -101,6 +128,12 @@ enum err tsdb_span_names(struct tsdb_view *v, struct bytes service, struct arena
                          struct bytes **out, size_t *out_count)
 {
     struct list l = {.a = a};
+    if (view_erase_rows_active(v)) {
+        enum err left = list_left(v, service, &(struct left){.list = &l, .names = true});
+        if (left == ERR_OK)
+            list_done(&l, out, out_count);
+        return left;
+    }
     struct arena *scratch = arena_new(0);
     enum err e = scratch ? view_check(v) : ERR_NOMEM;
     uint32_t budget = NAME_BLOCKS_MAX;
@@ -262,16 +295,40 @@ enum err tsdb_freshness_read(struct tsdb_view *v, struct arena *a, struct tsdb_f
 {
     struct fresh f = {.a = a};
     enum err e = view_check(v);
-    for (size_t i = 0; i < v->pin.head_count && e == ERR_OK; i++)
+    bool erasing = view_erase_rows_active(v);
+    for (size_t i = 0; i < v->pin.head_count && e == ERR_OK && !erasing; i++)
         e = fresh_head(&f, v->heads[i].head, v->org);
     f.live = f.count;
     if (e == ERR_OK)
-        e = fresh_parts(&f, v);
+        e = erasing ? list_left(v, BYTES_NONE, &(struct left){.fresh = &f}) : fresh_parts(&f, v);
     if (e != ERR_OK)
         return e;
     *out = f.rows;
     *out_count = f.count;
     return ERR_OK;
+}
+
+static enum err left_run(void *ctx, struct view_run *run, bool *stop)
+{
+    struct left *left = ctx;
+    const struct tsdb_spans *t = &run->t->spans;
+    enum err e =
+        view_run_load(run, UINT64_C(1) << TSDB_SPAN_service | UINT64_C(1) << TSDB_SPAN_name |
+                               UINT64_C(1) << TSDB_SPAN_end_ns);
+    (void)stop;
+    for (uint32_t i = 0; i < run->count && e == ERR_OK; i++) {
+        uint32_t row = run->rows[i];
+        if (left->list) {
+            e = list_add(left->list, left->names ? t->name[row] : t->service[row]);
+            continue;
+        }
+        struct tsdb_freshness *f = fresh_of(left->fresh, t->service[row]);
+        if (!f)
+            return ERR_LIMIT;
+        f->received_ns = f->newest_end_ns = MAX(f->newest_end_ns, t->end_ns[row]);
+        f->spans += run->block == NULL;
+    }
+    return e;
 }
 
 /* --- exemplars ----------------------------------------------------------------------------------- */
@@ -325,7 +382,9 @@ static enum err exemplars_of_part(struct tsdb_view *v, const struct part_snapsho
             view_count_corrupt();
         for (uint32_t k = 0; e == ERR_OK && k < got; k++)
             if (list[k].t_ms >= min_ms && list[k].t_ms <= max_ms &&
-                view_labels_match(m, n, list[k].series))
+                view_labels_match(m, n, list[k].series) &&
+                !view_erase_exemplar(v, list[k].series, list[k].labels, list[k].t_ms,
+                                     b[i].key.generation))
                 e = add_exemplar(x, list[k].series, list[k].t_ms, list[k].value, list[k].labels);
         e = e == ERR_CORRUPT ? ERR_OK : e;
     }
@@ -351,7 +410,9 @@ enum err tsdb_exemplars_read(struct tsdb_view *v, const struct tsdb_matcher *m, 
                  j++) {
                 const struct tsdb_exemplars *t = &b->exemplars;
                 struct tsdb_labels series = tsdb_registry_info(h->registry, t->series[j])->labels;
-                if (t->t_ms[j] >= min_ms && t->t_ms[j] <= max_ms && view_labels_match(m, n, series))
+                if (t->t_ms[j] >= min_ms && t->t_ms[j] <= max_ms &&
+                    view_labels_match(m, n, series) &&
+                    !view_erase_exemplar(v, series, t->labels[j], t->t_ms[j], h->generation))
                     e = add_exemplar(&x, series, t->t_ms[j], t->value[j], t->labels[j]);
             }
         }

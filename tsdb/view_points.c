@@ -1,5 +1,5 @@
 #include "base/check.h"
-#include "tsdb/view_core.h"
+#include "tsdb/view_erase.h"
 
 struct points {
     struct head_point *p;
@@ -58,6 +58,17 @@ static enum err read_blocks(struct tsdb_view *v, const struct view_source *src, 
     return ERR_OK;
 }
 
+/* Those from `from` on that are being erased go. */
+static void leave_out(const struct tsdb_view *v, const struct view_series *s,
+                      const struct view_source *src, struct points *p, uint32_t from)
+{
+    uint32_t n = from;
+    for (uint32_t i = from; s->erase && i < p->n; i++)
+        if (!view_erase_point(v, s->erase, view_source_generation(src), p->p[i].t_ms))
+            p->p[n++] = p->p[i];
+    p->n = s->erase ? n : p->n;
+}
+
 static enum err read_stored(struct tsdb_view *v, const struct view_series *s, int64_t min_ms,
                             int64_t max_ms, struct arena *a, struct points *out)
 {
@@ -68,10 +79,12 @@ static enum err read_stored(struct tsdb_view *v, const struct view_series *s, in
         const struct view_source *src = &v->sources[v->refs[r].source];
         if (src->head || !view_part_overlaps(src->part, min_ms, max_ms))
             continue;
+        uint32_t before = out->n;
         arena_reset(scratch);
         e = read_blocks(v, src, v->refs[r].id, BLOCK_SAMPLES, min_ms, max_ms, a, scratch, out);
         if (e == ERR_OK)
             e = read_blocks(v, src, v->refs[r].id, BLOCK_HISTS, min_ms, max_ms, a, scratch, out);
+        leave_out(v, s, src, out, before);
     }
     for (uint32_t r = s->first_ref; r != VIEW_NONE && e == ERR_OK; r = v->refs[r].next) {
         const struct view_source *src = &v->sources[v->refs[r].source];
@@ -83,6 +96,7 @@ static enum err read_stored(struct tsdb_view *v, const struct view_series *s, in
         if (!head_points(hs, src->head->limit, min_ms, max_ms, a, &out->p, &out->n, &out->cap))
             e = ERR_LIMIT;
         head_read_unlock(src->head->head);
+        leave_out(v, s, src, out, before);
         for (uint32_t i = before; i < out->n && e == ERR_OK; i++) {
             struct tsdb_hist *copy;
             if (!out->p[i].hist)

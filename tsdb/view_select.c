@@ -1,7 +1,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
-#include "tsdb/view_core.h"
+#include "tsdb/view_erase.h"
 
 static bool head_has(const struct head_series *s, int64_t min_ms, int64_t max_ms)
 {
@@ -13,14 +13,33 @@ static bool head_has(const struct head_series *s, int64_t min_ms, int64_t max_ms
            ((int64_t)(m->minute_max / 1440) + 1) * 86400000 > min_ms;
 }
 
+/* Nothing of it is left between because it is being erased. */
+static bool is_erased(const struct tsdb_view *v, uint32_t bits, const struct view_source *src,
+                      uint32_t id, int64_t min_ms, int64_t max_ms)
+{
+    int64_t first = INT64_MIN, last = INT64_MAX;
+    if (!bits)
+        return false;
+    if (!src->head) {
+        first = (int64_t)part_snapshot_day(src->part) * 86400000;
+        last = first + 86399999;
+    } else if (head_series_at(src->head->head, id)->info->kind == TSDB_SERIES_SAMPLES) {
+        first = head_series_at(src->head->head, id)->t_min;
+        last = head_series_at(src->head->head, id)->t_max;
+    }
+    return view_erase_span_of(v, bits, view_source_generation(src), MAX(first, min_ms),
+                              MIN(last, max_ms));
+}
+
 /* Parts answer by their day. */
 static bool has_data(const struct tsdb_view *v, const struct view_series *s, int64_t min_ms,
                      int64_t max_ms)
 {
     for (uint32_t r = s->first_ref; r != VIEW_NONE; r = v->refs[r].next) {
         const struct view_source *src = &v->sources[v->refs[r].source];
-        if (src->head ? head_has(head_series_at(src->head->head, v->refs[r].id), min_ms, max_ms)
-                      : view_part_overlaps(src->part, min_ms, max_ms))
+        if ((src->head ? head_has(head_series_at(src->head->head, v->refs[r].id), min_ms, max_ms)
+                       : view_part_overlaps(src->part, min_ms, max_ms)) &&
+            !is_erased(v, s->erase, src, v->refs[r].id, min_ms, max_ms))
             return true;
     }
     return false;
@@ -154,6 +173,30 @@ static enum err distinct_done(struct distinct *d, struct bytes **out, size_t *ou
     return ERR_OK;
 }
 
+/* The positions of a source of which something is left, in place. Of a head: under its read lock. */
+static enum err leave_out(struct tsdb_view *v, const struct view_source *src, int64_t min_ms,
+                          int64_t max_ms, uint32_t *at, uint32_t *count)
+{
+    struct arena *scratch = view_erase_any(v) ? arena_new(0) : NULL;
+    uint32_t n = 0;
+    if (!view_erase_any(v))
+        return ERR_OK;
+    for (uint32_t i = 0; scratch && i < *count; i++) {
+        const struct tsdb_series_info *info =
+            src->head ? head_series_at(src->head->head, at[i])->info : NULL;
+        arena_reset(scratch);
+        struct tsdb_labels l =
+            info ? info->labels : index_segment_labels(src->index, at[i], scratch);
+        uint32_t bits =
+            view_erase_series(v, info ? info->identity : src->index->identity[at[i]], l);
+        if (!is_erased(v, bits, src, at[i], min_ms, max_ms))
+            at[n++] = at[i];
+    }
+    *count = n;
+    arena_free(scratch);
+    return scratch ? ERR_OK : ERR_NOMEM;
+}
+
 /* Calls fn for every source with matches in [min, max]: their positions, of a head only those with anything there. */
 static enum err each_source(struct tsdb_view *v, const struct tsdb_matcher *m, size_t n,
                             int64_t min_ms, int64_t max_ms,
@@ -174,6 +217,8 @@ static enum err each_source(struct tsdb_view *v, const struct tsdb_matcher *m, s
             if (!view_part_overlaps(src->part, min_ms, max_ms))
                 continue;
             e = view_pick(p, v, src, &at, &count);
+            if (e == ERR_OK) /* the picker's own array */
+                e = leave_out(v, src, min_ms, max_ms, (uint32_t *)(uintptr_t)at, &count);
             if (e == ERR_OK && count)
                 e = fn(ctx, src, at, count);
             continue;
@@ -185,6 +230,8 @@ static enum err each_source(struct tsdb_view *v, const struct tsdb_matcher *m, s
         for (uint32_t k = 0; k < count && e == ERR_OK; k++)
             if (head_has(head_series_at(h, at[k]), min_ms, max_ms))
                 keep[kept++] = at[k];
+        if (e == ERR_OK)
+            e = leave_out(v, src, min_ms, max_ms, keep, &kept);
         if (e == ERR_OK && kept)
             e = fn(ctx, src, keep, kept);
         head_read_unlock(h);

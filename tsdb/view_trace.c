@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
-#include "tsdb/view_rows.h"
+#include "tsdb/view_erase.h"
 
 struct place {
     uint32_t ord, row;
@@ -38,6 +38,13 @@ static enum err head_places(struct tsdb_view *v, const struct view_head *vh, str
     return e;
 }
 
+static bool is_erased(const struct tsdb_view *v, const struct tsdb_spans *t, uint32_t row,
+                      uint64_t generation)
+{
+    union view_table table = {.spans = *t};
+    return view_erase_any(v) && view_erase_row(v, &view_rows_spans, &table, row, generation);
+}
+
 static enum err trace_heads(struct tsdb_view *v, struct tsdb_id16 id, struct arena *scratch,
                             struct view_pool *pool)
 {
@@ -49,8 +56,9 @@ static enum err trace_heads(struct tsdb_view *v, struct tsdb_id16 id, struct are
         for (; n-- > 0 && e == ERR_OK; last = p[n].ord) {
             if (p[n].ord != last)
                 view_pool_next_table(pool);
-            e = view_pool_add(pool, &head_batch_at(v->heads[i].head, p[n].ord)->batch->spans,
-                              p[n].row);
+            const struct tsdb_spans *t = &head_batch_at(v->heads[i].head, p[n].ord)->batch->spans;
+            if (!is_erased(v, t, p[n].row, v->heads[i].head->generation))
+                e = view_pool_add(pool, t, p[n].row);
         }
     }
     return e;
@@ -78,7 +86,9 @@ static enum err trace_block(struct tsdb_view *v, const struct part_snapshot *p, 
             e = view_block_load(v, &b, (UINT64_C(1) << TSDB_SPAN_COLUMN_COUNT) - 1, scratch);
         view_pool_next_table(pool);
         for (uint32_t k = 0; k < n && e == ERR_OK && is_hit; k++)
-            if (t[k].row < b.t.spans.count && memcmp(b.t.spans.trace_id[t[k].row].b, id.b, 16) == 0)
+            if (t[k].row < b.t.spans.count &&
+                memcmp(b.t.spans.trace_id[t[k].row].b, id.b, 16) == 0 &&
+                !is_erased(v, &b.t.spans, t[k].row, generation))
                 e = view_pool_add(pool, &b.t, t[k].row);
         return e == ERR_CORRUPT ? ERR_OK : e;
     }

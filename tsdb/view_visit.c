@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "tsdb/view_erase.h"
 
 #define BIT(n) (UINT64_C(1) << (n))
 
@@ -177,6 +178,18 @@ static enum err keep_containing(struct view_run *run, struct bytes needle)
     return ERR_OK;
 }
 
+/* Those that are being erased are not there. */
+static enum err leave_out(struct view_run *run)
+{
+    uint32_t n = 0;
+    enum err e = view_run_load(run, run->k->is_spans ? ERASE_SPAN_COLUMNS : ERASE_LOG_COLUMNS);
+    for (uint32_t i = 0; i < run->count && e == ERR_OK; i++)
+        if (!view_erase_row(run->v, run->k, run->t, run->rows[i], run->generation))
+            run->rows[n++] = run->rows[i];
+    run->count = n;
+    return e;
+}
+
 /* inside: all rows lie within min and max. */
 static enum err sieve(const struct view_search *s, struct view_run *run, bool inside)
 {
@@ -208,12 +221,14 @@ static enum err sieve(const struct view_search *s, struct view_run *run, bool in
         e = keep_attr(run, &f->attrs[i]);
     if (f && e == ERR_OK && run->count && f->contains.size)
         e = keep_containing(run, f->contains);
+    if (e == ERR_OK && run->count && view_erase_any(run->v))
+        e = leave_out(run);
     return e;
 }
 
 /* --- heads --------------------------------------------------------------------------------------- */
 
-static enum err visit_batch(struct view_search *s, const struct tsdb_batch *b,
+static enum err visit_batch(struct view_search *s, const struct tsdb_batch *b, uint64_t generation,
                             struct arena *scratch, bool *stop)
 {
     union view_table t;
@@ -228,7 +243,8 @@ static enum err visit_batch(struct view_search *s, const struct tsdb_batch *b,
                            .k = s->k,
                            .t = &t,
                            .rows = ARENA_ARRAY(scratch, uint32_t, count),
-                           .scratch = scratch};
+                           .scratch = scratch,
+                           .generation = generation};
     if (!run.rows)
         return ERR_LIMIT;
     for (uint32_t row = 0; row < count; row++)
@@ -253,7 +269,7 @@ static enum err visit_heads(struct view_search *s, struct arena *scratch, bool *
                 continue;
             e = view_check(s->v);
             if (e == ERR_OK)
-                e = visit_batch(s, b, scratch, stop);
+                e = visit_batch(s, b, vh->head->generation, scratch, stop);
         }
     }
     return e;
@@ -355,7 +371,7 @@ static enum err add_block(struct view_search *s, struct list *l, const struct pa
     } else {
         e = ERR_OK;
         if (!block_may_match(s, &z) || !text_may_match(s, &b) ||
-            (s->zone && s->zone(s->ctx, &z, &e)))
+            (s->zone && !view_erase_rows_active(s->v) && s->zone(s->ctx, &z, &e)))
             return e;
         bounds = (struct tsdb_visit_bounds){z.start_min, z.start_max, z.duration_max,
                                             z.root_duration_max};
@@ -404,7 +420,8 @@ static enum err visit_block(struct view_search *s, const struct candidate *c, st
                            .t = &b.t,
                            .rows = ARENA_ARRAY(scratch, uint32_t, c->meta->rows),
                            .count = (uint32_t)c->meta->rows,
-                           .scratch = scratch};
+                           .scratch = scratch,
+                           .generation = c->meta->key.generation};
     enum err e = view_check(s->v);
     if (e == ERR_OK && (c->meta->rows > COLUMNS_ROWS_MAX || !run.rows))
         e = ERR_LIMIT;

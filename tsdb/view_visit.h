@@ -18,6 +18,7 @@ struct view_run {
     uint32_t *rows, count; /* those that match, ascending */
     struct arena *scratch;
     uint64_t loaded; /* columns that are there (head: and have been filled) */
+    uint64_t generation; /* that the rows lie in */
 };
 /* The columns of mask are in run->t, never NULL. */
 enum err view_run_load(struct view_run *run, uint64_t mask) MUST_CHECK;
