@@ -541,6 +541,7 @@ static void commit_run(struct tsdb *db, struct store_item *items, size_t count)
         c.results[i] = result_of(&c.entries[i]);
     answer_early(&c, c.results);
 #endif
+    fault_point("commit.before_write");
     enum err e = clock_mono_ns() - items->queued_ns > ITEM_AGE_NS ? ERR_UNAVAILABLE : ERR_OK;
     if (e == ERR_OK)
         e = commit_write(db, &c, &msg);

@@ -2,7 +2,7 @@
  * comes to a place for the n-th time; then, every second time, one that kills itself while it recovers; then all that was acknowledged is
  * looked for.
  *
- *   kill_points [--times N] [--expect-loss]        (TELLTALE_KILL_TIMES in the environment is N, too)
+ *   kill_points [--times N] [--place NAME] [--expect-loss]        (TELLTALE_KILL_TIMES in the environment is N, too)
  *
  * Each place is met N times at different moments of the story (fewer where the story does not come by so often, but at least once, or the
  * proof fails). --expect-loss turns the verdict round for the seeded defect.
@@ -25,6 +25,7 @@
 
 static const char *const places[] = {
     "commit.begin",
+    "commit.before_write",
     "txn.put",
     "txn.before_commit",
     "txn.after_commit",
@@ -183,11 +184,14 @@ int main(int argc, char **argv)
     const char *from_env = getenv("TELLTALE_KILL_TIMES");
     uint64_t times = from_env ? strtoull(from_env, NULL, 10) : 4, hits[ARRAY_LEN(places)];
     bool expect_loss = false;
+    const char *only = NULL;
     char base[96];
     unsigned cycles = 0, failed = 0, unmet = 0;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--times") == 0 && i + 1 < argc)
             times = strtoull(argv[++i], NULL, 10);
+        else if (strcmp(argv[i], "--place") == 0 && i + 1 < argc)
+            only = argv[++i];
         else if (strcmp(argv[i], "--expect-loss") == 0)
             expect_loss = true;
     }
@@ -208,12 +212,14 @@ int main(int argc, char **argv)
         unmet += hits[i] == 0;
     }
     for (size_t i = 0; i < ARRAY_LEN(places); i++)
-        for (uint64_t n = 0; n < times && hits[i]; n++, cycles++) {
+        for (uint64_t n = 0; n < times && hits[i] && (!only || strcmp(only, places[i]) == 0);
+             n++, cycles++) {
             /* First, last, and between; more times than hits: the same moments with other second lives. */
             uint64_t at = times > 1 ? 1 + n * (hits[i] - 1) / (times - 1) : 1;
             failed += !cycle(base, places[i], at, n % 2 ? 1 + (n * 7 + i * 3) % 41 : 0);
         }
-    printf("kill points: %zu places, %u kills: %u failed\n", ARRAY_LEN(places), cycles, failed);
+    printf("kill points: %zu places, %u kills: %u failed\n", only ? 1 : ARRAY_LEN(places), cycles,
+           failed);
     files_remove_tree(base);
     if (unmet)
         return 2;
