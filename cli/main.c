@@ -41,6 +41,8 @@ static const struct verb verbs[] = {
      verbs_model},
     {"query", "ask a running server a PromQL question", verbs_query},
     {"verify", "read every byte of a data directory and name what is wrong with it", verbs_verify},
+    {"backup", "a consistent copy of a store, also while it takes rows", verbs_backup},
+    {"restore", "make a data directory of a backup, verified first", verbs_restore},
     {"config-reference", "print every option as a Markdown table", verbs_config_reference},
     {"version", "print the version", verb_version},
     {"help", "this list; `telltale VERB --help` says more", verb_help},

@@ -232,6 +232,9 @@ static enum err start_detectors(struct server *s)
 static enum err start_doors(struct server *s)
 {
     struct collector_options c = {.db = s->db, .stage = s->stage};
+    struct bytes beside = arena_printf(s->arena, "%s-backups", s->options.data);
+    if (!beside.data)
+        return ERR_NOMEM;
     struct web_opts w = {
         .db = s->db,
         .detectors = s->detectors,
@@ -242,6 +245,7 @@ static enum err start_doors(struct server *s)
         .address_http = s->addresses[NET_OTLP_HTTP],
         .address_web = s->addresses[NET_WEB],
         .tls = s->options.tls_cert != NULL,
+        .backup_dir = s->options.backups ? s->options.backups : (const char *)beside.data,
         .start_ms = s->start_ms,
     };
     struct web_prom_opts p = {

@@ -10,6 +10,7 @@ static const struct config_option options[] = {
     /* key                      flag                   type                default             field                       arg     help */
     {"config",                  "--config",            CONFIG_STR,         NULL,               AT(config_file),            "FILE", "YAML file with the keys of this table; options on the command line win."},
     {"data",                    "--data",              CONFIG_STR,         "./telltale-data",  AT(data),                   "DIR",  "Directory of everything durable; made if missing."},
+    {"backups",                 "--backups",           CONFIG_STR,         NULL,               AT(backups),                "DIR",  "Directory in which backups are made that are asked for over HTTP (`telltale backup URL NAME`); the data directory's name with `-backups` if not given."},
     {"listen.otlp_grpc",        "--listen-otlp-grpc",  CONFIG_ADDR,        "127.0.0.1:4317",   AT(listen_otlp_grpc),       "A:P",  "Address of OTLP over gRPC; port 0 takes any free port."},
     {"listen.otlp_http",        "--listen-otlp-http",  CONFIG_ADDR,        "127.0.0.1:4318",   AT(listen_otlp_http),       "A:P",  "Address of OTLP over HTTP (protobuf and JSON)."},
     {"listen.http",             "--listen-http",       CONFIG_ADDR,        "127.0.0.1:4320",   AT(listen_http),            "A:P",  "Address of the page and the query APIs."},

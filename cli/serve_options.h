@@ -11,7 +11,7 @@
 
 struct serve_options {
     const char *config_file; /* NULL = none */
-    const char *data;
+    const char *data, *backups;
     const char *listen_otlp_grpc, *listen_otlp_http, *listen_http;
     const char *tls_cert, *tls_key;
     const char *external_url;

@@ -104,7 +104,7 @@ enum err committer_new_generation(struct tsdb *db, uint64_t id, struct err_msg *
         e = journal_create(db->dir, id, buf_bytes(&checkpoint), &g->journal, msg);
     buf_done(&checkpoint);
     if (e == ERR_OK)
-        e = pin_add_head(db, g->head);
+        e = pin_add_head(db, g->head, g->journal);
     if (e != ERR_OK) {
         committer_free_generation(g);
         return e;
@@ -677,8 +677,6 @@ enum err committer_replay(struct tsdb *db, uint64_t id, struct generation **out,
         committer_free_generation(r.g);
         return e;
     }
-    journal_close(r.g->journal);
-    r.g->journal = NULL;
     *out = r.g;
     return ERR_OK;
 }

@@ -259,6 +259,49 @@ enum err files_read(const char *path, size_t max, struct arena *a, struct bytes 
     return e;
 }
 
+static bool copy_bytes(int from, int to)
+{
+    for (;;) {
+        ssize_t n = copy_file_range(from, NULL, to, NULL, 16u << 20, 0);
+        if (n == 0)
+            return true;
+        if (n > 0 || errno == EINTR)
+            continue;
+        if (errno != EXDEV && errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP)
+            return false;
+        break; /* these file systems want it done by hand, from where it stands */
+    }
+    static _Thread_local uint8_t chunk[1u << 16];
+    for (;;) {
+        ssize_t n = read(from, chunk, sizeof(chunk));
+        if (n == 0)
+            return true;
+        if (n < 0 && errno != EINTR)
+            return false;
+        for (ssize_t done = 0; done < n;) {
+            ssize_t w = write(to, chunk + done, (size_t)(n - done));
+            if (w < 0 && errno != EINTR)
+                return false;
+            done += MAX(w, 0);
+        }
+    }
+}
+
+enum err files_copy(const char *from, const char *to, struct err_msg *msg)
+{
+    enum err e = ERR_OK;
+    int in = open(from, O_RDONLY | O_CLOEXEC);
+    if (in < 0)
+        return failed("cannot read", from, msg);
+    int out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+    if (out < 0 || fault() || !copy_bytes(in, out) || fsync(out) != 0)
+        e = failed("cannot write", to, msg);
+    if (out >= 0)
+        close(out);
+    close(in);
+    return e;
+}
+
 static uint64_t (*_Atomic test_free)(const char *path, uint64_t *out_total);
 
 void files_test_set_free(uint64_t (*fn)(const char *path, uint64_t *out_total))

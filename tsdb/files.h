@@ -30,6 +30,8 @@ enum err files_list(const char *path, bool with_dots, struct arena *a, char ***o
 enum err files_write(const char *path, struct bytes text, struct err_msg *msg) MUST_CHECK;
 enum err files_read(const char *path, size_t max, struct arena *a, struct bytes *out,
                     struct err_msg *msg) MUST_CHECK;
+/* A regular file's bytes into a new file, synced; its name is the caller's to make durable. */
+enum err files_copy(const char *from, const char *to, struct err_msg *msg) MUST_CHECK;
 uint64_t files_free_bytes(const char *path,
                           uint64_t *out_total); /* of the file system; 0 when unknown */
 /* Tests: the n-th operation of this file that changes or syncs a directory fails, or ends the process before it (0 = none). Returns how many

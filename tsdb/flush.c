@@ -127,9 +127,8 @@ static struct generation *wait_for_work(struct tsdb *db, unsigned failures, bool
 
 static void finish(struct tsdb *db, struct generation *g)
 {
-    journal_close(g->journal);
+    journal_finish(g->journal); /* the files stay while a backup reads them */
     g->journal = NULL;
-    journal_remove(db->dir, g->id);
     stats_add(&flushes, 1);
     pthread_mutex_lock(&db->lock);
     CHECK(db->frozen == g);

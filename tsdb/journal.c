@@ -1,5 +1,7 @@
 #include "tsdb/journal.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -15,8 +17,13 @@
 #define MAP_BYTES LMDB_ENV_MAP(4ull << 30)
 
 struct journal {
+    /* immutable after init */
+    char dir[FILES_PATH_MAX - 64], path[FILES_PATH_MAX]; /* of the data, of the journal */
+    uint64_t generation;
+    _Atomic uint32_t refs;
+    _Atomic bool is_finished; /* the files go with the last reference */
+    pthread_mutex_t lock; /* the writer changes env under it; others look under it */
     struct lmdb_env *env;
-    char path[FILES_PATH_MAX];
 };
 
 static void path_of(const char *dir, uint64_t generation, const char *prefix,
@@ -25,14 +32,20 @@ static void path_of(const char *dir, uint64_t generation, const char *prefix,
     snprintf(out, FILES_PATH_MAX, "%s/journal/%s%llu", dir, prefix, (unsigned long long)generation);
 }
 
-static enum err open_at(const char *path, struct journal **out, struct err_msg *msg)
+static enum err open_at(const char *dir, uint64_t generation, const char *path,
+                        struct journal **out, struct err_msg *msg)
 {
     struct journal *j = calloc(1, sizeof(*j));
     if (!j)
         return ERR_NOMEM;
+    snprintf(j->dir, sizeof(j->dir), "%s", dir);
     snprintf(j->path, sizeof(j->path), "%s", path);
+    j->generation = generation;
+    atomic_init(&j->refs, 1);
+    pthread_mutex_init(&j->lock, NULL);
     enum err e = lmdb_env_open(path, MAP_BYTES, NULL, &j->env, msg);
     if (e != ERR_OK) {
+        pthread_mutex_destroy(&j->lock);
         free(j);
         return e;
     }
@@ -70,7 +83,7 @@ enum err journal_create(const char *dir, uint64_t generation, struct bytes check
     files_remove_tree(temporary);
     enum err e = files_make_dir(temporary, msg);
     if (e == ERR_OK)
-        e = open_at(temporary, &j, msg);
+        e = open_at(dir, generation, temporary, &j, msg);
     if (e == ERR_OK)
         e = put(j, 0, checkpoint, msg);
     journal_close(j);
@@ -83,7 +96,7 @@ enum err journal_create(const char *dir, uint64_t generation, struct bytes check
         e = files_rename(temporary, path, msg);
     fault_point("journal.after_rename");
     if (e == ERR_OK)
-        e = open_at(path, out, msg);
+        e = open_at(dir, generation, path, out, msg);
     if (e != ERR_OK) { /* the generation before it lives on: its checkpoint would soon be wrong */
         files_remove_tree(temporary);
         journal_remove(dir, generation);
@@ -96,15 +109,36 @@ enum err journal_open(const char *dir, uint64_t generation, struct journal **out
 {
     char path[FILES_PATH_MAX];
     path_of(dir, generation, "", path);
-    return open_at(path, out, msg);
+    return open_at(dir, generation, path, out, msg);
+}
+
+void journal_retain(struct journal *j)
+{
+    atomic_fetch_add(&j->refs, 1);
 }
 
 void journal_close(struct journal *j)
 {
-    if (!j)
+    if (!j || atomic_fetch_sub(&j->refs, 1) != 1)
         return;
     lmdb_env_close(j->env);
+    if (atomic_load(&j->is_finished))
+        journal_remove(j->dir, j->generation);
+    pthread_mutex_destroy(&j->lock);
     free(j);
+}
+
+void journal_finish(struct journal *j)
+{
+    if (!j)
+        return;
+    atomic_store(&j->is_finished, true);
+    journal_close(j);
+}
+
+uint64_t journal_generation(const struct journal *j)
+{
+    return j->generation;
 }
 
 void journal_remove(const char *dir, uint64_t generation)
@@ -148,10 +182,18 @@ static enum err get(struct journal *j, uint64_t key, struct arena *a, struct byt
     return e;
 }
 
+static enum err reopen(struct journal *j, struct err_msg *msg)
+{
+    pthread_mutex_lock(&j->lock);
+    enum err e = lmdb_env_open(j->path, MAP_BYTES, NULL, &j->env, msg);
+    pthread_mutex_unlock(&j->lock);
+    return e;
+}
+
 enum err journal_append(struct journal *j, uint64_t seq, struct bytes commit, struct err_msg *msg)
 {
     CHECK(seq > 0);
-    if (!j->env && lmdb_env_open(j->path, MAP_BYTES, NULL, &j->env, msg) != ERR_OK)
+    if (!j->env && reopen(j, msg) != ERR_OK)
         return ERR_UNAVAILABLE; /* an earlier failure closed it: nothing of this commit is there */
     enum err e = put(j, seq, commit, msg);
     if (e != ERR_IO && e != ERR_FULL)
@@ -159,10 +201,12 @@ enum err journal_append(struct journal *j, uint64_t seq, struct bytes commit, st
     /* Meta page written or not? Only the disk knows. What is found there after opening again is the truth; a sync is never retried. */
     struct arena *a = arena_new(0);
     struct bytes found;
+    struct err_msg why;
+    pthread_mutex_lock(&j->lock); /* not while somebody reads it */
     lmdb_env_close(j->env);
     j->env = NULL;
-    struct err_msg why;
     enum err again = lmdb_env_open(j->path, MAP_BYTES, NULL, &j->env, &why);
+    pthread_mutex_unlock(&j->lock);
     if (again != ERR_OK) {
         log_error("journal", "%s cannot be opened again after a failed commit: %s", j->path,
                   why.text);
@@ -218,6 +262,57 @@ enum err journal_scan(struct journal *j,
     e = lmdb_txn_scan(t, 0, bytes_of(from, 8), scan_one, &s);
     lmdb_txn_abort(t);
     return e == ERR_OK ? s.error : e;
+}
+
+struct read {
+    struct arena *a;
+    struct journal_entry *entries;
+    size_t count, bytes, max_bytes;
+    uint64_t last;
+    enum err error;
+};
+
+static bool read_one(void *ctx, struct bytes key, struct bytes value)
+{
+    struct read *r = ctx;
+    if (key.size != 8 || bytes_u64be(key.data) > r->last)
+        return false;
+    struct bytes copy = arena_copy(r->a, value);
+    r->entries = arena_grow(r->a, r->entries, sizeof(*r->entries), r->count, r->count + 1);
+    if (!r->entries || !copy.data) {
+        r->error = ERR_NOMEM;
+        return false;
+    }
+    bool good =
+        value.size >= 4 && bytes_u32le(value.data) ==
+                               hash_crc32c(hash_crc32c(0, key), bytes_slice(value, 4, value.size));
+    r->entries[r->count++] = (struct journal_entry){bytes_u64be(key.data), copy, !good};
+    r->bytes += value.size;
+    return r->bytes < r->max_bytes;
+}
+
+enum err journal_read(struct journal *j, uint64_t from, uint64_t last, size_t max_bytes,
+                      struct arena *a, struct journal_entry **out, size_t *out_count,
+                      struct err_msg *msg)
+{
+    struct read r = {.a = a, .last = last, .max_bytes = max_bytes};
+    struct lmdb_txn *t;
+    uint8_t k[8];
+    bytes_put_u64be(k, from);
+    pthread_mutex_lock(&j->lock);
+    enum err e = j->env ? lmdb_env_begin(j->env, false, &t, msg)
+                        : err_set(msg, ERR_IO, "%s is closed after a failed commit", j->path);
+    if (e == ERR_OK) {
+        e = lmdb_txn_scan(t, 0, bytes_of(k, 8), read_one, &r);
+        lmdb_txn_abort(t);
+    }
+    pthread_mutex_unlock(&j->lock);
+    e = e == ERR_OK ? r.error : e;
+    if (e == ERR_OK) {
+        *out = r.entries;
+        *out_count = r.count;
+    }
+    return e;
 }
 
 uint64_t journal_bytes(struct journal *j)

@@ -290,6 +290,11 @@ uint64_t part_disk_bytes(const struct part *p)
     return stat(path, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
 }
 
+uint64_t part_snapshot_disk_bytes(const struct part_snapshot *s)
+{
+    return part_disk_bytes(s->part);
+}
+
 /* --- writing ------------------------------------------------------------------------------------- */
 
 enum err part_txn_flush(struct part *p, struct err_msg *msg)
@@ -538,6 +543,14 @@ const struct block_meta *part_snapshot_blocks(const struct part_snapshot *shared
     pthread_mutex_unlock(&s->lock);
     *out_count = s->meta_count;
     return s->metas;
+}
+
+bool part_snapshot_is_readable(const struct part_snapshot *s)
+{
+    pthread_mutex_lock(&s->part->lock);
+    bool is_readable = s->part->env || !s->part->exists;
+    pthread_mutex_unlock(&s->part->lock);
+    return is_readable;
 }
 
 enum err part_fetch(const struct part_snapshot *s, const struct block_meta *m, struct arena *a,

@@ -182,6 +182,7 @@ enum err part_copy(struct part *fresh, const struct part_snapshot *from, const s
 
 struct seals {
     struct lmdb_txn *txn;
+    uint64_t generation_max;
     struct err_msg *msg;
     enum err error;
 };
@@ -189,11 +190,14 @@ struct seals {
 static bool copy_seal(void *ctx, struct bytes key, struct bytes value)
 {
     struct seals *s = ctx;
+    if (key.size != 8 || bytes_u64be(key.data) > s->generation_max)
+        return true;
     s->error = lmdb_txn_put(s->txn, PART_DB_SEALED, key, value, s->msg);
     return s->error == ERR_OK;
 }
 
-enum err part_rewrite_seal(struct part *fresh, struct part *old, struct err_msg *msg)
+static enum err seal_as(struct part *fresh, struct part *old, uint64_t generation_max,
+                        struct err_msg *msg)
 {
     struct lmdb_txn *reading = NULL;
     enum err e = part_txn_flush(fresh, msg);
@@ -206,7 +210,7 @@ enum err part_rewrite_seal(struct part *fresh, struct part *old, struct err_msg 
     if (e == ERR_OK)
         e = part_put_manifest(fresh, msg);
     if (e == ERR_OK) {
-        struct seals s = {fresh->txn, msg, ERR_OK};
+        struct seals s = {fresh->txn, generation_max, msg, ERR_OK};
         e = lmdb_txn_scan(reading, PART_DB_SEALED, BYTES_NONE, copy_seal, &s);
         e = e == ERR_OK ? s.error : e;
     }
@@ -218,6 +222,20 @@ enum err part_rewrite_seal(struct part *fresh, struct part *old, struct err_msg 
         return e;
     }
     return part_publish(fresh);
+}
+
+enum err part_rewrite_seal(struct part *fresh, struct part *old, struct err_msg *msg)
+{
+    return seal_as(fresh, old, UINT64_MAX, msg);
+}
+
+enum err part_copy_seal(struct part *fresh, const struct part_snapshot *from,
+                        uint64_t generation_max, struct err_msg *msg)
+{
+#ifdef TELLTALE_FAULT_COPY_ALL_SEALS
+    generation_max = UINT64_MAX; /* seeded defect: replay skips what was not copied */
+#endif
+    return seal_as(fresh, from->part, generation_max, msg);
 }
 
 /* What nobody needs any more goes once the other is known to be in its place. */

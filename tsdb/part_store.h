@@ -5,7 +5,7 @@
  *     part_rewrite_begin -> part_copy, part_put ... -> part_rewrite_seal -> part_exchange (or part_release: nothing has happened)
  * A crash at any point leaves the old part or the new one, whole; the other lies under .tmp-* or in the trash, and goes at the next start.
  * Owner: reference counted: the store holds one, every snapshot one.
- * Thread: writer functions on the flush role; part_snapshot_new, retain and release from any.
+ * Thread: writer functions on the flush role (of a backup's parts: on its thread); part_snapshot_new, retain and release from any.
  * Failure: ERR_FULL, ERR_IO, ERR_CORRUPT.
  */
 #ifndef TSDB_PART_STORE_H
@@ -56,6 +56,12 @@ enum err part_copy(struct part *fresh, const struct part_snapshot *from, const s
                    struct err_msg *msg) MUST_CHECK;
 /* The manifest of what was put, and every seal of the old part. */
 enum err part_rewrite_seal(struct part *fresh, struct part *old, struct err_msg *msg) MUST_CHECK;
+/* The manifest of what was put into a part of another directory, and the seals that `from` had of generations up to generation_max: replay
+ * brings the later ones, and skips what is sealed. */
+enum err part_copy_seal(struct part *fresh, const struct part_snapshot *from,
+                        uint64_t generation_max, struct err_msg *msg) MUST_CHECK;
+/* false: the environment of the part cannot be opened; known once its blocks have been asked for. */
+bool part_snapshot_is_readable(const struct part_snapshot *s);
 /* fresh takes the place of old, whose directory moves to `trash` and goes with the last reference. Failure: nothing has changed. */
 enum err part_exchange(struct part *old, struct part *fresh, const char *trash,
                        struct err_msg *msg) MUST_CHECK;
@@ -75,5 +81,6 @@ void part_snapshot_retain(const struct part_snapshot *s);
 void part_snapshot_release(const struct part_snapshot *s);
 uint64_t part_bytes(struct part *p); /* 0 when not opened yet */
 uint64_t part_disk_bytes(const struct part *p); /* what its file takes on disk, opened or not */
+uint64_t part_snapshot_disk_bytes(const struct part_snapshot *s);
 
 #endif

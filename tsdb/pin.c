@@ -37,6 +37,46 @@ enum err pin_take(struct tsdb *db, struct pin *out, struct err_msg *msg)
     return e;
 }
 
+enum err pin_hold(struct tsdb *db, struct pin_hold *out)
+{
+    struct pin_hold h = {.generation_max = UINT64_MAX};
+    pthread_mutex_lock(&db->set_lock);
+    h.journals = calloc(db->set.head_count + 1, sizeof(struct journal *));
+    h.parts = calloc(db->set.part_count + 1, sizeof(struct part_snapshot *));
+    if (h.journals && h.parts) {
+        for (; h.journal_count < db->set.head_count; h.journal_count++) {
+            struct journal *j = db->set.journals[h.journal_count];
+            journal_retain(h.journals[h.journal_count] = j);
+            h.generation_max = MIN(h.generation_max, journal_generation(j) - 1);
+        }
+        for (; h.part_count < db->set.part_count; h.part_count++) {
+            h.parts[h.part_count] = db->set.parts[h.part_count];
+            part_snapshot_retain(h.parts[h.part_count]);
+        }
+        h.visible_seq = atomic_load(&db->committed_seq);
+    }
+    pthread_mutex_unlock(&db->set_lock);
+    if (!h.journals || !h.parts) {
+        free(h.journals);
+        free(h.parts);
+        return ERR_NOMEM;
+    }
+    CHECK(h.journal_count > 0); /* there is always a live generation */
+    *out = h;
+    return ERR_OK;
+}
+
+void pin_hold_release(struct pin_hold *h)
+{
+    for (size_t i = 0; i < h->journal_count; i++)
+        journal_close(h->journals[i]);
+    for (size_t i = 0; i < h->part_count; i++)
+        part_snapshot_release(h->parts[i]);
+    free(h->journals);
+    free(h->parts);
+    *h = (struct pin_hold){0};
+}
+
 void pin_release(struct tsdb *db, struct pin *p)
 {
     for (size_t i = 0; i < p->head_count; i++)
@@ -48,12 +88,13 @@ void pin_release(struct tsdb *db, struct pin *p)
     *p = (struct pin){0};
 }
 
-enum err pin_add_head(struct tsdb *db, struct head *h)
+enum err pin_add_head(struct tsdb *db, struct head *h, struct journal *j)
 {
     enum err e = ERR_LIMIT;
     pthread_mutex_lock(&db->set_lock);
     if (db->set.head_count < sizeof(db->set.heads) / sizeof(db->set.heads[0])) {
         head_retain(h);
+        db->set.journals[db->set.head_count] = j;
         db->set.heads[db->set.head_count++] = h;
         e = ERR_OK;
     }
@@ -67,6 +108,8 @@ static void set_remove_head(struct store_set *s, struct head *h)
         if (s->heads[i] == h) {
             memmove(&s->heads[i], &s->heads[i + 1],
                     (s->head_count - i - 1) * sizeof(struct head *));
+            memmove(&s->journals[i], &s->journals[i + 1],
+                    (s->head_count - i - 1) * sizeof(struct journal *));
             s->head_count--;
             head_release(h);
             return;

@@ -199,6 +199,14 @@ void retention_now(struct tsdb *db)
 
 /* --- the disk ------------------------------------------------------------------------------------ */
 
+/* What a flush of everything accepted may need, so that it can always finish. */
+uint64_t retention_reserve(const struct tsdb *db, uint64_t total)
+{
+    uint64_t reserve = db->options.generation_max_bytes + db->options.generation_max_bytes / 2 +
+                       MIN(RESERVE_MIN, total / 16);
+    return MIN(reserve, total / 8);
+}
+
 void retention_check_disk(struct tsdb *db)
 {
     int64_t now = clock_mono_ns();
@@ -209,11 +217,7 @@ void retention_check_disk(struct tsdb *db)
     uint64_t left = files_free_bytes(db->dir, &total);
     if (!total)
         return;
-    /* What a flush of everything accepted may need, so that it can always finish. */
-    uint64_t reserve = db->options.generation_max_bytes + db->options.generation_max_bytes / 2 +
-                       MIN(RESERVE_MIN, total / 16);
-    reserve = MIN(reserve, total / 8);
-    bool full = left < reserve;
+    bool full = left < retention_reserve(db, total);
     if (full != atomic_exchange(&db->is_full, full))
         log_warn("store", "%s (%llu MiB left)",
                  full ? "the disk is nearly full: nothing is accepted until there is room"

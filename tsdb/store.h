@@ -43,7 +43,7 @@ struct store_item { /* a request in the queue */
 
 struct generation {
     uint64_t id;
-    struct journal *journal; /* NULL for one that was replayed and closed */
+    struct journal *journal; /* NULL once it is flushed */
     struct head *head;
     struct dedup_rows rows; /* owned by committer */
     uint64_t commits, samples; /* owned by committer */
@@ -55,6 +55,7 @@ struct generation {
 /* An immutable list of heads and snapshots; pins copy its references. */
 struct store_set {
     struct head *heads[STORE_GENERATIONS_MAX + 8];
+    struct journal *journals[STORE_GENERATIONS_MAX + 8]; /* of the same generations; borrowed */
     size_t head_count;
     const struct part_snapshot **parts; /* sorted by (day, class) */
     size_t part_count;
@@ -124,7 +125,7 @@ struct tsdb {
     _Atomic int64_t disk_checked_ns;
     _Atomic uint64_t committed_seq, commits, commit_ns, sync_ns, live_generation;
     _Atomic int64_t last_commit_ms, retention_floor_ms;
-    _Atomic bool is_full, is_broken;
+    _Atomic bool is_full, is_broken, is_backing_up;
     _Atomic uint64_t journal_bytes;
 };
 
@@ -150,7 +151,17 @@ void *flush_main(void *db);
 enum err flush_oldest(struct tsdb *db, struct err_msg *msg) MUST_CHECK;
 
 /* pin.c: the published set */
-enum err pin_add_head(struct tsdb *db, struct head *h) MUST_CHECK;
+enum err pin_add_head(struct tsdb *db, struct head *h, struct journal *j) MUST_CHECK;
+/* What a backup copies: the journals of every generation that is not in parts, oldest first, and snapshots of all parts, of one moment. Every
+ * row acknowledged before is in exactly one of them. Journals stay on disk, and parts readable, until they are given back. */
+struct pin_hold {
+    struct journal **journals;
+    const struct part_snapshot **parts; /* sorted by (day, class) */
+    size_t journal_count, part_count;
+    uint64_t generation_max, visible_seq; /* of what is in parts; newest acknowledged request */
+};
+enum err pin_hold(struct tsdb *db, struct pin_hold *out) MUST_CHECK;
+void pin_hold_release(struct pin_hold *h); /* NULL entries were given back before */
 /* One swap: the head leaves, new snapshots of the touched parts come. */
 enum err pin_replace(struct tsdb *db, struct head *leaves, struct part **touched,
                      size_t touched_count, uint64_t generation_max) MUST_CHECK;
@@ -181,6 +192,8 @@ void retention_now(struct tsdb *db); /* has the flush thread do it; waits */
 int64_t retention_clock_ms(
     const struct tsdb *db); /* the wall clock, or what it was before it jumped */
 void retention_check_disk(struct tsdb *db); /* sets is_full */
+/* With less than this on the disk (of so many bytes in all) nothing is accepted. */
+uint64_t retention_reserve(const struct tsdb *db, uint64_t total);
 
 /* tsdb_state.c: numbers of the store itself */
 enum err state_get_u64(struct tsdb *db, const char *name,

@@ -31,6 +31,25 @@ bool store_version_read(struct bytes text, uint64_t *out_format, uint64_t *out_m
            take_number(&text, "min_reader=", '\n', out_min_reader);
 }
 
+enum err store_version_check(struct bytes text, const char *dir, struct err_msg *msg)
+{
+    uint64_t format, min_reader;
+    if (!store_version_read(text, &format, &min_reader) || format == 0 || min_reader == 0 ||
+        min_reader > format)
+        return err_set(msg, ERR_CORRUPT,
+                       "%s/VERSION is not understood: it should read "
+                       "\"format=N min_reader=N\", and is %s",
+                       dir, text.size ? "something else" : "empty");
+    if (min_reader > STORE_FORMAT)
+        return err_set(msg, ERR_UNSUPPORTED_MEDIA,
+                       "%s was written by a newer telltale (format %llu, readable from format %llu "
+                       "on; this one knows up to %u); start that version, or restore a backup of "
+                       "before the upgrade",
+                       dir, (unsigned long long)format, (unsigned long long)min_reader,
+                       STORE_FORMAT);
+    return ERR_OK;
+}
+
 /* --- checkpoint ---------------------------------------------------------------------------------- */
 
 void checkpoint_write(struct buf *out, uint64_t next_seq, struct account *accounts,

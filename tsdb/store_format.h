@@ -18,6 +18,8 @@
 /* VERSION: "format=N min_reader=N\n" */
 void store_version_write(struct buf *out);
 bool store_version_read(struct bytes text, uint64_t *out_format, uint64_t *out_min_reader);
+/* Whether this program may read `dir`, whose VERSION is text: ERR_CORRUPT, ERR_UNSUPPORTED_MEDIA (a newer one wrote it). */
+enum err store_version_check(struct bytes text, const char *dir, struct err_msg *msg) MUST_CHECK;
 
 /* A checkpoint: totals, the deduplication window, the next sequence number. */
 void checkpoint_write(struct buf *out, uint64_t next_seq, struct account *accounts,

@@ -60,13 +60,30 @@ static enum err take_lock(struct tsdb *db, struct err_msg *msg)
     return ERR_OK;
 }
 
+/* VERSION is the first that a new directory gets. */
+static bool has_data(const struct tsdb *db)
+{
+    char path[FILES_PATH_MAX];
+    bool found = false;
+    for (const char *const *sub = (const char *const[]){"state", "journal", "parts", NULL}; *sub;
+         sub++) {
+        snprintf(path, sizeof(path), "%s/%s", db->dir, *sub);
+        found |= access(path, F_OK) == 0;
+    }
+    return found;
+}
+
 static enum err check_version(struct tsdb *db, struct arena *a, struct err_msg *msg)
 {
     char path[FILES_PATH_MAX];
     struct bytes found;
-    uint64_t format, min_reader;
     snprintf(path, sizeof(path), "%s/VERSION", db->dir);
     enum err e = files_read(path, 256, a, &found, msg);
+    if (e == ERR_NOT_FOUND && has_data(db))
+        return err_set(msg, ERR_CORRUPT,
+                       "%s has data but no VERSION: it is no whole data directory (an unfinished "
+                       "copy or backup?)",
+                       db->dir);
     if (e == ERR_NOT_FOUND) {
         struct buf text = {0};
         store_version_write(&text);
@@ -76,12 +93,12 @@ static enum err check_version(struct tsdb *db, struct arena *a, struct err_msg *
     }
     if (e != ERR_OK)
         return e;
-    if (!store_version_read(found, &format, &min_reader))
-        return err_set(msg, ERR_CORRUPT, "%s is not understood", path);
-    if (min_reader > STORE_FORMAT)
-        return err_set(msg, ERR_UNSUPPORTED_MEDIA,
-                       "%s was written by a newer telltale (format %llu, this one reads %u)",
-                       db->dir, (unsigned long long)format, STORE_FORMAT);
+    e = store_version_check(found, db->dir, msg);
+    if (e != ERR_OK)
+        return e;
+    snprintf(path, sizeof(path), "%s/BACKUP", db->dir);
+    if (unlink(path) != 0 && errno != ENOENT) /* what a backup held will soon not be all of it */
+        return err_set(msg, ERR_IO, "cannot remove %s: %s", path, strerror(errno));
     return ERR_OK;
 }
 
@@ -165,7 +182,7 @@ static enum err recover(struct tsdb *db, struct arena *a, struct err_msg *msg)
             empty = g;
             continue;
         }
-        e = pin_add_head(db, g->head);
+        e = pin_add_head(db, g->head, g->journal);
         if (e == ERR_OK)
             committer_freeze(db, g);
         else
@@ -179,8 +196,10 @@ static enum err recover(struct tsdb *db, struct arena *a, struct err_msg *msg)
         e = committer_new_generation(db, newest + 1, msg);
     while (empty) {
         struct generation *next = empty->next;
-        if (e == ERR_OK)
-            journal_remove(db->dir, empty->id);
+        if (e == ERR_OK) {
+            journal_finish(empty->journal);
+            empty->journal = NULL;
+        }
         committer_free_generation(empty);
         empty = next;
     }

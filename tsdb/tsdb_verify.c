@@ -134,21 +134,17 @@ static enum err check_version(struct run *r, struct arena *a)
 {
     char path[FILES_PATH_MAX];
     struct bytes text;
-    uint64_t format, min_reader;
     snprintf(path, sizeof(path), "%s/VERSION", r->dir);
     enum err e = files_read(path, 256, a, &text, r->msg);
     if (e == ERR_NOT_FOUND)
         return err_set(r->msg, e, "%s is no data directory: it has no VERSION", r->dir);
     if (e != ERR_OK)
         return e;
-    if (!store_version_read(text, &format, &min_reader)) {
-        r->report->problems++;
-        r->sink->problem(r->sink->ctx, "VERSION", "is not understood");
-    } else if (min_reader > STORE_FORMAT) {
-        return err_set(r->msg, ERR_UNSUPPORTED_MEDIA,
-                       "%s was written by a newer telltale (format %llu, this one reads %u)",
-                       r->dir, (unsigned long long)format, STORE_FORMAT);
-    }
+    e = store_version_check(text, r->dir, r->msg);
+    if (e != ERR_CORRUPT)
+        return e;
+    r->report->problems++;
+    r->sink->problem(r->sink->ctx, "VERSION", "is not understood");
     return ERR_OK;
 }
 

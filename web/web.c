@@ -26,12 +26,14 @@ struct web *web_new(const struct web_opts *o)
         w->opts.start_ms = clock_wall_ms();
     bool ok = w->arena && copy_text(w->arena, &w->opts.address_grpc) &&
               copy_text(w->arena, &w->opts.address_http) &&
-              copy_text(w->arena, &w->opts.address_web);
+              copy_text(w->arena, &w->opts.address_web) && copy_text(w->arena, &w->opts.backup_dir);
     if (ok)
         w->pool = pool_new("web", o->threads ? o->threads : WEB_THREADS_DEFAULT, WEB_QUEUE_MAX);
     if (ok && w->pool)
         w->streams = web_stream_new(o->db);
-    if (!w->streams) {
+    if (w->streams)
+        w->backup = web_backup_new(o->db);
+    if (!w->backup) {
         web_free(w);
         return NULL;
     }
@@ -47,6 +49,7 @@ void web_stop(struct web *w)
 {
     web_set_ready(w, false);
     web_stream_stop(w->streams);
+    web_backup_stop(w->backup);
 }
 
 void web_free(struct web *w)
@@ -54,6 +57,7 @@ void web_free(struct web *w)
     if (!w)
         return;
     pool_free(w->pool);
+    web_backup_free(w->backup);
     web_stream_free(w->streams);
     arena_free(w->arena);
     free(w);
@@ -220,8 +224,9 @@ enum err web_routes(struct web *w, struct net *net)
     static const struct web_endpoint endpoints[] = {
         {"GET", "/metrics", metrics, WEB_FORM_OURS, NET_ROUTE_LOW}};
     enum err (*const tables[])(struct web *, struct net *) = {
-        web_assets_routes, web_admin_routes,  web_oncall_routes, web_slo_routes,
-        web_traces_routes, web_jaeger_routes, web_stream_routes, web_cardinality_routes};
+        web_assets_routes, web_admin_routes,       web_oncall_routes,
+        web_slo_routes,    web_traces_routes,      web_jaeger_routes,
+        web_stream_routes, web_cardinality_routes, web_backup_routes};
     enum err e = plain_route(w, net, "/-/healthy", healthy);
     if (e == ERR_OK)
         e = plain_route(w, net, "/-/ready", ready);

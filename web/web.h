@@ -28,6 +28,7 @@ struct web_opts {
     /* Addresses that a sender on this network would use, "host:port", for the lines to paste. */
     const char *address_grpc, *address_http, *address_web;
     bool tls; /* all doors speak TLS */
+    const char *backup_dir; /* where backups are made that are asked for; NULL: they are refused */
     int64_t start_ms; /* wall time at which the program started; 0 = now */
 };
 

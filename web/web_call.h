@@ -14,6 +14,7 @@
 
 #include <pthread.h>
 
+struct web_backup;
 struct web_streams;
 
 struct web {
@@ -21,6 +22,7 @@ struct web {
     struct arena *arena;
     struct pool *pool;
     struct web_streams *streams;
+    struct web_backup *backup;
     atomic_bool ready;
 };
 
@@ -68,6 +70,7 @@ enum err web_call_i64(struct web_call *c, const char *name, int64_t def, int64_t
 
 /* The tables of the other files. */
 enum err web_admin_routes(struct web *w, struct net *net) MUST_CHECK;
+enum err web_backup_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_cardinality_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_assets_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_jaeger_routes(struct web *w, struct net *net) MUST_CHECK;
@@ -75,6 +78,11 @@ enum err web_oncall_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_slo_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_traces_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_stream_routes(struct web *w, struct net *net) MUST_CHECK;
+
+/* web_backup.c: the one backup that may be under way. */
+struct web_backup *web_backup_new(struct tsdb *db); /* NULL when out of memory */
+void web_backup_stop(struct web_backup *b); /* ends it, joins its thread; none begins any more */
+void web_backup_free(struct web_backup *b);
 
 /* Live pages. */
 struct web_streams *web_stream_new(
