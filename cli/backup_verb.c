@@ -63,10 +63,11 @@ static int finished(const char *target, const struct tsdb_backup_report *r, doub
            (unsigned long long)r->parts, (unsigned long long)r->commits, (double)r->bytes / 1e6,
            seconds, seconds > 0 ? (double)r->bytes / 1e6 / seconds : 0);
     if (r->damaged)
-        fprintf(stderr,
-                "telltale backup: %llu blocks or commits are damaged in the store itself; `telltale "
-                "verify` names them\n",
-                (unsigned long long)r->damaged);
+        fprintf(
+            stderr,
+            "telltale backup: %llu blocks or commits are damaged in the store itself; `telltale "
+            "verify` names them\n",
+            (unsigned long long)r->damaged);
     return r->damaged ? 1 : 0;
 }
 
@@ -195,8 +196,8 @@ static int backup_server(const struct words *w)
     json_out_key(&j, "target");
     json_out_str(&j, w->names[1]);
     json_out_object_end(&j);
-    enum err e = s.client && buf_ok(&body) ? ask(&s, "POST", buf_bytes(&body), &answer, &msg)
-                                           : ERR_NOMEM;
+    enum err e =
+        s.client && buf_ok(&body) ? ask(&s, "POST", buf_bytes(&body), &answer, &msg) : ERR_NOMEM;
     if (e == ERR_OK)
         e = wait_for(&s, &answer, &msg);
     if (e == ERR_OK) {
@@ -222,16 +223,17 @@ int verbs_backup(int argc, char **argv)
 {
     struct words w = words_of(argc, argv);
     if (w.bad || w.damaged) {
-        fprintf(stderr,
-                "usage: telltale backup DIR TARGET\n"
-                "       telltale backup URL NAME [--key KEY]\n"
-                "  Copies a store into a new directory, consistent while rows come in: of a data "
-                "directory that no server\n"
-                "  uses, or of the running server at URL (its page's address), which makes the "
-                "backup NAME in its\n"
-                "  directory of backups. The key (or TELLTALE_KEY) is an admin key of the machine's "
-                "owner.\n"
-                "  Exit: 0 whole, 1 not made, or made of a store with damaged blocks.\n");
+        fprintf(
+            stderr,
+            "usage: telltale backup DIR TARGET\n"
+            "       telltale backup URL NAME [--key KEY]\n"
+            "  Copies a store into a new directory, consistent while rows come in: of a data "
+            "directory that no server\n"
+            "  uses, or of the running server at URL (its page's address), which makes the "
+            "backup NAME in its\n"
+            "  directory of backups. The key (or TELLTALE_KEY) is an admin key of the machine's "
+            "owner.\n"
+            "  Exit: 0 whole, 1 not made, or made of a store with damaged blocks.\n");
         return 2;
     }
     bool is_url = strncmp(w.names[0], "http://", 7) == 0 || strncmp(w.names[0], "https://", 8) == 0;
@@ -284,9 +286,10 @@ static enum err look(const char *backup, bool damaged_too, struct err_msg *msg)
         found.problems++;
     }
     if (found.problems && !damaged_too)
-        return err_set(msg, ERR_CORRUPT,
-                       "nothing was restored; --damaged restores it as it is, and the server leaves "
-                       "out what is damaged");
+        return err_set(
+            msg, ERR_CORRUPT,
+            "nothing was restored; --damaged restores it as it is, and the server leaves "
+            "out what is damaged");
     return ERR_OK;
 }
 
@@ -311,7 +314,7 @@ int verbs_restore(int argc, char **argv)
         fprintf(stderr, "telltale restore: %s: %s\n", err_text(e), msg.text);
         return 1;
     }
-    printf("restored to %s: %.1f MB in %.2f s; `telltale serve --data %s` starts on it\n", w.names[1],
-           (double)bytes / 1e6, (double)(clock_mono_ns() - begin) / 1e9, w.names[1]);
+    printf("restored to %s: %.1f MB in %.2f s; `telltale serve --data %s` starts on it\n",
+           w.names[1], (double)bytes / 1e6, (double)(clock_mono_ns() - begin) / 1e9, w.names[1]);
     return 0;
 }

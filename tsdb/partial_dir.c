@@ -37,8 +37,7 @@ static enum err set_paths(struct partial_dir *p, const char *target, struct err_
     char *slash = strrchr(copy, '/');
     const char *name = slash ? slash + 1 : copy;
     if (name[0] == 0 || name[0] == '.' || strlen(name) > 200)
-        return err_set(msg, ERR_INVALID, "%s: the last name of the path cannot be used",
-                       target);
+        return err_set(msg, ERR_INVALID, "%s: the last name of the path cannot be used", target);
     snprintf(parent, sizeof(parent), "%.*s", slash ? (int)MAX(slash - copy, 1) : 1,
              slash ? copy : ".");
     if (!realpath(parent, p->parent))

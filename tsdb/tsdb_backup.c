@@ -243,8 +243,7 @@ static enum err copy_part(struct backup *b, const struct part_snapshot *from)
     if (n == 0)
         return ERR_OK;
     enum err e = files_make_dir(dir, b->msg);
-    struct part *to =
-        e == ERR_OK ? part_new(dir, part_snapshot_day(from), class, false) : NULL;
+    struct part *to = e == ERR_OK ? part_new(dir, part_snapshot_day(from), class, false) : NULL;
     if (!to)
         return e == ERR_OK ? ERR_NOMEM : e;
     for (size_t i = 0; i < n && e == ERR_OK; i++)
@@ -311,15 +310,16 @@ static enum err write_names(struct backup *b)
     struct buf text = {0}, version = {0};
     buf_printf(&text, "backup=1 made_ms=%lld seq=%llu\n", (long long)clock_wall_ms(),
                (unsigned long long)r->seq);
-    buf_printf(&text, "state_rows=%llu commits=%llu parts=%llu blocks=%llu rows=%llu damaged=%llu\n",
+    buf_printf(&text,
+               "state_rows=%llu commits=%llu parts=%llu blocks=%llu rows=%llu damaged=%llu\n",
                (unsigned long long)r->state_rows, (unsigned long long)r->commits,
                (unsigned long long)r->parts, (unsigned long long)r->blocks,
                (unsigned long long)r->rows, (unsigned long long)r->damaged);
     store_version_write(&version);
     fault_point("backup.before_version");
     snprintf(path, sizeof(path), "%s/BACKUP", b->to.path);
-    enum err e = buf_ok(&text) && buf_ok(&version) ? files_write(path, buf_bytes(&text), b->msg)
-                                                   : ERR_NOMEM;
+    enum err e =
+        buf_ok(&text) && buf_ok(&version) ? files_write(path, buf_bytes(&text), b->msg) : ERR_NOMEM;
     snprintf(path, sizeof(path), "%s/VERSION", b->to.path);
     if (e == ERR_OK)
         e = files_write(path, buf_bytes(&version), b->msg);

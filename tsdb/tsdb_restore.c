@@ -81,8 +81,8 @@ enum err tsdb_restore_info(const char *backup, struct tsdb_restore_info *out, st
 
 static bool is_left_out(const char *name)
 {
-    return strcmp(name, "BACKUP") == 0 || strcmp(name, "VERSION") == 0 || strcmp(name, "LOCK") == 0 ||
-           strcmp(name, "lock.mdb") == 0;
+    return strcmp(name, "BACKUP") == 0 || strcmp(name, "VERSION") == 0 ||
+           strcmp(name, "LOCK") == 0 || strcmp(name, "lock.mdb") == 0;
 }
 
 static enum err copy_tree(struct restore *r, const char *from, const char *to, unsigned depth)

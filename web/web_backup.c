@@ -133,10 +133,10 @@ static void tell(struct web_backup *b, struct json_out *j)
     const struct {
         const char *name;
         uint64_t v;
-    } numbers[] = {{"bytes", r->bytes},         {"bytes_expected", r->bytes_expected},
-                   {"commits", r->commits},     {"parts", r->parts},
-                   {"blocks", r->blocks},       {"rows", r->rows},
-                   {"damaged", r->damaged},     {"seq", r->seq},
+    } numbers[] = {{"bytes", r->bytes},          {"bytes_expected", r->bytes_expected},
+                   {"commits", r->commits},      {"parts", r->parts},
+                   {"blocks", r->blocks},        {"rows", r->rows},
+                   {"damaged", r->damaged},      {"seq", r->seq},
                    {"state_rows", r->state_rows}};
     json_out_object(j);
     json_out_key(j, "state");

@@ -278,7 +278,8 @@ static struct steps {
 static void meddle(const char *name)
 {
     struct err_msg msg = {""};
-    if (!steps.name || strcmp(name, steps.name) != 0 || !pthread_equal(steps.thread, pthread_self()))
+    if (!steps.name || strcmp(name, steps.name) != 0 ||
+        !pthread_equal(steps.thread, pthread_self()))
         return;
     if (--steps.countdown > 0)
         return;
@@ -346,8 +347,13 @@ static void a_second_backup_at_the_same_time_is_refused(void **state)
     struct tsdb *db = store(p.data);
     snprintf(other, sizeof(other), "%s/other", p.dir);
     add(db, 0, BATCH);
-    steps = (struct steps){.db = db, .name = "backup.before_journal", .countdown = 1, .next = BATCH,
-                           .thread = pthread_self(), .second_target = other, .second = ERR_OK};
+    steps = (struct steps){.db = db,
+                           .name = "backup.before_journal",
+                           .countdown = 1,
+                           .next = BATCH,
+                           .thread = pthread_self(),
+                           .second_target = other,
+                           .second = ERR_OK};
     fault_point_hook(meddle);
     backup_ok(db, &p);
     fault_point_hook(NULL);
@@ -540,9 +546,9 @@ static bool look_at_what_is_left(const struct place *p)
 static void what_a_death_leaves_is_not_taken_for_a_backup(void **state)
 {
     static const char *const names[] = {
-        "backup.before_state", "backup.before_journal", "backup.before_part", "part.before_rename",
-        "part.after_rename",   "txn.before_commit",     "txn.after_commit",   "backup.before_version",
-        "partial.before_rename"};
+        "backup.before_state", "backup.before_journal", "backup.before_part",
+        "part.before_rename",  "part.after_rename",     "txn.before_commit",
+        "txn.after_commit",    "backup.before_version", "partial.before_rename"};
     struct place p;
     struct err_msg msg = {""};
     place_make(&p);
