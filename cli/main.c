@@ -40,6 +40,8 @@ static const struct verb verbs[] = {
     {"model", "look into a text encoder, run it over lines of JSON, time it, convert it",
      verbs_model},
     {"query", "ask a running server a PromQL question", verbs_query},
+    {"erase", "remove the rows of a user, of traces or with an attribute from a running server",
+     verbs_erase},
     {"verify", "read every byte of a data directory and name what is wrong with it", verbs_verify},
     {"backup", "a consistent copy of a store, also while it takes rows", verbs_backup},
     {"restore", "make a data directory of a backup, verified first", verbs_restore},

@@ -98,7 +98,7 @@ static void render_accounts(const struct web_call *c, struct buf *out)
     buf_str(
         out,
         "# HELP telltale_rows_total Rows by what became of them: received = stored + duplicate + "
-        "rejected + quarantined.\n# TYPE telltale_rows_total counter\n");
+        "rejected + quarantined; erased ones were stored.\n# TYPE telltale_rows_total counter\n");
     for (size_t i = 0; i < n; i++) {
         const struct tsdb_account *a = &rows[i];
         const struct {
@@ -107,7 +107,8 @@ static void render_accounts(const struct web_call *c, struct buf *out)
         } states[] = {{"received", a->received},
                       {"stored", a->stored},
                       {"duplicate", a->duplicate},
-                      {"quarantined", a->quarantined}};
+                      {"quarantined", a->quarantined},
+                      {"erased", a->erased}};
         for (size_t k = 0; k < sizeof states / sizeof states[0]; k++)
             buf_printf(out, "telltale_rows_total{org=\"%u\",signal=\"%s\",state=\"%s\"} %llu\n",
                        a->org, signals[a->signal], states[k].name, (unsigned long long)states[k].v);
@@ -224,9 +225,9 @@ enum err web_routes(struct web *w, struct net *net)
     static const struct web_endpoint endpoints[] = {
         {"GET", "/metrics", metrics, WEB_FORM_OURS, NET_ROUTE_LOW}};
     enum err (*const tables[])(struct web *, struct net *) = {
-        web_assets_routes, web_admin_routes,       web_oncall_routes,
-        web_slo_routes,    web_traces_routes,      web_jaeger_routes,
-        web_stream_routes, web_cardinality_routes, web_backup_routes};
+        web_assets_routes,      web_admin_routes,  web_erase_routes,  web_oncall_routes,
+        web_slo_routes,         web_traces_routes, web_jaeger_routes, web_stream_routes,
+        web_cardinality_routes, web_backup_routes};
     enum err e = plain_route(w, net, "/-/healthy", healthy);
     if (e == ERR_OK)
         e = plain_route(w, net, "/-/ready", ready);

@@ -58,7 +58,8 @@ void web_admin_accounts(struct web_call *c)
         } states[] = {{"received", a->received},
                       {"stored", a->stored},
                       {"duplicate", a->duplicate},
-                      {"quarantined", a->quarantined}};
+                      {"quarantined", a->quarantined},
+                      {"erased", a->erased}};
         if (a->org != web_call_org(c))
             continue; /* what others send is not the asker's business */
         json_out_object(j);

@@ -65,8 +65,8 @@ static void reply(struct web_call *c, enum err e)
     memcpy(headers, safe_headers, sizeof safe_headers);
     if (c->set_cookie[0])
         headers[n++] = (struct net_header){"Set-Cookie", c->set_cookie};
-    struct net_response r = {.status = 200,
-                             .content_type = c->content_type,
+    struct net_response r = {.status = c->status ? c->status : 200,
+                             .content_type = c->status == 204 ? NULL : c->content_type,
                              .headers = headers,
                              .header_count = n,
                              .body_take = true};

@@ -35,6 +35,7 @@ struct web_call {
     struct err_msg msg;
     const char *content_type; /* application/json */
     char set_cookie[256]; /* empty = none */
+    int status; /* 0 = 200; 204 has no body */
     const struct web_endpoint *endpoint;
 };
 
@@ -71,6 +72,7 @@ enum err web_call_i64(struct web_call *c, const char *name, int64_t def, int64_t
 /* The tables of the other files. */
 enum err web_admin_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_backup_routes(struct web *w, struct net *net) MUST_CHECK;
+enum err web_erase_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_cardinality_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_assets_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_jaeger_routes(struct web *w, struct net *net) MUST_CHECK;

@@ -127,7 +127,7 @@ static void send_reply(struct prom_call *c, int status)
     size_t size;
     void *body = buf_take(&c->out, &size);
     struct net_response r = {.status = status,
-                             .content_type = "application/json",
+                             .content_type = status == 204 ? NULL : "application/json",
                              .headers = headers,
                              .header_count = 2,
                              .body = bytes_of(body, size),
@@ -147,7 +147,9 @@ static void run_call(void *ctx)
         e = err_set(&c->msg, ERR_NOMEM, "out of memory");
     if (e == ERR_OK && atomic_load(net_request_cancelled(c->req)))
         e = err_set(&c->msg, ERR_CANCELLED, "query was canceled");
-    if (e == ERR_OK) {
+    if (e == ERR_OK && c->endpoint->writes) {
+        e = c->endpoint->run(c);
+    } else if (e == ERR_OK) {
         c->j = json_out_to(&c->out);
         json_out_object(&c->j);
         json_out_key(&c->j, "status");
@@ -161,7 +163,7 @@ static void run_call(void *ctx)
     if (e != ERR_OK)
         reply_error(c, e);
     arena_free(c->arena);
-    send_reply(c, e == ERR_OK ? 200 : query_error_status(e));
+    send_reply(c, e != ERR_OK ? query_error_status(e) : c->endpoint->writes ? 204 : 200);
     free(c);
 }
 
@@ -204,16 +206,18 @@ static enum err build_info(struct prom_call *c)
 }
 
 static const struct prom_endpoint endpoints[] = {
-    {"/api/v1/query", true, prom_query},
-    {"/api/v1/query_range", true, prom_query_range},
-    {"/api/v1/query_exemplars", true, prom_query_exemplars},
-    {"/api/v1/format_query", true, prom_format_query},
-    {"/api/v1/series", true, prom_series},
-    {"/api/v1/labels", true, prom_labels},
-    {"/api/v1/label/{}/values", false, prom_label_values},
-    {"/api/v1/metadata", false, prom_metadata},
-    {"/api/v1/status/buildinfo", false, build_info},
-    {"/api/v1/status/tsdb", false, prom_status_tsdb},
+    {"/api/v1/query", true, prom_query, false},
+    {"/api/v1/query_range", true, prom_query_range, false},
+    {"/api/v1/query_exemplars", true, prom_query_exemplars, false},
+    {"/api/v1/format_query", true, prom_format_query, false},
+    {"/api/v1/series", true, prom_series, false},
+    {"/api/v1/labels", true, prom_labels, false},
+    {"/api/v1/label/{}/values", false, prom_label_values, false},
+    {"/api/v1/metadata", false, prom_metadata, false},
+    {"/api/v1/status/buildinfo", false, build_info, false},
+    {"/api/v1/status/tsdb", false, prom_status_tsdb, false},
+    {"/api/v1/admin/tsdb/delete_series", true, prom_delete_series, true},
+    {"/api/v1/admin/tsdb/clean_tombstones", true, prom_clean_tombstones, true},
 };
 static_assert(ARRAY_LEN(endpoints) <= PROM_ENDPOINTS_MAX, "a route for each");
 
@@ -240,7 +244,7 @@ enum err web_prom_routes(struct web_prom *p, struct net *net)
     for (size_t i = 0; i < ARRAY_LEN(endpoints); i++) {
         p->routes[i] = (struct prom_route){p, &endpoints[i]};
         struct net_route r = {.doors = NET_DOOR_MASK(NET_WEB),
-                              .method = "GET",
+                              .method = endpoints[i].writes ? "PUT" : "GET",
                               .pattern = endpoints[i].pattern,
                               .handler = handle,
                               .ctx = &p->routes[i],

@@ -22,6 +22,7 @@ struct prom_endpoint {
     const char *pattern;
     bool post; /* also POST with a form */
     enum err (*run)(struct prom_call *c);
+    bool writes; /* POST and PUT only, answered with 204 and no body */
 };
 
 struct prom_route {
@@ -63,6 +64,8 @@ enum err prom_series(struct prom_call *c) MUST_CHECK;
 enum err prom_labels(struct prom_call *c) MUST_CHECK;
 enum err prom_label_values(struct prom_call *c) MUST_CHECK;
 enum err prom_metadata(struct prom_call *c) MUST_CHECK;
+enum err prom_delete_series(struct prom_call *c) MUST_CHECK;
+enum err prom_clean_tombstones(struct prom_call *c) MUST_CHECK;
 enum err prom_status_tsdb(struct prom_call *c) MUST_CHECK;
 
 #endif

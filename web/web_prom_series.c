@@ -2,11 +2,13 @@
 #include "web/web_prom_call.h"
 
 #include "base/clock.h"
+#include "tsdb/tsdb_erase.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #define SELECTORS_MAX 64
+#define CLEAN_WAIT_NS INT64_C(20000000000)
 
 /* The match[] parameters and the time range of a request. */
 struct scope {
@@ -262,6 +264,38 @@ enum err prom_series(struct prom_call *c)
     }
     scope_done(&s);
     return e;
+}
+
+/* --- deleting ---------------------------------------------------------------------------------- */
+
+enum err prom_delete_series(struct prom_call *c)
+{
+    struct scope s;
+    enum err e = scope_read(c, &s); /* every selector is understood before the first is acted on */
+    if (e != ERR_OK)
+        return e;
+    if (s.count == 0)
+        e = err_set(&c->msg, ERR_INVALID, "no match[] parameter provided");
+    for (size_t i = 0; e == ERR_OK && i < s.count; i++) {
+        uint64_t id;
+        size_t n;
+        const struct tsdb_matcher *m = query_selector_matchers(s.selectors[i], &n);
+        e = tsdb_erase_series(c->prom->opts.db, net_request_access(c->req)->org, m, n, s.min, s.max,
+                              &id, &c->msg);
+    }
+    scope_done(&s);
+    return e;
+}
+
+/* The bytes go by themselves; who asks for it waits until they have, within reason. */
+enum err prom_clean_tombstones(struct prom_call *c)
+{
+    enum err e = tsdb_erase_wait(c->prom->opts.db, net_request_access(c->req)->org, 0,
+                                 clock_mono_ns() + CLEAN_WAIT_NS);
+    return e == ERR_OK ? e
+                       : err_set(&c->msg, ERR_UNAVAILABLE,
+                                 "erase jobs are still at work; GET /api/telltale/v1/admin/erase "
+                                 "shows them");
 }
 
 /* --- metadata ---------------------------------------------------------------------------------- */

@@ -412,9 +412,10 @@ static void look_at_part(const char *day_dir, enum part_class class, struct user
     struct part_snapshot *s = part_snapshot_new(p, UINT64_MAX), *text = NULL;
     struct arena *a = arena_new(0);
     struct err_msg msg;
-    char path[1024];
+    char path[1024], name[PART_NAME_MAX];
     size_t n;
-    CHECK((size_t)snprintf(path, sizeof(path), "%s/text", day_dir) < sizeof(path));
+    CHECK(part_name(day_dir, PART_TEXT, name) == ERR_OK);
+    CHECK((size_t)snprintf(path, sizeof(path), "%s/%s", day_dir, name) < sizeof(path));
     if (class == PART_ROWS && access(path, F_OK) == 0) {
         t = part_new(day_dir, 0, PART_TEXT, true);
         text = part_snapshot_new(t, UINT64_MAX);
@@ -486,9 +487,10 @@ struct users_found users_search(const char *dir)
         n = 0;
     for (size_t i = 0; i < n; i++)
         for (int c = 0; c < PART_CLASS_COUNT; c++) {
-            char day[512];
+            char day[512], name[PART_NAME_MAX];
             CHECK((size_t)snprintf(day, sizeof(day), "%s/parts/%s", dir, days[i]) < sizeof(day));
-            snprintf(path, sizeof(path), "%s/%s", day, part_class_name((enum part_class)c));
+            CHECK(part_name(day, (enum part_class)c, name) == ERR_OK);
+            snprintf(path, sizeof(path), "%s/%s", day, name);
             if (access(path, F_OK) == 0)
                 look_at_part(day, (enum part_class)c, &f);
         }

@@ -240,6 +240,47 @@ static void no_answer_shows_another_org(void **state)
     ask_everything(s, &s->blue);
 }
 
+/* After those that look at what it takes away. */
+static void series_go_from_the_asking_org_only_and_jobs_are_told_to_it_only(void **state)
+{
+    static const char *const wrong[] = {"", "?match[]=%7B", "?match[]=up&match[]=%7B",
+                                        "?match[]=up&start=x", "?match[]=up&start=5&end=4"};
+    struct server *s = *state;
+    struct bytes text;
+    char path[160];
+    const char *const series = "/api/v1/series?match[]={__name__=~%22.%2B%22}";
+    assert_int_equal(ask(s, &s->blue, "GET", s->web_port, series, NULL, &text), 200);
+    assert_true(holds(text, s->blue.word));
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        snprintf(path, sizeof path, "/api/v1/admin/tsdb/delete_series%s", wrong[i]);
+        assert_int_equal(ask(s, &s->red, "POST", s->web_port, path, "", &text), 400);
+    }
+    assert_int_equal(ask(s, &s->red, "GET", s->web_port,
+                         "/api/v1/admin/tsdb/delete_series?match[]=up", NULL, &text),
+                     405);
+    assert_int_equal(ask(s, &s->red, "POST", s->web_port,
+                         "/api/v1/admin/tsdb/delete_series?match[]={__name__=~%22.%2B%22}", "",
+                         &text),
+                     204);
+    assert_int_equal(text.size, 0);
+    for (int pass = 0; pass < 2; pass++) { /* at once, and when the bytes are gone */
+        assert_int_equal(ask(s, &s->red, "GET", s->web_port, series, NULL, &text), 200);
+        assert_true(holds(text, "\"data\":[]"));
+        assert_int_equal(ask(s, &s->blue, "GET", s->web_port, series, NULL, &text), 200);
+        assert_true(holds(text, s->blue.word));
+        assert_int_equal(
+            ask(s, &s->red, "PUT", s->web_port, "/api/v1/admin/tsdb/clean_tombstones", "", &text),
+            204);
+    }
+    const char *const jobs = "/api/telltale/v1/admin/erase";
+    assert_int_equal(ask(s, &s->red, "GET", s->web_port, jobs, NULL, &text), 200);
+    assert_true(holds(text, "\"kind\":\"series\"") && holds(text, "\"phase\":\"done\""));
+    assert_int_equal(ask(s, &s->blue, "GET", s->web_port, jobs, NULL, &text), 200);
+    assert_true(holds(text, "\"jobs\":[]"));
+    assert_int_equal(
+        ask(s, &s->blue, "GET", s->web_port, "/api/telltale/v1/admin/erase/1", NULL, &text), 404);
+}
+
 static void metrics_count_the_rows_of_the_asking_org_only(void **state)
 {
     struct server *s = *state;
@@ -330,6 +371,7 @@ int main(void)
         cmocka_unit_test(metrics_count_the_rows_of_the_asking_org_only),
         cmocka_unit_test(times_at_the_ends_of_the_world_are_answered),
         cmocka_unit_test(a_count_of_tokens_beyond_reason_is_no_count),
+        cmocka_unit_test(series_go_from_the_asking_org_only_and_jobs_are_told_to_it_only),
         cmocka_unit_test(an_admin_key_neither_revokes_nor_makes_keys_of_another_org),
     };
     return cmocka_run_group_tests(tests, start, stop);

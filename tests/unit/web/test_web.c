@@ -15,6 +15,7 @@
 #include "base/http_client.h"
 #include "base/json_in.h"
 #include "query/query_trace.h"
+#include "tsdb/tsdb_erase.h"
 #include "web/web.h"
 
 /* --- the store ---------------------------------------------------------------------------------- */
@@ -33,6 +34,8 @@ struct tsdb {
     unsigned flushes, compactions;
     struct tsdb_batch *spans; /* what a trace search finds */
     struct tsdb_registry *series;
+    struct tsdb_erase_ask erase; /* the last wish */
+    char erase_value[64];
 };
 static struct tsdb fake;
 
@@ -194,6 +197,33 @@ enum err tsdb_span_names(struct tsdb_view *v, struct bytes service, struct arena
 enum err tsdb_count(struct tsdb *db, uint32_t org, enum tsdb_signal signal, uint64_t *out)
 {
     *out = signal == TSDB_SPANS ? 42 : 0;
+    return ERR_OK;
+}
+
+/* Jobs: what was asked for is told back. */
+enum err tsdb_erase(struct tsdb *db, const struct tsdb_erase_ask *a, uint64_t *out_id,
+                    struct err_msg *msg)
+{
+    fake.erase = *a;
+    fake.erase_value[0] = 0;
+    if (a->value.size && a->value.size < sizeof(fake.erase_value)) {
+        memcpy(fake.erase_value, a->value.data, a->value.size);
+        fake.erase_value[a->value.size] = 0;
+    }
+    *out_id = 5;
+    return ERR_OK;
+}
+
+enum err tsdb_erase_jobs(struct tsdb *db, uint32_t org, uint64_t id, struct arena *a,
+                         struct tsdb_erase_job **out, size_t *out_count)
+{
+    *out = ARENA_ARRAY(a, struct tsdb_erase_job, 1);
+    **out = (struct tsdb_erase_job){.id = 5,
+                                    .org = org,
+                                    .kind = TSDB_ERASE_USER,
+                                    .phase = TSDB_ERASE_REWRITING,
+                                    .erased = {.spans = 12}};
+    *out_count = id == 0 || id == 5;
     return ERR_OK;
 }
 
@@ -799,6 +829,47 @@ static void health_counts_flush_and_metrics_answer(void **state)
     assert_null(accounts->child->next); /* another org's is not shown */
 }
 
+static void erase_jobs_are_asked_for_and_told(void **state)
+{
+    struct server *s = *state;
+    struct bytes text;
+    const char *const json = "Content-Type: application/json", *const path =
+                                                                   "/api/telltale/v1/admin/erase";
+    assert_int_equal(
+        ask(s, "POST", path, json, "{\"user\":\"u-1\",\"user_keys\":[\"uid\"]}", &text), 202);
+    assert_true(bytes_find(text, BYTES_LIT("\"id\":5")) < text.size);
+    assert_int_equal(fake.erase.kind, TSDB_ERASE_USER);
+    assert_string_equal(fake.erase_value, "u-1");
+    assert_int_equal(fake.erase.name_count, 1);
+    assert_false(fake.erase.whole_traces);
+    assert_int_equal(ask(s, "POST", path, json,
+                         "{\"attribute\":\"order\",\"value\":\"7\",\"whole_traces\":true}", &text),
+                     202);
+    assert_int_equal(fake.erase.kind, TSDB_ERASE_ATTRIBUTE);
+    assert_true(fake.erase.whole_traces);
+    assert_int_equal(
+        ask(s, "POST", path, json, "{\"traces\":[\"0123456789abcdef0123456789abcdef\"]}", &text),
+        202);
+    assert_int_equal(fake.erase.trace_count, 1);
+    static const char *const wrong[] = {"{}",
+                                        "[]",
+                                        "{\"user\":\"\"}",
+                                        "{\"user\":\"a\",\"traces\":[\"00\"]}",
+                                        "{\"traces\":[]}",
+                                        "{\"traces\":[\"xyz\"]}",
+                                        "{\"attribute\":\"a\"}",
+                                        "{\"user\":\"a\",\"whole_traces\":1}",
+                                        "{\"user\":\"a\",\"user_keys\":[1]}"};
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++)
+        assert_int_equal(ask(s, "POST", path, json, wrong[i], &text), 400);
+    const struct json_node *job = ask_json(s, "/api/telltale/v1/admin/erase/5", 200);
+    assert_true(bytes_equal_str(json_get_str(job, "phase"), "rewriting"));
+    assert_int_equal(json_get(job, "done_ms")->type, JSON_NULL);
+    assert_non_null(json_get(ask_json(s, path, 200), "jobs")->child);
+    assert_int_equal(ask(s, "GET", "/api/telltale/v1/admin/erase/6", NULL, NULL, &text), 404);
+    assert_int_equal(ask(s, "GET", "/api/telltale/v1/admin/erase/x", NULL, NULL, &text), 400);
+}
+
 static void series_are_counted_by_metric_and_label(void **state)
 {
     struct server *s = *state;
@@ -1021,6 +1092,7 @@ int main(void)
         ACCESS(writes_that_another_site_sends_are_refused_even_without_keys),
         ACCESS(malformed_credentials_are_unknown_ones),
         SERVER(health_counts_flush_and_metrics_answer),
+        SERVER(erase_jobs_are_asked_for_and_told),
         SERVER(series_are_counted_by_metric_and_label),
         SERVER(the_page_is_embedded_and_its_addresses_work),
         SERVER(an_empty_store_gives_the_empty_state),
