@@ -4,12 +4,11 @@
 
 #include "base/check.h"
 #include "base/hash.h"
+#include "tsdb/head_flush.h"
 #include "tsdb/record.h"
 #include "tsdb/view_rows.h"
 #include "tsdb/zone.h"
 
-#define ROWS_MAX \
-    8192u /* of a block; so much again is looked at for the other spans of its traces */
 #define TEXT_TARGET (4u << 20)
 #define TRACES_RUN (1u << 19) /* entries of the trace index that are sorted at once */
 #define NOT_TAKEN 0
@@ -259,20 +258,26 @@ static void link_trace(struct merge *m, struct window *w, uint32_t i)
     w->last[first] = i;
 }
 
+/* Of a block; so much again is looked at for the other spans of its traces. */
+static uint32_t rows_max(const struct merge *m)
+{
+    return m->k->is_spans ? HEAD_FLUSH_SPANS_MAX : HEAD_FLUSH_LOGS_MAX;
+}
+
 /* Rows in the order of time, each with the others of its trace, until the block is full. */
 static uint32_t take(struct merge *m, struct window *w)
 {
     uint32_t taken = 0;
     size_t text = 0;
-    for (uint32_t i = 0; i < w->n && taken < ROWS_MAX; i++) {
+    for (uint32_t i = 0; i < w->n && taken < rows_max(m); i++) {
         uint32_t rows = 0;
         if (w->fate[i] != NOT_TAKEN)
             continue;
         for (uint32_t k = i + 1; k; k = w->next[k - 1])
             rows++;
-        if (taken > ROWS_MAX / 2 && taken + rows > ROWS_MAX)
+        if (taken > rows_max(m) / 2 && taken + rows > rows_max(m))
             break;
-        for (uint32_t k = i + 1; k && taken < ROWS_MAX; k = w->next[k - 1]) {
+        for (uint32_t k = i + 1; k && taken < rows_max(m); k = w->next[k - 1]) {
             size_t size = strings_size(m, &m->rows[k - 1]);
             if (taken && text + size > TEXT_TARGET)
                 return taken;
@@ -499,10 +504,10 @@ static enum err merge_kind(struct merge *m)
     while (e == ERR_OK && (m->next < m->block_count || m->count)) {
         size_t n = complete(m);
         bool is_full = m->count && m->held_bytes >= m->job->memory_bytes;
-        if (m->next < m->block_count && n < 2 * ROWS_MAX && !is_full)
+        if (m->next < m->block_count && n < 2 * rows_max(m) && !is_full)
             e = load(m, m->blocks[m->next++]);
         else
-            e = write_block(m, is_full && n < 2 * ROWS_MAX ? m->count : n);
+            e = write_block(m, is_full && n < 2 * rows_max(m) ? m->count : n);
     }
     return e == ERR_OK ? put_traces(m) : e;
 }

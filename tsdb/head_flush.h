@@ -14,6 +14,10 @@
 #define HEAD_TEXT_MASK_LOGS \
     (1ull << TSDB_LOG_body | 1ull << TSDB_LOG_resource_attrs | 1ull << TSDB_LOG_attrs)
 
+/* Rows of a block. A trace is read alone, so spans are few; lines of logs are read by their time, and more of them share more. */
+#define HEAD_FLUSH_SPANS_MAX 8192u
+#define HEAD_FLUSH_LOGS_MAX 16384u
+
 struct head_row {
     uint32_t day, org, ord, row;
     int64_t t_ns;

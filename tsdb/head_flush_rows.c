@@ -5,7 +5,6 @@
 #include "tsdb/head_flush.h"
 #include "tsdb/zone.h"
 
-#define ROWS_MAX 8192u
 #define TEXT_TARGET (4u << 20)
 
 /* What differs between spans and logs. */
@@ -14,10 +13,12 @@ struct kind {
     uint64_t text_mask;
     enum block_kind rows, text;
     bool is_spans;
+    uint32_t rows_max; /* of a block */
 };
-static const struct kind kinds[] = {
-    {&tsdb_batch_span_schema, HEAD_TEXT_MASK_SPANS, BLOCK_SPANS, BLOCK_SPAN_TEXT, true},
-    {&tsdb_batch_log_schema, HEAD_TEXT_MASK_LOGS, BLOCK_LOGS, BLOCK_LOG_TEXT, false}};
+static const struct kind kinds[] = {{&tsdb_batch_span_schema, HEAD_TEXT_MASK_SPANS, BLOCK_SPANS,
+                                     BLOCK_SPAN_TEXT, true, HEAD_FLUSH_SPANS_MAX},
+                                    {&tsdb_batch_log_schema, HEAD_TEXT_MASK_LOGS, BLOCK_LOGS,
+                                     BLOCK_LOG_TEXT, false, HEAD_FLUSH_LOGS_MAX}};
 
 static const void *table_of(const struct head_flush *f, const struct kind *k,
                             const struct head_row *r)
@@ -27,10 +28,10 @@ static const void *table_of(const struct head_flush *f, const struct kind *k,
 }
 
 /* The rows of the next block: both classes cut at the same places. */
-static size_t cut(const struct head_row *r, size_t from, size_t to)
+static size_t cut(const struct kind *k, const struct head_row *r, size_t from, size_t to)
 {
     size_t text = 0, i = from;
-    for (; i < to && i - from < ROWS_MAX; i++) {
+    for (; i < to && i - from < k->rows_max; i++) {
         if (i > from && text + r[i].size > TEXT_TARGET)
             break;
         text += r[i].size;
@@ -155,7 +156,7 @@ static enum err flush_org(struct head_flush *f, const struct kind *k, const stru
     uint32_t block_n = 0;
     size_t trace_count = 0;
     for (size_t from = 0, to; from < n && e == ERR_OK; from = to, block_n++) {
-        to = cut(r, from, n);
+        to = cut(k, r, from, n);
         const struct head_row *rows = arranged(f, k, r + from, (uint32_t)(to - from));
         if (!rows) {
             e = ERR_NOMEM;

@@ -6,15 +6,25 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/zip.h"
+#include "tsdb/templates.h"
 
-enum ints_kind { INTS_CONST, INTS_VARINT, INTS_PLANES, INTS_FUNCTION, INTS_SPARSE, INTS_GROUPED };
-enum strings_kind { STRINGS_CONST, STRINGS_PLAIN, STRINGS_DICT };
+enum ints_kind {
+    INTS_CONST,
+    INTS_VARINT,
+    INTS_PLANES,
+    INTS_FUNCTION,
+    INTS_SPARSE,
+    INTS_GROUPED,
+    INTS_SCALED
+};
+enum strings_kind { STRINGS_CONST, STRINGS_PLAIN, STRINGS_DICT, STRINGS_TEMPLATES };
 enum doubles_kind { DOUBLES_BITS, DOUBLES_DECIMAL };
 
 #define PLANES_DELTA 1u
 #define EXCEPTIONS_MAX(m) ((m) / 128) /* more, and it is no function */
 #define SPARSE_MIN(m) ((m) / 8)
 #define GROUP_ROWS_MIN 256u
+#define SCALED_MIN 64u /* values; fewer do not pay for the divisor */
 #define DICT_LOOK 256u /* rows after which a dictionary must have found repeats */
 #define DECIMAL_MAX 9u
 #define PREFETCH_ROWS 8u
@@ -296,6 +306,38 @@ static bool put_function(struct vector_coder *c, const int64_t *v, uint32_t m, c
     return true;
 }
 
+/* What divides every difference from the first value; 1 where the values span too much. */
+static uint64_t divisor_of(const int64_t *v, uint32_t m)
+{
+    uint64_t g = 0;
+    for (uint32_t i = 1; i < m && g != 1; i++) {
+        int64_t d = difference(v, i);
+        if (v[i] > INT64_MAX / 4 || v[i] < INT64_MIN / 4)
+            return 1;
+        for (uint64_t x = d < 0 ? 0 - (uint64_t)d : (uint64_t)d, rest; x; x = rest) {
+            rest = g % x;
+            g = x;
+        }
+    }
+    return v[0] > INT64_MAX / 4 || v[0] < INT64_MIN / 4 || g == 0 ? 1 : g;
+}
+
+/* Times in whole microseconds, amounts in whole cents: { divisor, first, quotients }. */
+static bool put_scaled(struct vector_coder *c, const int64_t *v, uint32_t m, struct buf *out)
+{
+    uint64_t divisor = m < SCALED_MIN ? 1 : divisor_of(v, m);
+    int64_t *q = divisor > 1 && divisor < INT64_MAX ? room(c, m * sizeof(*q)) : NULL;
+    if (!q)
+        return false;
+    for (uint32_t i = 0; i < m; i++)
+        q[i] = (v[i] - v[0]) / (int64_t)divisor;
+    buf_u8(out, INTS_SCALED);
+    buf_varint(out, divisor);
+    buf_zigzag(out, v[0]);
+    put_planes(c, q, m, out);
+    return true;
+}
+
 static void put_alone(struct vector_coder *c, const int64_t *v, uint32_t m, struct buf *out)
 {
     uint32_t i = 1;
@@ -306,7 +348,7 @@ static void put_alone(struct vector_coder *c, const int64_t *v, uint32_t m, stru
         buf_zigzag(out, m ? v[0] : 0);
     } else if (c->zip->is_quick || m < 16) {
         put_varints(c, v, m, out);
-    } else {
+    } else if (!put_scaled(c, v, m, out)) {
         put_planes(c, v, m, out);
     }
 }
@@ -522,6 +564,17 @@ static enum err get_grouped(struct vector_coder *c, struct reader *r, uint32_t m
     return ERR_OK;
 }
 
+static enum err get_scaled(struct vector_coder *c, struct reader *r, uint32_t m,
+                           const uint32_t *rows, unsigned depth, int64_t *v)
+{
+    uint64_t divisor = reader_varint(r), first = (uint64_t)reader_zigzag(r);
+    int64_t *q;
+    enum err e = r->failed ? ERR_CORRUPT : get_ints(c, r, m, rows, depth + 1, &q);
+    for (uint32_t i = 0; i < m && e == ERR_OK; i++)
+        v[i] = (int64_t)(first + (uint64_t)q[i] * divisor);
+    return e;
+}
+
 static enum err get_ints(struct vector_coder *c, struct reader *r, uint32_t m, const uint32_t *rows,
                          unsigned depth, int64_t **out)
 {
@@ -530,7 +583,7 @@ static enum err get_ints(struct vector_coder *c, struct reader *r, uint32_t m, c
     enum err e = ERR_CORRUPT;
     if (!v)
         return ERR_LIMIT;
-    if (r->failed || depth > 3)
+    if (r->failed || depth > 4)
         return ERR_CORRUPT;
     switch (kind) {
     case INTS_CONST:
@@ -544,6 +597,7 @@ static enum err get_ints(struct vector_coder *c, struct reader *r, uint32_t m, c
     case INTS_FUNCTION: e = get_function(c, r, m, rows, v); break;
     case INTS_SPARSE: e = get_sparse(c, r, m, rows, depth, v); break;
     case INTS_GROUPED: e = get_grouped(c, r, m, rows, depth, v); break;
+    case INTS_SCALED: e = get_scaled(c, r, m, rows, depth, v); break;
     }
     *out = v;
     return e;
@@ -704,6 +758,13 @@ void vector_put_strings(struct vector_coder *c, const struct bytes *v, uint32_t 
         put_list(c, d.values, d.count, NULL, true, out);
         vector_put_ints(c, d.index, m, rows, out);
     } else {
+        size_t before = out->size;
+        buf_u8(out, STRINGS_TEMPLATES);
+        if (!c->zip->is_quick && templates_put(c, v, m, rows, out)) {
+            c->was_function = false;
+            return;
+        }
+        out->size = before;
         buf_u8(out, STRINGS_PLAIN);
         put_list(c, v, m, rows, false, out);
         c->was_function = false;
@@ -758,10 +819,12 @@ enum err vector_get_strings(struct vector_coder *c, struct reader *r, uint32_t m
     if (!v)
         return ERR_LIMIT;
     *out = v;
-    if (r->failed || kind > STRINGS_DICT)
+    if (r->failed || kind > STRINGS_TEMPLATES)
         return ERR_CORRUPT;
     if (kind == STRINGS_DICT)
         return get_dictionary(c, r, m, rows, v);
+    if (kind == STRINGS_TEMPLATES)
+        return templates_get(c, r, m, rows, v);
     if (kind == STRINGS_PLAIN)
         return get_list(c, r, m, rows, v);
     struct bytes one = reader_lenbytes(r);

@@ -41,6 +41,7 @@ struct vector_coder {
         struct vector_source source;
     } tries[VECTOR_TRY_MAX]; /* put: sources that others may be functions of */
     uint32_t try_count;
+    unsigned depth; /* of templates (templates.h) within templates */
     bool was_function; /* put: the last vector was written as a function of a source */
     /* get: the source of that number; NULL: there is none */
     const struct vector_source *(*source)(void *ctx, uint32_t number);

@@ -14,7 +14,7 @@ set_tests_properties(bench.values PROPERTIES TIMEOUT 120)
 # Through the real decoder and stage. By hand: see the head of each file.
 add_library(bench_frames OBJECT ${CMAKE_SOURCE_DIR}/tests/bench/bench_frames.c)
 target_link_libraries(bench_frames PRIVATE collector)
-foreach(name IN ITEMS span_questions trace_by_id slo_windows)
+foreach(name IN ITEMS span_questions trace_by_id slo_windows logs)
     add_executable(bench_${name} ${CMAKE_SOURCE_DIR}/tests/bench/${name}.c $<TARGET_OBJECTS:bench_frames>)
     target_link_libraries(bench_${name} PRIVATE collector query)
     add_test(NAME bench.${name} COMMAND bench_${name})

@@ -112,6 +112,29 @@ void bench_store_append(struct bench_store *s, struct tsdb_batch *take_b)
         bench_fail("append: %s", err_name(a.e));
 }
 
+static struct tsdb_batch *decode(struct bench_store *s, uint8_t *body, size_t size,
+                                 enum tsdb_signal signal)
+{
+    struct tsdb_batch *b;
+    struct err_msg msg = {""};
+    struct otlp_decode_options o = {.org = TSDB_ORG_DEFAULT,
+                                    .signal = signal,
+                                    .series = tsdb_series(s->db),
+                                    .now_ns = clock_wall_ns()};
+    if (otlp_decode(&o, body, size, &b, &msg) != ERR_OK)
+        bench_fail("decode: %s", msg.text);
+    return b;
+}
+
+void bench_store_send(struct bench_store *s, struct bytes body, enum tsdb_signal signal)
+{
+    uint8_t *copy = malloc(body.size + 1); /* the batch keeps it */
+    if (!copy)
+        bench_fail("no memory");
+    memcpy(copy, body.data, body.size);
+    bench_store_append(s, decode(s, copy, body.size, signal));
+}
+
 void bench_store_settle(struct bench_store *s)
 {
     struct err_msg msg = {""};
@@ -132,16 +155,9 @@ uint64_t bench_store_feed(struct bench_store *s, const char *path, enum tsdb_sig
         struct reader r = reader_of(bytes_of(head, sizeof(head)));
         uint32_t size = reader_u32(&r), count = reader_u32(&r);
         uint8_t *body = malloc(size ? size : 1);
-        struct tsdb_batch *b;
-        struct err_msg msg = {""};
-        struct otlp_decode_options o = {.org = TSDB_ORG_DEFAULT,
-                                        .signal = signal,
-                                        .series = tsdb_series(s->db),
-                                        .now_ns = clock_wall_ns()};
         if (!body || fread(body, 1, size, f) != size)
             bench_fail("%s ends in the middle of a request", path);
-        if (otlp_decode(&o, body, size, &b, &msg) != ERR_OK)
-            bench_fail("decode: %s", msg.text);
+        struct tsdb_batch *b = decode(s, body, size, signal);
         if (see)
             see(ctx, b);
         bench_store_append(s, b);

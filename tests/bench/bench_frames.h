@@ -25,6 +25,8 @@ void bench_store_close(struct bench_store *s);
 void bench_store_reopen(struct bench_store *s);
 /* Through the stage into the store; waits for the answer. */
 void bench_store_append(struct bench_store *s, struct tsdb_batch *take_b);
+/* One request as sent: decoded, through the stage, into the store. */
+void bench_store_send(struct bench_store *s, struct bytes body, enum tsdb_signal signal);
 /* Sealed and compacted. */
 void bench_store_settle(struct bench_store *s);
 /* Every request of a file: decoded, seen by `see` (may be NULL) as sent, then appended. At most max items (0 = all). Returns the items. */
