@@ -200,7 +200,6 @@ void *flush_main(void *arg)
             }
         }
         compact_when_asked(db, flushed_one);
-        retired_run(db);
         erasing = erase_step(db);
         retention_check_disk(db); /* also when nobody appends */
         pthread_mutex_lock(&db->lock);
@@ -210,6 +209,7 @@ void *flush_main(void *arg)
             retention_run(db);
             housekeeping_ns = clock_mono_ns() + HOUSEKEEPING_NS;
         }
+        retired_run(db); /* what nobody reads goes with what replaced it */
         pthread_mutex_lock(&db->lock);
         if (asked) {
             db->retention_wanted = false;
