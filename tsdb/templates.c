@@ -152,7 +152,8 @@ static bool cut_line(struct cut *k, struct bytes s)
 
 /* --- mining -------------------------------------------------------------------------------------- */
 
-struct template {
+struct template
+{
     struct bytes key;
     uint64_t hash;
     uint32_t lines, vars, number; /* number: of the written ones, from 1; 0: too few lines */
@@ -222,7 +223,7 @@ static bool mine_lines(struct mine *n, struct cut *k, const struct bytes *v, uin
         t->number = ++numbered;
         t->rows = ARENA_ARRAY(n->a, uint32_t, t->lines);
         t->line = ARENA_ARRAY(n->a, uint32_t, t->lines);
-        t->var = ARENA_ARRAY(n->a, struct bytes, (size_t)t->lines *t->vars + 1);
+        t->var = ARENA_ARRAY(n->a, struct bytes, (size_t)t->lines * t->vars + 1);
         if (!t->rows || !t->line || !t->var)
             return false;
     }
@@ -416,8 +417,7 @@ bool templates_put(struct vector_coder *c, const struct bytes *v, uint32_t m, co
     size_t total = 0;
     for (uint32_t i = 0; i < m; i++)
         total += v[i].size;
-    if (c->depth >= TEMPLATES_DEPTH_MAX || m < TEMPLATES_LINES_MIN ||
-        total < (size_t)m * SIZE_MIN)
+    if (c->depth >= TEMPLATES_DEPTH_MAX || m < TEMPLATES_LINES_MIN || total < (size_t)m * SIZE_MIN)
         return false;
     struct cut *k = calloc(1, sizeof(*k));
     struct mine n = {0};
@@ -519,7 +519,8 @@ static void write_at(const struct column *col, uint32_t i, uint8_t *to, size_t s
     } else if (col->form == FORM_HEX) {
         write_hex(col->packed + (size_t)i * (size / 2), size / 2, to);
     } else if (col->form == FORM_UUID) {
-        static const uint8_t groups[][3] = {{0, 4, 0}, {4, 2, 9}, {6, 2, 14}, {8, 2, 19}, {10, 6, 24}};
+        static const uint8_t groups[][3] = {
+            {0, 4, 0}, {4, 2, 9}, {6, 2, 14}, {8, 2, 19}, {10, 6, 24}};
         for (size_t k = 0; k < ARRAY_LEN(groups); k++)
             write_hex(col->packed + (size_t)i * 16 + groups[k][0], groups[k][1], to + groups[k][2]);
         to[8] = to[13] = to[18] = to[23] = '-';

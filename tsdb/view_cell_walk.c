@@ -1,7 +1,7 @@
 /* All cells of a range in one pass over the blocks as they lie: no series is looked up, so a pass costs the same for one reader as for ten
  * thousand. */
 #include "base/check.h"
-#include "tsdb/view_core.h"
+#include "tsdb/view_erase.h"
 
 #define WALK_TRIM_BYTES (8u << 20) /* of opened blocks; each is read once */
 
@@ -11,6 +11,20 @@ struct walk {
     uint32_t from, to;
     struct arena *scratch;
 };
+
+/* Cells of a series that is being erased. */
+struct sieve {
+    const struct walk *k;
+    uint32_t bits; /* of the targets */
+    uint64_t generation;
+};
+
+static void sieve_cell(void *ctx, uint32_t series, uint32_t minute, int64_t add)
+{
+    const struct sieve *s = ctx;
+    if (!view_erase_point(s->k->v, s->bits, s->generation, (int64_t)minute * 60000))
+        s->k->w->cell(s->k->w->ctx, series, minute, add);
+}
 
 /* --- heads --------------------------------------------------------------------------------------- */
 
@@ -27,12 +41,15 @@ static void walk_head(const struct walk *k, const struct view_head *vh)
         uint32_t token = k->w->series(k->w->ctx, s->info->identity, NULL);
         if (token == TSDB_CELLS_ASK)
             token = k->w->series(k->w->ctx, s->info->identity, &s->info->labels);
+        struct sieve sieve = {k, 0, h->generation};
+        if (view_erase_any(k->v))
+            sieve.bits = view_erase_series(k->v, s->info->identity, s->info->labels);
         for (uint32_t c = 0; token != TSDB_CELLS_SKIP && c < more->cell_count; c++) {
             const struct head_cell *cell = &more->cells[c];
             if (cell->ord >= vh->limit)
                 break; /* in commit order, the merged ones first */
             if (cell->minute >= k->from && cell->minute < k->to)
-                k->w->cell(k->w->ctx, token, cell->minute, cell->add);
+                sieve_cell(&sieve, token, cell->minute, cell->add);
         }
     }
     head_read_unlock(h);
@@ -40,47 +57,57 @@ static void walk_head(const struct walk *k, const struct view_head *vh)
 
 /* --- parts --------------------------------------------------------------------------------------- */
 
+struct segment_tokens {
+    uint32_t first_id, count;
+    uint32_t *tokens,
+        *erase; /* erase: bits of the targets that match; NULL: nothing is being erased */
+};
+
 /* What each series of an index block is for the caller. */
 static enum err ask_tokens(const struct walk *k, const struct index_segment *s, struct arena *a,
-                           uint32_t **out)
+                           struct segment_tokens *out)
 {
-    uint32_t *tokens = arena_alloc_raw(a, (s->count + 1) * sizeof(*tokens), sizeof(*tokens));
-    if (!tokens)
+    bool erases = view_erase_any(k->v);
+    *out = (struct segment_tokens){s->first_id, s->count, ARENA_ARRAY(a, uint32_t, s->count + 1),
+                                   erases ? ARENA_ARRAY(a, uint32_t, s->count + 1) : NULL};
+    if (!out->tokens || (erases && !out->erase))
         return ERR_NOMEM;
     for (uint32_t i = 0; i < s->count; i++) {
-        tokens[i] = k->w->series(k->w->ctx, s->identity[i], NULL);
-        if (tokens[i] != TSDB_CELLS_ASK)
+        out->tokens[i] = k->w->series(k->w->ctx, s->identity[i], NULL);
+        if (out->tokens[i] != TSDB_CELLS_ASK && !erases)
             continue;
         arena_reset(k->scratch);
         struct tsdb_labels l = index_segment_labels(s, i, k->scratch);
         if (!l.enc.data)
             return ERR_NOMEM;
-        tokens[i] = k->w->series(k->w->ctx, s->identity[i], &l);
+        if (out->tokens[i] == TSDB_CELLS_ASK)
+            out->tokens[i] = k->w->series(k->w->ctx, s->identity[i], &l);
+        if (erases)
+            out->erase[i] = view_erase_series(k->v, s->identity[i], l);
     }
-    *out = tokens;
     return ERR_OK;
 }
 
-struct segment_tokens {
-    uint32_t first_id, count;
-    const uint32_t *tokens;
-};
-
-static uint32_t token_of(const struct segment_tokens *list, size_t n, uint32_t id)
+static uint32_t token_of(const struct segment_tokens *list, size_t n, uint32_t id,
+                         uint32_t *out_erase)
 {
     for (size_t i = 0; i < n; i++)
-        if (id - list[i].first_id < list[i].count)
+        if (id - list[i].first_id < list[i].count) {
+            *out_erase = list[i].erase ? list[i].erase[id - list[i].first_id] : 0;
             return list[i].tokens[id - list[i].first_id];
+        }
     return TSDB_CELLS_SKIP;
 }
 
 static enum err walk_chunk(const struct walk *k, const struct block_series *b, uint32_t chunk,
-                           uint32_t token)
+                           uint32_t token, struct sieve *sieve)
 {
     struct block_cells c;
     enum err e = block_series_cells(b, chunk, &c);
     if (e != ERR_OK || c.is_hist || c.minute_first >= k->to || c.minute_last < k->from)
         return e;
+    if (sieve->bits)
+        return block_cells_walk(&c, k->from, k->to, false, sieve_cell, sieve, token);
     if (k->w->sums && c.minute_first >= k->from && c.minute_last < k->to) {
         k->w->cell(k->w->ctx, token, c.minute_first, c.total);
         return ERR_OK;
@@ -96,10 +123,11 @@ static enum err walk_block(const struct walk *k, const struct part_snapshot *p,
         view_drop(k->v);
     enum err e = view_open_series(k->v, p, m, &b);
     for (uint32_t i = 0; e == ERR_OK && b && i < b->chunk_count; i++) {
-        uint32_t token = token_of(list, n, b->chunks[i].id);
+        struct sieve sieve = {k, 0, m->key.generation};
+        uint32_t token = token_of(list, n, b->chunks[i].id, &sieve.bits);
         if (token == TSDB_CELLS_SKIP)
             continue;
-        e = walk_chunk(k, b, i, token);
+        e = walk_chunk(k, b, i, token, &sieve);
         if (e == ERR_CORRUPT) {
             view_count_corrupt();
             e = ERR_OK;
@@ -125,7 +153,6 @@ static enum err walk_generation(const struct walk *k, const struct part_snapshot
     enum err e = list ? ERR_OK : ERR_NOMEM;
     for (size_t i = 0; i < n && e == ERR_OK; i++) {
         const struct index_segment *s;
-        uint32_t *tokens;
         e = view_check(k->v);
         if (e == ERR_OK && (e = index_cache_get(p, &m[i], &s)) == ERR_CORRUPT) {
             view_count_corrupt();
@@ -134,9 +161,8 @@ static enum err walk_generation(const struct walk *k, const struct part_snapshot
         }
         if (e != ERR_OK)
             break;
-        e = ask_tokens(k, s, a, &tokens);
-        if (e == ERR_OK)
-            list[segments++] = (struct segment_tokens){s->first_id, s->count, tokens};
+        e = ask_tokens(k, s, a, &list[segments]);
+        segments += e == ERR_OK;
         index_segment_release(s);
     }
     for (size_t i = 0; i < count && e == ERR_OK; i++)

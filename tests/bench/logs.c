@@ -42,20 +42,24 @@ static uint32_t skewed(uint32_t below)
     return (uint32_t)((double)below * pow(u, 3));
 }
 
-static const char *const service[SERVICES] = {"edge",  "orders",  "payments", "stock",
+static const char *const service[SERVICES] = {"edge",  "orders", "payments", "stock",
                                               "users", "search", "mailer",   "jobs"};
-static const char *const routes[] = {
-    "GET /api/v1/orders/%u",       "GET /api/v1/products/%u",      "POST /api/v1/cart/%u/items",
-    "GET /api/v1/users/%u/orders", "GET /static/js/app.%u.js",     "GET /search?q=shoes&page=%u",
-    "PUT /api/v1/users/%u",        "POST /api/v1/checkout?cart=%u", "GET /img/p/%u-600x600.webp",
-    "GET /healthz?n=%u"};
+static const char *const routes[] = {"GET /api/v1/orders/%u",      "GET /api/v1/products/%u",
+                                     "POST /api/v1/cart/%u/items", "GET /api/v1/users/%u/orders",
+                                     "GET /static/js/app.%u.js",   "GET /search?q=shoes&page=%u",
+                                     "PUT /api/v1/users/%u",       "POST /api/v1/checkout?cart=%u",
+                                     "GET /img/p/%u-600x600.webp", "GET /healthz?n=%u"};
 static const char *const agents[] = {
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0",
     "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) Version/17.5 Mobile/15E148",
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:132.0) Gecko/20100101 Firefox/132.0",
-    "okhttp/4.12.0", "shop-app/8.14.2 (Android 14; Pixel 8)", "curl/8.5.0", "kube-probe/1.30"};
-static const char *const referers[] = {"-", "https://shop.example.com/", "https://shop.example.com/cart",
-                                       "https://shop.example.com/search", "https://www.example.org/"};
+    "okhttp/4.12.0",
+    "shop-app/8.14.2 (Android 14; Pixel 8)",
+    "curl/8.5.0",
+    "kube-probe/1.30"};
+static const char *const referers[] = {
+    "-", "https://shop.example.com/", "https://shop.example.com/cart",
+    "https://shop.example.com/search", "https://www.example.org/"};
 static const unsigned statuses[] = {200, 200, 200, 200, 200, 200, 304, 201, 404, 302, 500, 429};
 
 static void text_time(int64_t ns, char out[32])
@@ -80,10 +84,9 @@ static void access_line(struct buf *b, int64_t ns)
     snprintf(route, sizeof(route), routes[skewed(ARRAY_LEN(routes))], skewed(900000) + 100000);
 #pragma GCC diagnostic pop
     buf_printf(b, "10.%u.%u.%u - - [%s] \"%s HTTP/1.1\" %u %u \"%s\" \"%s\" rt=%u.%03u", client % 7,
-               client / 251 % 251, client % 251, when, route,
-               statuses[skewed(ARRAY_LEN(statuses))], 200 + skewed(60000),
-               referers[skewed(ARRAY_LEN(referers))], agents[skewed(ARRAY_LEN(agents))],
-               skewed(3), rnd(1000));
+               client / 251 % 251, client % 251, when, route, statuses[skewed(ARRAY_LEN(statuses))],
+               200 + skewed(60000), referers[skewed(ARRAY_LEN(referers))],
+               agents[skewed(ARRAY_LEN(agents))], skewed(3), rnd(1000));
 }
 
 static void app_line(struct buf *b, int64_t ns)
@@ -93,32 +96,42 @@ static void app_line(struct buf *b, int64_t ns)
     buf_printf(b, "%s INFO  [http-nio-8080-exec-%u] ", when, 1 + rnd(40));
     switch (rnd(6)) {
     case 0:
-        buf_printf(b, "c.e.orders.OrderService - order %u accepted for customer %u: %u items, total %u.%02u EUR, "
-                      "warehouse %s, delivery in %u days",
+        buf_printf(b,
+                   "c.e.orders.OrderService - order %u accepted for customer %u: %u items, total "
+                   "%u.%02u EUR, "
+                   "warehouse %s, delivery in %u days",
                    88000000 + rnd(900000), 5000000 + skewed(400000), 1 + skewed(9), skewed(400),
                    rnd(100), rnd(2) ? "hamburg-2" : "lyon-1", 1 + rnd(5));
         break;
     case 1:
-        buf_printf(b, "c.e.payments.Gateway - charge ch_%u authorised by %s in %u ms, amount %u.%02u EUR, attempt %u",
-                   rnd(90000000), rnd(3) ? "stripe" : "adyen", 20 + skewed(900), skewed(400), rnd(100),
-                   1 + skewed(3));
+        buf_printf(b,
+                   "c.e.payments.Gateway - charge ch_%u authorised by %s in %u ms, amount %u.%02u "
+                   "EUR, attempt %u",
+                   rnd(90000000), rnd(3) ? "stripe" : "adyen", 20 + skewed(900), skewed(400),
+                   rnd(100), 1 + skewed(3));
         break;
     case 2:
-        buf_printf(b, "c.e.stock.Reservations - reserved SKU-%06u x%u at shelf %c%02u for order %u, %u left", skewed(200000),
-                   1 + skewed(4), 'A' + (int)rnd(20), rnd(60), 88000000 + rnd(900000), skewed(500));
+        buf_printf(
+            b,
+            "c.e.stock.Reservations - reserved SKU-%06u x%u at shelf %c%02u for order %u, %u left",
+            skewed(200000), 1 + skewed(4), 'A' + (int)rnd(20), rnd(60), 88000000 + rnd(900000),
+            skewed(500));
         break;
     case 3:
-        buf_printf(b, "c.e.users.Sessions - session of user %u renewed from 10.%u.%u.%u, expires in %u s",
-                   5000000 + skewed(400000), rnd(7), rnd(251), rnd(251), 1800 + rnd(60));
+        buf_printf(
+            b, "c.e.users.Sessions - session of user %u renewed from 10.%u.%u.%u, expires in %u s",
+            5000000 + skewed(400000), rnd(7), rnd(251), rnd(251), 1800 + rnd(60));
         break;
     case 4:
-        buf_printf(b, "c.e.search.Index - query \"%s\" took %u ms over %u shards, %u hits, cache %s",
+        buf_printf(b,
+                   "c.e.search.Index - query \"%s\" took %u ms over %u shards, %u hits, cache %s",
                    referers[1 + skewed(4)], 2 + skewed(300), 8 + rnd(3), skewed(20000),
                    rnd(3) ? "hit" : "miss");
         break;
     default:
-        buf_printf(b, "o.s.jobs.Scheduler - job reindex-%u finished: %u rows in %u ms, next run at %s", rnd(30),
-                   skewed(100000), 100 + skewed(30000), when);
+        buf_printf(b,
+                   "o.s.jobs.Scheduler - job reindex-%u finished: %u rows in %u ms, next run at %s",
+                   rnd(30), skewed(100000), 100 + skewed(30000), when);
     }
     if (rnd(2))
         buf_printf(b, " request_id=%016llx", (unsigned long long)rnd64());
@@ -129,8 +142,10 @@ static void error_line(struct buf *b, int64_t ns)
     char when[32];
     text_time(ns, when);
     buf_printf(b,
-               "%s ERROR [http-nio-8080-exec-%u] c.e.%s.Client - java.net.SocketTimeoutException: Read timed out "
-               "after %u ms calling http://10.0.%u.%u:8080/\n\tat java.base/java.net.SocketInputStream.read(Native "
+               "%s ERROR [http-nio-8080-exec-%u] c.e.%s.Client - java.net.SocketTimeoutException: "
+               "Read timed out "
+               "after %u ms calling http://10.0.%u.%u:8080/\n\tat "
+               "java.base/java.net.SocketInputStream.read(Native "
                "Method)\n\tat c.e.%s.Client.call(Client.java:%u)",
                when, 1 + rnd(40), service[rnd(SERVICES)], 1000 * (1 + rnd(5)), rnd(4), rnd(251),
                service[rnd(SERVICES)], 40 + skewed(200));
@@ -138,15 +153,16 @@ static void error_line(struct buf *b, int64_t ns)
 
 static void json_line(struct buf *b, int64_t ns)
 {
-    static const char *const messages[] = {"cache miss", "cache hit", "lock acquired", "message consumed",
-                                           "retry scheduled"};
+    static const char *const messages[] = {"cache miss", "cache hit", "lock acquired",
+                                           "message consumed", "retry scheduled"};
     char when[32];
     text_time(ns, when);
     buf_printf(b,
-               "{\"ts\":\"%s\",\"level\":\"%s\",\"msg\":\"%s\",\"key\":\"user:%u:cart\",\"shard\":%u,\"latency_us\":%u,"
+               "{\"ts\":\"%s\",\"level\":\"%s\",\"msg\":\"%s\",\"key\":\"user:%u:cart\",\"shard\":%"
+               "u,\"latency_us\":%u,"
                "\"region\":\"%s\",\"partition\":%u,\"offset\":%llu",
-               when, skewed(10) ? "info" : "debug", messages[skewed(5)], 5000000 + skewed(400000), rnd(16),
-               40 + skewed(90000), rnd(4) ? "eu-west-1" : "eu-central-1", rnd(12),
+               when, skewed(10) ? "info" : "debug", messages[skewed(5)], 5000000 + skewed(400000),
+               rnd(16), 40 + skewed(90000), rnd(4) ? "eu-west-1" : "eu-central-1", rnd(12),
                (unsigned long long)((ns - T0_NS) / 1000000 + 77120000 + rnd(40)));
     if (rnd(2))
         buf_printf(b, ",\"trace_id\":\"%016llx%016llx\"", (unsigned long long)rnd64(),
@@ -242,10 +258,8 @@ static bool see(void *ctx, const struct tsdb_logs *t, const uint32_t *rows, uint
 static void look_for(struct bench_store *s, const char *text, uint64_t want)
 {
     struct tsdb_row_filter more = {.contains = bytes_str(text)};
-    struct tsdb_visit q = {.start_max_ns = INT64_MAX,
-                           .more = &more,
-                           .columns = 1ull << TSDB_LOG_time_ns,
-                           .logs = see};
+    struct tsdb_visit q = {
+        .start_max_ns = INT64_MAX, .more = &more, .columns = 1ull << TSDB_LOG_time_ns, .logs = see};
     struct tsdb_view *v;
     double begin = bench_cpu_ms();
     seen = 0;

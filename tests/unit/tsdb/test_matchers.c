@@ -250,6 +250,53 @@ static void random_matchers_give_what_a_scan_gives(void **state)
     arena_free(two.a);
 }
 
+struct counted {
+    unsigned asked;
+};
+
+static bool counts_and_matches(void *ctx, struct bytes value)
+{
+    ((struct counted *)ctx)->asked++;
+    return value.size && value.data[0] == 'b';
+}
+
+/* How often a pattern over `name` is asked by one selection. */
+static unsigned asked(struct tsdb *db, struct bytes name, enum tsdb_match_op op)
+{
+    struct counted c = {0};
+    struct tsdb_matcher m = {.op = op, .name = name, .match = counts_and_matches, .ctx = &c};
+    struct arena *a = arena_new(0);
+    struct tsdb_series *s;
+    struct tsdb_view *v;
+    size_t n;
+    assert_int_equal(tsdb_view_open(db, 1, NULL, &v), ERR_OK);
+    assert_int_equal(tsdb_select(v, &m, 1, INT64_MIN / 2, INT64_MAX / 2, a, &s, &n), ERR_OK);
+    assert_true(n > 0);
+    tsdb_view_close(v);
+    arena_free(a);
+    return c.asked;
+}
+
+static void a_pattern_is_asked_once_for_each_distinct_value(void **state)
+{
+    struct tsdb_options o = {.dir = dir};
+    struct tsdb *db;
+    struct err_msg msg;
+    static struct model one;
+    one = (struct model){.a = arena_new(0)};
+    assert_int_equal(tsdb_open(&o, &db, &msg), ERR_OK);
+    for (int at = 0; at < 3; at++) { /* a head; a part and a head; two parts */
+        add(db, 1, &one, 900);
+        if (at)
+            assert_int_equal(tsdb_flush(db, false, &msg), ERR_OK);
+        assert_in_range(asked(db, BYTES_LIT("zone"), TSDB_MATCH_RE), 1, 2 * 2 + 1);
+        assert_in_range(asked(db, BYTES_LIT("zone"), TSDB_MATCH_NRE), 1, 2 * 2 + 1);
+        assert_in_range(asked(db, BYTES_LIT("instance"), TSDB_MATCH_RE), 100, 2 * 200 + 1);
+    }
+    tsdb_close(db, false);
+    arena_free(one.a);
+}
+
 /* The model itself: an absent label is an empty value. */
 static void in_the_model_an_absent_label_is_an_empty_value(void **state)
 {
@@ -284,6 +331,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(random_matchers_give_what_a_scan_gives, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_pattern_is_asked_once_for_each_distinct_value, set_up,
+                                        tear_down),
         cmocka_unit_test(in_the_model_an_absent_label_is_an_empty_value),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

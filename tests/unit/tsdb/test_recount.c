@@ -1,5 +1,5 @@
 /* Whatever happens to a store, the sums of its cells are a recount of the rows: spans, logs and deltas, late ones, requests and spans that come
- * again, replay, flush, compaction and retention in an order that a seed chooses; after every step.
+ * again, replay, flush, compaction, erasure and retention in an order that a seed chooses; after every step.
  *
  * test_recount [--seeds N] [--steps N]: the same, longer.
  */
@@ -20,6 +20,7 @@
 #include "tsdb/files.h"
 #include "tsdb/helper_rows.h"
 #include "tsdb/store.h"
+#include "tsdb/tsdb_erase.h"
 
 #define DAY_MS INT64_C(86400000)
 #define MINUTE0 (29918880u - 10 * 1440) /* a midnight */
@@ -271,6 +272,25 @@ static bool retain(struct run *r)
     return true;
 }
 
+/* Cells of logs or deltas in some days: out of every sum at once, while parts are rewritten behind it. */
+static bool erase(struct run *r)
+{
+    uint32_t s = 4 + rnd(r, 2), from = MINUTE0 + rnd(r, DAYS) * 1440 + rnd(r, 1440);
+    uint32_t to = MIN(from + rnd(r, 3 * 1440), MINUTE0 + MINUTES);
+    struct tsdb_matcher m = {
+        .op = TSDB_MATCH_EQ, .name = BYTES_LIT("service"), .value = bytes_str(services[s])};
+    struct err_msg msg = {""};
+    uint64_t id;
+    enum err e = tsdb_erase_series(r->db, ROWS_ORG, &m, 1, (int64_t)from * 60000,
+                                   (int64_t)to * 60000 - 1, &id, &msg);
+    if (e != ERR_OK)
+        return fails(r, msg.text, e);
+    if (id)
+        memset(&r->model[s][from - MINUTE0], 0, (to - from) * sizeof(int64_t));
+    r->sealed = r->request_count; /* it seals what is in memory */
+    return true;
+}
+
 /* --- recounts ------------------------------------------------------------------------------------ */
 
 static int64_t model_sum(const struct run *r, uint32_t series, uint32_t from, uint32_t to)
@@ -427,8 +447,10 @@ static bool take_step(struct run *r)
         return append_rebatched(r);
     if (kind < 86)
         return replay(r);
-    if (kind < 93)
+    if (kind < 91)
         return flush(r, false);
+    if (kind < 93)
+        return erase(r);
     return kind < 96 ? flush(r, true) : retain(r);
 }
 

@@ -44,9 +44,7 @@ static struct bytes make_line(struct arena *a, uint32_t kind)
         buf_printf(&b, "key=%016llx part %04u/%0*u A%02u %s", (unsigned long long)seed, rnd(10000),
                    (int)rnd(5), rnd(1000), rnd(60), rnd(2) ? "" : "12345678901234567890");
         break;
-    case 3:
-        buf_printf(&b, "caf\xc3\xa9 %u \"open %u", rnd(100), rnd(100));
-        break;
+    case 3: buf_printf(&b, "caf\xc3\xa9 %u \"open %u", rnd(100), rnd(100)); break;
     default:
         for (uint32_t n = rnd(60); n > 0; n--)
             buf_u8(&b, (uint8_t)rnd(rnd(2) ? 256 : 8));
