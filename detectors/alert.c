@@ -1,9 +1,8 @@
 #include "detectors/alert.h"
 #include "base/check.h"
 #include "base/hash.h"
+#include "tsdb/tsdb_versions.h"
 #include <stdlib.h>
-
-#define FORMAT 1u
 
 static int pair_order(const void *a, const void *b)
 {
@@ -128,7 +127,7 @@ void alert_tell(struct alert *a, uint32_t receiver_hash)
 
 void alert_encode(const struct alert *a, struct buf *out)
 {
-    buf_u8(out, FORMAT);
+    buf_u8(out, FORMAT_ALERT);
     buf_lenbytes(out, bytes_str(a->fingerprint));
     buf_lenbytes(out, bytes_str(a->slo_id));
     buf_lenbytes(out, bytes_str(a->service));
@@ -185,8 +184,9 @@ enum err alert_decode(struct bytes b, struct alert *out)
     struct reader r = reader_of(b);
     struct alert *a = out;
     *a = (struct alert){0};
-    if (reader_u8(&r) != FORMAT)
-        return ERR_CORRUPT;
+    enum err e = tsdb_versions_check("an alert", reader_u8(&r), FORMAT_ALERT);
+    if (e != ERR_OK)
+        return e;
     read_text(&r, a->fingerprint, sizeof(a->fingerprint));
     read_text(&r, a->slo_id, sizeof(a->slo_id));
     read_text(&r, a->service, sizeof(a->service));

@@ -3,12 +3,12 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/stats.h"
+#include "tsdb/tsdb_versions.h"
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #define TABLE "slo_outbox"
-#define FORMAT 1u
 #define LOAD_MAX 200000u
 #define LOAD_BYTES ((size_t)1 << 30)
 
@@ -88,7 +88,7 @@ void outbox_free(struct outbox *o)
 
 static void entry_encode(const struct outbox_entry *e, struct buf *out)
 {
-    buf_u8(out, FORMAT);
+    buf_u8(out, FORMAT_OUTBOX);
     buf_lenbytes(out, bytes_str(e->receiver));
     buf_lenbytes(out, bytes_str(e->webhook_id));
     buf_lenbytes(out, bytes_str(e->event));
@@ -120,8 +120,9 @@ static enum err entry_decode(uint64_t id, struct bytes b, struct outbox_entry *e
 {
     struct reader r = reader_of(b);
     *e = (struct outbox_entry){.id = id};
-    if (reader_u8(&r) != FORMAT)
-        return ERR_CORRUPT;
+    enum err err = tsdb_versions_check("a notification", reader_u8(&r), FORMAT_OUTBOX);
+    if (err != ERR_OK)
+        return err;
     read_text(&r, e->receiver, sizeof(e->receiver));
     read_text(&r, e->webhook_id, sizeof(e->webhook_id));
     read_text(&r, e->event, sizeof(e->event));
@@ -195,7 +196,7 @@ enum err outbox_load(struct outbox *o)
             o->next_id = MAX(o->next_id, id + 1);
         } else {
             free(item);
-            if (err == ERR_CORRUPT) {
+            if (err == ERR_CORRUPT || err == ERR_NEWER) {
                 log_error("notify", "outbox entry %llu cannot be read and is left alone",
                           (unsigned long long)id);
                 o->next_id = MAX(o->next_id, id + 1);

@@ -4,13 +4,16 @@
 #include "base/zip.h"
 #include "tsdb/block_ints.h"
 
-#define VERSION 1u
-
 enum err block_unpack(struct bytes block, struct arena *a, struct bytes *out_body)
 {
     struct reader r = reader_of(block);
     uint8_t version = reader_u8(&r), packing = reader_u8(&r);
-    if (r.failed || version != VERSION || packing > 1)
+    if (r.failed)
+        return ERR_CORRUPT;
+    enum err e = tsdb_versions_check("a block", version, FORMAT_BLOCK);
+    if (e != ERR_OK)
+        return e;
+    if (packing > 1)
         return ERR_CORRUPT;
     if (packing == 0) {
         *out_body = reader_bytes(&r, reader_left(&r));
@@ -21,8 +24,7 @@ enum err block_unpack(struct bytes block, struct arena *a, struct bytes *out_bod
     if (r.failed || raw > BLOCK_BODY_MAX)
         return ERR_CORRUPT;
     buf_init(&plain, 0);
-    enum err e =
-        zip_inflate(ZIP_ZSTD, reader_bytes(&r, reader_left(&r)), (size_t)raw, &plain, NULL);
+    e = zip_inflate(ZIP_ZSTD, reader_bytes(&r, reader_left(&r)), (size_t)raw, &plain, NULL);
     if (e != ERR_OK || plain.size != raw) {
         buf_done(&plain);
         return e == ERR_NOMEM ? e : ERR_CORRUPT;
@@ -97,9 +99,9 @@ enum err block_series_open(struct bytes block, struct arena *a, struct block_ser
     if (e != ERR_OK)
         return e;
     struct reader r = reader_of(body);
-    if (reader_u8(&r) != BLOCK_SERIES_LAYOUT)
-        return ERR_CORRUPT;
-    e = open_times(&r, a, &b);
+    e = tsdb_versions_check("a block of series", reader_u8(&r), FORMAT_SERIES);
+    if (e == ERR_OK)
+        e = open_times(&r, a, &b);
     if (e == ERR_OK)
         e = open_groups(&r, a, &b);
     if (e == ERR_OK)

@@ -6,7 +6,7 @@
  * Ids number the series of an index block list (block_index.h); a chunk holds one series, at most BLOCK_CHUNK_ROWS rows of it. The buckets of
  * a histogram are a group: they are decoded together, once per opened block, and so is a time column.
  * Owner: caller; the arena given to block_series_open also takes what is decoded once.  Thread: one at a time per opened block.
- * Failure: readers: ERR_CORRUPT for any bytes that are not a block, ERR_LIMIT past the arena. Writers: the buffer's.
+ * Failure: readers: ERR_NEWER (tsdb_versions.h), ERR_CORRUPT for any other bytes that are not a block, ERR_LIMIT past the arena. Writers: the buffer's.
  * Limits: BLOCK_CHUNK_ROWS rows a chunk; a block closes at BLOCK_SERIES_TARGET bytes.
  */
 #ifndef TSDB_BLOCK_SERIES_H
@@ -14,9 +14,9 @@
 
 #include "tsdb/block_cells.h"
 #include "tsdb/block_values.h"
+#include "tsdb/tsdb_versions.h"
 #include "tsdb/head_core.h"
 
-#define BLOCK_SERIES_LAYOUT 3u
 #define BLOCK_CHUNK_ROWS BLOCK_VALUES_MAX
 #define BLOCK_SERIES_TARGET (48u << 10)
 #define BLOCK_SAMPLES_TARGET \

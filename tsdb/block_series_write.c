@@ -5,7 +5,6 @@
 #include "tsdb/block_ints.h"
 #include "tsdb/block_series.h"
 
-#define VERSION 1u
 #define ZSTD_MIN 256u
 
 void block_pack(struct bytes body, bool try_zstd, struct buf *out)
@@ -14,7 +13,7 @@ void block_pack(struct bytes body, bool try_zstd, struct buf *out)
     bool pays = try_zstd && body.size >= ZSTD_MIN &&
                 zip_deflate(ZIP_ZSTD, 1, body, &packed) == ERR_OK && buf_ok(&packed) &&
                 packed.size + body.size / 16 < body.size;
-    buf_u8(out, VERSION);
+    buf_u8(out, FORMAT_BLOCK);
     buf_u8(out, pays);
     if (pays) {
         buf_varint(out, body.size);
@@ -268,7 +267,7 @@ void block_writer_finish(struct block_writer *w, bool try_zstd, struct buf *out,
     if (!failed) {
         if (w->chunk_count)
             qsort(w->entries, w->chunk_count, sizeof(*w->entries), by_id);
-        buf_u8(&body, BLOCK_SERIES_LAYOUT);
+        buf_u8(&body, FORMAT_SERIES);
         buf_varint(&body, w->times_count);
         buf_bytes_append(&body, buf_bytes(&w->times));
         buf_varint(&body, w->group_count);

@@ -650,8 +650,9 @@ static enum err replay_commit(void *ctx, uint64_t first_seq, struct bytes commit
                     entry.rejected);
     }
     if (e != ERR_NOT_FOUND)
-        return err_set(msg, ERR_CORRUPT, "commit %llu of the journal is damaged",
-                       (unsigned long long)first_seq);
+        return err_set(msg, e == ERR_NEWER ? e : ERR_CORRUPT, "commit %llu of the journal is %s",
+                       (unsigned long long)first_seq,
+                       e == ERR_NEWER ? "of a newer version" : "damaged");
     r->g->commits++;
     r->db->next_seq = MAX(r->db->next_seq, in.seq + 1);
     return ERR_OK;
@@ -668,7 +669,8 @@ enum err committer_replay(struct tsdb *db, uint64_t id, struct generation **out,
         e = journal_checkpoint(r.g->journal, a, &checkpoint, msg);
     if (e == ERR_OK &&
         (e = checkpoint_read(checkpoint, &db->next_seq, db->accounts, db->requests)) != ERR_OK)
-        err_set(msg, e, "the checkpoint of journal %llu is damaged", (unsigned long long)id);
+        err_set(msg, e, "the checkpoint of journal %llu is %s", (unsigned long long)id,
+                e == ERR_NEWER ? "of a newer version" : "damaged");
     if (e == ERR_OK)
         e = journal_scan(r.g->journal, replay_commit, &r, msg);
     record_refs_done(&r.refs);

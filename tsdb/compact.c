@@ -281,7 +281,7 @@ enum err compact_run(struct tsdb *db, bool asked, struct err_msg *msg)
             continue;
         part_retain(p); /* its place in the list goes to the one that replaces it */
         enum err e = compact_part(db, p, flushed, asked, &why);
-        if (e == ERR_CORRUPT)
+        if (e == ERR_CORRUPT || e == ERR_NEWER)
             part_leave_alone(p);
         if (e != ERR_OK) {
             stats_add(&compactions_failed, 1);

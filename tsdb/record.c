@@ -4,8 +4,8 @@
 
 #include "base/check.h"
 #include "tsdb/columns.h"
+#include "tsdb/tsdb_versions.h"
 
-#define MAGIC 0x31525454u /* "TTR1" */
 #define REFS_MAX (64u << 20)
 
 /* Sections: tag u8, varint size, bytes. Unknown tags are skipped, so that a later version may add some. */
@@ -238,7 +238,7 @@ static void put_metadata(struct buf *out, const struct tsdb_metadata *m)
 
 static void put_head(struct buf *out, const struct tsdb_batch *b)
 {
-    buf_u32(out, MAGIC);
+    buf_u32(out, tsdb_versions_magic("TTR", FORMAT_RECORD));
     buf_varint(out, b->org);
     buf_u8(out, (uint8_t)b->signal);
     buf_u64(out, b->request_key.lo);
@@ -559,8 +559,9 @@ static enum err get_section(uint8_t tag, struct bytes payload, struct tsdb_regis
 
 static enum err get_head(struct reader *r, struct tsdb_batch *b)
 {
-    if (reader_u32(r) != MAGIC)
-        return ERR_CORRUPT;
+    enum err e = tsdb_versions_check_magic("TTR", reader_u32(r), FORMAT_RECORD);
+    if (e != ERR_OK)
+        return e;
     uint64_t org = reader_varint(r);
     uint8_t signal = reader_u8(r);
     b->org = (uint32_t)org;
@@ -602,7 +603,10 @@ enum err record_decode(struct bytes record, struct tsdb_registry *series, struct
                     record.size, err_text(e));
     }
     if (e != ERR_OK) {
-        if (own.data && r.at == own.data)
+        const char *newer = e == ERR_NEWER ? tsdb_versions_take_newer() : NULL;
+        if (newer)
+            err_set(msg, e, "%s", newer);
+        else if (own.data && r.at == own.data)
             err_set(msg, e, "this is no journal record");
         tsdb_batch_free(b);
         return e;

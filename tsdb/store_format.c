@@ -2,14 +2,13 @@
 
 #include "base/check.h"
 
-#define COMMIT_MAGIC 0x31435454u /* "TTC1" */
 #define ENTRY_REPEAT 1u
 
 /* --- VERSION ------------------------------------------------------------------------------------- */
 
 void store_version_write(struct buf *out)
 {
-    buf_printf(out, "format=%u min_reader=%u\n", STORE_FORMAT, STORE_FORMAT);
+    buf_printf(out, "format=%u min_reader=%u\n", FORMAT_STORE, FORMAT_STORE_READER);
 }
 
 static bool take_number(struct bytes *text, const char *name, uint8_t end, uint64_t *out)
@@ -40,13 +39,18 @@ enum err store_version_check(struct bytes text, const char *dir, struct err_msg 
                        "%s/VERSION is not understood: it should read "
                        "\"format=N min_reader=N\", and is %s",
                        dir, text.size ? "something else" : "empty");
-    if (min_reader > STORE_FORMAT)
+    if (min_reader > FORMAT_STORE)
         return err_set(msg, ERR_UNSUPPORTED_MEDIA,
                        "%s was written by a newer telltale (format %llu, readable from format %llu "
                        "on; this one knows up to %u); start that version, or restore a backup of "
                        "before the upgrade",
                        dir, (unsigned long long)format, (unsigned long long)min_reader,
-                       STORE_FORMAT);
+                       FORMAT_STORE);
+    if (format < FORMAT_STORE_OLDEST)
+        return err_set(msg, ERR_UNSUPPORTED_MEDIA,
+                       "%s was written by a version before the first release (format %llu; this "
+                       "one reads %u to %u)",
+                       dir, (unsigned long long)format, FORMAT_STORE_OLDEST, FORMAT_STORE);
     return ERR_OK;
 }
 
@@ -55,7 +59,7 @@ enum err store_version_check(struct bytes text, const char *dir, struct err_msg 
 void checkpoint_write(struct buf *out, uint64_t next_seq, struct account *accounts,
                       struct dedup *requests, int64_t now_ns)
 {
-    buf_varint(out, STORE_FORMAT);
+    buf_varint(out, FORMAT_CHECKPOINT);
     buf_varint(out, next_seq);
     account_encode(accounts, out);
     dedup_encode(requests, now_ns, out);
@@ -67,8 +71,12 @@ enum err checkpoint_read(struct bytes text, uint64_t *next_seq, struct account *
 {
     struct reader r = reader_of(text);
     uint64_t format = reader_varint(&r), next = reader_varint(&r);
-    if (r.failed || format != STORE_FORMAT)
+    if (r.failed)
         return ERR_CORRUPT;
+    enum err e =
+        tsdb_versions_check("a checkpoint", (unsigned)MIN(format, UINT32_MAX), FORMAT_CHECKPOINT);
+    if (e != ERR_OK)
+        return e;
     if (next < *next_seq)
         return ERR_OK;
     if (!account_decode(accounts, &r) || !dedup_decode(requests, &r))
@@ -84,7 +92,7 @@ enum err checkpoint_read(struct bytes text, uint64_t *next_seq, struct account *
 
 void commit_begin(struct buf *out, uint64_t entries)
 {
-    buf_u32(out, COMMIT_MAGIC);
+    buf_u32(out, tsdb_versions_magic("TTC", FORMAT_COMMIT));
     buf_varint(out, entries);
 }
 
@@ -108,8 +116,10 @@ enum err commit_open(struct bytes commit, uint64_t first_seq, struct commit_read
     uint32_t magic = reader_u32(&out->in);
     out->left = reader_varint(&out->in);
     out->seq = first_seq - 1;
-    return out->in.failed || magic != COMMIT_MAGIC || out->left == 0 || first_seq == 0 ? ERR_CORRUPT
-                                                                                       : ERR_OK;
+    if (out->in.failed || first_seq == 0)
+        return ERR_CORRUPT;
+    enum err e = tsdb_versions_check_magic("TTC", magic, FORMAT_COMMIT);
+    return e == ERR_OK && out->left == 0 ? ERR_CORRUPT : e;
 }
 
 enum err commit_next(struct commit_reader *r, struct commit_entry *out)

@@ -2,7 +2,7 @@
  * Every decoder takes any bytes: it answers false or ERR_CORRUPT, and never reads past them.
  *
  * Owner: caller; decoded slices point into the input unless an arena is given.  Thread: any.
- * Failure: ERR_CORRUPT; writers: the buffer's sticky failure.
+ * Failure: ERR_CORRUPT, ERR_NEWER (tsdb_versions.h); writers: the buffer's sticky failure.
  */
 #ifndef TSDB_STORE_FORMAT_H
 #define TSDB_STORE_FORMAT_H
@@ -11,9 +11,8 @@
 #include "base/buf.h"
 #include "tsdb/account.h"
 #include "tsdb/dedup.h"
+#include "tsdb/tsdb_versions.h"
 #include "tsdb/part.h"
-
-#define STORE_FORMAT 1u
 
 /* VERSION: "format=N min_reader=N\n" */
 void store_version_write(struct buf *out);

@@ -308,8 +308,8 @@ static enum err write_names(struct backup *b)
     char path[FILES_PATH_MAX + 16];
     const struct tsdb_backup_report *r = &b->report;
     struct buf text = {0}, version = {0};
-    buf_printf(&text, "backup=1 made_ms=%lld seq=%llu\n", (long long)clock_wall_ms(),
-               (unsigned long long)r->seq);
+    buf_printf(&text, "backup=%u made_ms=%lld seq=%llu\n", FORMAT_BACKUP,
+               (long long)clock_wall_ms(), (unsigned long long)r->seq);
     buf_printf(&text,
                "state_rows=%llu commits=%llu parts=%llu blocks=%llu rows=%llu damaged=%llu\n",
                (unsigned long long)r->state_rows, (unsigned long long)r->commits,

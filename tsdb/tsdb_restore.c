@@ -9,7 +9,6 @@
 #include "tsdb/partial_dir.h"
 #include "tsdb/store_format.h"
 
-#define BACKUP_FORMAT 1u
 #define DEPTH_MAX 4u /* parts/<day>/<class>/data.mdb */
 
 struct restore {
@@ -58,10 +57,10 @@ static enum err read_info(const char *backup, struct arena *a, struct tsdb_resto
                    {"damaged", &out->damaged}, {"made_ms", &made}};
     struct bytes line = arena_printf(a, "\n" BYTES_FMT, BYTES_ARG(text));
     bool good = number_of(line, "backup", &format);
-    if (good && format > BACKUP_FORMAT)
+    if (good && format > FORMAT_BACKUP)
         return err_set(msg, ERR_UNSUPPORTED_MEDIA,
                        "%s was written by a newer telltale (backup format %llu, this one reads %u)",
-                       backup, (unsigned long long)format, BACKUP_FORMAT);
+                       backup, (unsigned long long)format, FORMAT_BACKUP);
     for (size_t i = 0; i < ARRAY_LEN(numbers) && good; i++)
         good = number_of(line, numbers[i].name, numbers[i].out);
     out->made_ms = (int64_t)made;

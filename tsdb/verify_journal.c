@@ -39,7 +39,8 @@ static void look_commit(struct journal_look *l, uint64_t first, struct bytes com
                        why.text);
     }
     if (e != ERR_NOT_FOUND)
-        verify_say(l->v, "commit %llu does not decode", (unsigned long long)first);
+        verify_say(l->v, "commit %llu %s", (unsigned long long)first,
+                   e == ERR_NEWER ? "is of a newer version" : "does not decode");
     if (first <= l->last_seq)
         verify_say(l->v, "commit %llu repeats a sequence number", (unsigned long long)first);
     l->last_seq = e == ERR_NOT_FOUND ? in.seq : first;
@@ -69,8 +70,10 @@ static bool look_entry(void *ctx, struct bytes key, struct bytes value)
         return true;
     }
     l->has_checkpoint = true;
-    if (checkpoint_read(body, &next, l->accounts, l->requests) != ERR_OK)
-        verify_say(l->v, "the checkpoint does not decode");
+    enum err e = checkpoint_read(body, &next, l->accounts, l->requests);
+    if (e != ERR_OK)
+        verify_say(l->v, "the checkpoint %s",
+                   e == ERR_NEWER ? "is of a newer version" : "does not decode");
     else
         l->last_seq = next ? next - 1 : 0;
     return true;

@@ -462,9 +462,10 @@ static void look_block(struct look *l, const struct row *row)
         return;
     }
     arena_reset(l->scratch);
-    const char *wrong = look_content(l, m, value);
+    (void)tsdb_versions_take_newer();
+    const char *wrong = look_content(l, m, value), *newer = tsdb_versions_take_newer();
     if (wrong)
-        say(l, &m->key, wrong);
+        say(l, &m->key, newer ? newer : wrong);
 }
 
 static const char *const db_names[] = {"blocks", "manifest", "sealed", NULL};

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/stats.h"
+#include "tsdb/tsdb_versions.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +16,6 @@
 #define KEY_TABLE "web_keys"
 #define SESSION_TABLE "web_sessions"
 #define COOKIE_NAME "telltale_session"
-#define RECORD_VERSION 1
 
 enum {
     SECRET_BYTES = 24, /* 192 bits: guessing is hopeless at any rate */
@@ -157,7 +157,7 @@ static struct bytes id_key(uint64_t id, uint8_t out[8])
 
 static void key_encode(const struct key *k, struct buf *out)
 {
-    buf_u8(out, RECORD_VERSION);
+    buf_u8(out, FORMAT_KEY);
     buf_u8(out, (uint8_t)k->pub.role);
     buf_u32(out, k->pub.org);
     buf_u64(out, (uint64_t)k->pub.created_ms);
@@ -175,8 +175,9 @@ static bool key_decode(struct bytes id, struct bytes value, struct key *out)
     out->pub.created_ms = (int64_t)reader_u64(&r);
     out->pub.revoked_ms = (int64_t)reader_u64(&r);
     struct bytes hash = reader_bytes(&r, HASH_BYTES), name = reader_lenbytes(&r);
-    if (r.failed || version != RECORD_VERSION || role < WEB_ACCESS_INGEST ||
-        role > WEB_ACCESS_ADMIN || id.size != 8 || name.size > WEB_ACCESS_NAME_MAX)
+    if (r.failed || tsdb_versions_check("a key", version, FORMAT_KEY) != ERR_OK ||
+        role < WEB_ACCESS_INGEST || role > WEB_ACCESS_ADMIN || id.size != 8 ||
+        name.size > WEB_ACCESS_NAME_MAX)
         return false;
     out->pub.id = bytes_u64be(id.data);
     out->pub.role = (enum web_access_role)role;
@@ -186,9 +187,17 @@ static bool key_decode(struct bytes id, struct bytes value, struct key *out)
     return true;
 }
 
+/* Neither is guessed at: a key that is not known would be refused, one that is wrong accepted. */
+static enum err unreadable_key(struct err_msg *msg)
+{
+    const char *newer = tsdb_versions_take_newer();
+    return newer ? err_set(msg, ERR_NEWER, "state: %s", newer)
+                 : err_set(msg, ERR_CORRUPT, "state: a record of %s cannot be read", KEY_TABLE);
+}
+
 static void session_encode(const struct session *s, struct buf *out)
 {
-    buf_u8(out, RECORD_VERSION);
+    buf_u8(out, FORMAT_SESSION);
     buf_u64(out, s->key_id);
     buf_u64(out, (uint64_t)s->expires_ms);
     buf_append(out, s->hash, HASH_BYTES);
@@ -201,7 +210,8 @@ static bool session_decode(struct bytes id, struct bytes value, struct session *
     out->key_id = reader_u64(&r);
     out->expires_ms = (int64_t)reader_u64(&r);
     struct bytes hash = reader_bytes(&r, HASH_BYTES);
-    if (r.failed || version != RECORD_VERSION || id.size != 8)
+    if (r.failed || tsdb_versions_check("a session", version, FORMAT_SESSION) != ERR_OK ||
+        id.size != 8)
         return false;
     out->id = bytes_u64be(id.data);
     memcpy(out->hash, hash.data, HASH_BYTES);
@@ -221,7 +231,7 @@ static enum err load(struct web_access *a, struct err_msg *msg)
         e = ERR_OK, n = 0;
     for (size_t i = 0; e == ERR_OK && i < n; i++)
         if (!key_decode(rows[i].key, rows[i].value, &a->keys[a->key_count++]))
-            e = err_set(msg, ERR_CORRUPT, "state: a record of %s cannot be read", KEY_TABLE);
+            e = unreadable_key(msg);
     if (e == ERR_OK) {
         e = tsdb_state_scan(a->db, SESSION_TABLE, BYTES_NONE, WEB_ACCESS_SESSIONS_MAX, arena, &rows,
                             &n);
