@@ -27,7 +27,8 @@
 /* What found is, of what ("a block"): ERR_OK when it is `current`, ERR_NEWER (logged, counted) when it is above, ERR_CORRUPT else. */
 enum err tsdb_versions_check(const char *what, unsigned found, unsigned current) MUST_CHECK;
 /* The same for the magics "TTR2", "TTC1": three letters and a digit, as a little-endian number. */
-enum err tsdb_versions_check_magic(const char *letters, unsigned found, unsigned current) MUST_CHECK;
+enum err tsdb_versions_check_magic(const char *letters, unsigned found,
+                                   unsigned current) MUST_CHECK;
 unsigned tsdb_versions_magic(const char *letters, unsigned version);
 /* What it said last on this thread, once; NULL: nothing. For those who tell people where. */
 const char *tsdb_versions_take_newer(void);

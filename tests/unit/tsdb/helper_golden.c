@@ -262,10 +262,9 @@ static void say_series(struct buf *t, const struct tsdb_registry *r, struct tsdb
 
 static void say_batch(struct buf *t, const struct tsdb_batch *b, const struct tsdb_registry *r)
 {
-    buf_printf(t, "org %u signal %d key %" PRIu64 " %" PRIu64 " received %" PRIu64 " at %" PRId64
-                  "\n",
-               b->org, (int)b->signal, b->request_key.lo, b->request_key.hi, b->received,
-               b->received_ns);
+    buf_printf(
+        t, "org %u signal %d key %" PRIu64 " %" PRIu64 " received %" PRIu64 " at %" PRId64 "\n",
+        b->org, (int)b->signal, b->request_key.lo, b->request_key.hi, b->received, b->received_ns);
     say_table(t, &tsdb_batch_span_schema, &b->spans, b->spans.count, COLUMNS_ALL);
     say_table(t, &tsdb_batch_log_schema, &b->logs, b->logs.count, COLUMNS_ALL);
     for (uint32_t i = 0; i < b->samples.count; i++) {
@@ -375,38 +374,38 @@ static enum err dump_columns(struct bytes in, const struct tsdb_schema *schema, 
     return e;
 }
 
-#define ROWS_OF(kind, table_type, schema, text_mask)                                      \
-    static void make_##kind##_rows(struct buf *out)                                       \
-    {                                                                                     \
-        struct tsdb_batch *b = kind();                                                    \
-        put_columns(&schema, &b->kind, ~(text_mask), out);                                \
-        tsdb_batch_free(b);                                                               \
-    }                                                                                     \
-    static void make_##kind##_text(struct buf *out)                                       \
-    {                                                                                     \
-        struct tsdb_batch *b = kind();                                                    \
-        put_columns(&schema, &b->kind, text_mask, out);                                   \
-        tsdb_batch_free(b);                                                               \
-    }                                                                                     \
-    static enum err dump_##kind##_rows(struct bytes in, struct buf *text)                 \
-    {                                                                                     \
-        table_type t = {0};                                                               \
-        return dump_columns(in, &schema, ~(text_mask), &t, false, text);                  \
-    }                                                                                     \
-    /* The rows beside the texts, which refer to them, are the example's. */              \
-    static enum err dump_##kind##_text(struct bytes in, struct buf *text)                 \
-    {                                                                                     \
-        struct tsdb_batch *b = kind();                                                    \
-        table_type t = b->kind;                                                           \
-        enum err e = dump_columns(in, &schema, text_mask, &t, true, text);                \
-        tsdb_batch_free(b);                                                               \
-        return e;                                                                         \
-    }                                                                                     \
-    static void make_##kind##_zone(struct buf *out)                                       \
-    {                                                                                     \
-        struct tsdb_batch *b = kind();                                                    \
-        zone_write_##kind(&b->kind, ROWS, out);                                           \
-        tsdb_batch_free(b);                                                               \
+#define ROWS_OF(kind, table_type, schema, text_mask)                         \
+    static void make_##kind##_rows(struct buf *out)                          \
+    {                                                                        \
+        struct tsdb_batch *b = kind();                                       \
+        put_columns(&schema, &b->kind, ~(text_mask), out);                   \
+        tsdb_batch_free(b);                                                  \
+    }                                                                        \
+    static void make_##kind##_text(struct buf *out)                          \
+    {                                                                        \
+        struct tsdb_batch *b = kind();                                       \
+        put_columns(&schema, &b->kind, text_mask, out);                      \
+        tsdb_batch_free(b);                                                  \
+    }                                                                        \
+    static enum err dump_##kind##_rows(struct bytes in, struct buf *text)    \
+    {                                                                        \
+        table_type t = {0};                                                  \
+        return dump_columns(in, &schema, ~(text_mask), &t, false, text);     \
+    }                                                                        \
+    /* The rows beside the texts, which refer to them, are the example's. */ \
+    static enum err dump_##kind##_text(struct bytes in, struct buf *text)    \
+    {                                                                        \
+        struct tsdb_batch *b = kind();                                       \
+        table_type t = b->kind;                                              \
+        enum err e = dump_columns(in, &schema, text_mask, &t, true, text);   \
+        tsdb_batch_free(b);                                                  \
+        return e;                                                            \
+    }                                                                        \
+    static void make_##kind##_zone(struct buf *out)                          \
+    {                                                                        \
+        struct tsdb_batch *b = kind();                                       \
+        zone_write_##kind(&b->kind, ROWS, out);                              \
+        tsdb_batch_free(b);                                                  \
     }
 
 ROWS_OF(spans, struct tsdb_spans, tsdb_batch_span_schema, HEAD_TEXT_MASK_SPANS)
@@ -521,7 +520,8 @@ static enum err say_points(struct block_series *b, uint32_t i, struct arena *a, 
 {
     struct head_point *p;
     uint32_t n;
-    enum err e = hists ? block_series_hists(b, i, a, &p, &n) : block_series_samples(b, i, a, &p, &n);
+    enum err e =
+        hists ? block_series_hists(b, i, a, &p, &n) : block_series_samples(b, i, a, &p, &n);
     for (uint32_t k = 0; e == ERR_OK && k < n; k++) {
         buf_printf(text, " %" PRId64 " from %" PRId64 " ", p[k].t_ms, p[k].start_ms);
         if (hists)
@@ -615,7 +615,8 @@ static void put_traces(struct buf *block, struct buf *summary)
 {
     struct block_trace t[20];
     for (uint32_t i = 0; i < 20; i++)
-        t[i] = (struct block_trace){UINT64_C(0x1000000000000000) + i / 2 * 7919, i / 5, i * 4, i % 3};
+        t[i] =
+            (struct block_trace){UINT64_C(0x1000000000000000) + i / 2 * 7919, i / 5, i * 4, i % 3};
     block_traces_write(t, 20, block, summary);
 }
 
@@ -711,7 +712,8 @@ static void make_checkpoint(struct buf *out)
     struct account *accounts = account_new();
     struct dedup *requests = dedup_new();
     const uint64_t rejected[TSDB_REJECT_COUNT] = {0, 5, 0, 1};
-    struct dedup_entry e = {.key = {1, 2}, .time_ns = T0_NS, .seq = 41, .stored = 10, .rejected = 5};
+    struct dedup_entry e = {
+        .key = {1, 2}, .time_ns = T0_NS, .seq = 41, .stored = 10, .rejected = 5};
     char why[] = "too old";
     e.reject_text = why;
     account_add(accounts, 1, TSDB_SPANS, 100, 3, rejected);
@@ -731,15 +733,17 @@ static enum err dump_checkpoint(struct bytes in, struct buf *text)
     enum err e = checkpoint_read(in, &next, accounts, requests);
     size_t n = e == ERR_OK ? account_copy(accounts, rows, ARRAY_LEN(rows)) : 0;
     for (size_t i = 0; i < MIN(n, ARRAY_LEN(rows)); i++)
-        buf_printf(text, "org %u signal %d received %" PRIu64 " stored %" PRIu64 " duplicate %" PRIu64
-                         " too old %" PRIu64 "\n",
+        buf_printf(text,
+                   "org %u signal %d received %" PRIu64 " stored %" PRIu64 " duplicate %" PRIu64
+                   " too old %" PRIu64 "\n",
                    rows[i].org, (int)rows[i].signal, rows[i].received, rows[i].stored,
                    rows[i].duplicate, rows[i].rejected[TSDB_REJECT_TOO_OLD]);
     const struct dedup_entry *d =
         e == ERR_OK ? dedup_find(requests, (struct hash128){1, 2}, T0_NS) : NULL;
     if (d)
-        buf_printf(text, "next %" PRIu64 "; request seq %" PRIu64 " stored %" PRIu64
-                         " rejected %" PRIu64 " %s\n",
+        buf_printf(text,
+                   "next %" PRIu64 "; request seq %" PRIu64 " stored %" PRIu64 " rejected %" PRIu64
+                   " %s\n",
                    next, d->seq, d->stored, d->rejected, d->reject_text);
     dedup_free(requests);
     account_free(accounts);
@@ -748,7 +752,11 @@ static enum err dump_checkpoint(struct bytes in, struct buf *text)
 
 static void make_commit(struct buf *out)
 {
-    struct commit_entry e = {.seq = 7, .org = 3, .signal = TSDB_LOGS, .stored = 11, .duplicate = 1,
+    struct commit_entry e = {.seq = 7,
+                             .org = 3,
+                             .signal = TSDB_LOGS,
+                             .stored = 11,
+                             .duplicate = 1,
                              .record = BYTES_LIT("a record")};
     e.rejected[2] = 9;
     commit_begin(out, 2);
@@ -763,8 +771,8 @@ static enum err dump_commit(struct bytes in, struct buf *text)
     enum err e = commit_open(in, 7, &r);
     while (e == ERR_OK && (e = commit_next(&r, &c)) == ERR_OK) {
         buf_printf(text,
-                   "seq %" PRIu64 " repeat %d org %u signal %d stored %" PRIu64 " duplicate %" PRIu64
-                   " rejected %" PRIu64 " ",
+                   "seq %" PRIu64 " repeat %d org %u signal %d stored %" PRIu64
+                   " duplicate %" PRIu64 " rejected %" PRIu64 " ",
                    c.seq, c.is_repeat, c.org, (int)c.signal, c.stored, c.duplicate, c.rejected[2]);
         say_bytes(text, c.record);
         buf_str(text, "\n");
@@ -796,8 +804,9 @@ static enum err dump_manifest(struct bytes in, struct buf *text)
     if (block_key_read(bytes_slice(in, 0, MIN(in.size, BLOCK_KEY_SIZE)), &m.key))
         e = block_meta_read(bytes_slice(in, BLOCK_KEY_SIZE, in.size), a, &m);
     if (e == ERR_OK)
-        buf_printf(text, "org %u kind %u generation %" PRIu64 " n %u rows %" PRIu64 " %" PRId64
-                         "..%" PRId64 " size %u crc %x summary %zu\n",
+        buf_printf(text,
+                   "org %u kind %u generation %" PRIu64 " n %u rows %" PRIu64 " %" PRId64
+                   "..%" PRId64 " size %u crc %x summary %zu\n",
                    m.key.org, m.key.kind, m.key.generation, m.key.n, m.rows, m.time_min, m.time_max,
                    m.size, m.crc, m.summary.size);
     arena_free(a);
@@ -821,10 +830,21 @@ static enum err dump_version(struct bytes in, struct buf *text)
 
 static void make_alert(struct buf *out)
 {
-    struct alert a = {.severity = 1, .state = 1, .start_minute = MINUTE, .opened_minute = MINUTE + 1,
-                      .last_true_minute = MINUTE + 2, .fired_ms = T0_MS, .long_burn = 14.5,
-                      .short_burn = 20, .factor = 14.4, .budget_left = 0.25, .long_minutes = 60,
-                      .short_minutes = 5, .bad = 12, .eligible = 345, .trace_count = 1};
+    struct alert a = {.severity = 1,
+                      .state = 1,
+                      .start_minute = MINUTE,
+                      .opened_minute = MINUTE + 1,
+                      .last_true_minute = MINUTE + 2,
+                      .fired_ms = T0_MS,
+                      .long_burn = 14.5,
+                      .short_burn = 20,
+                      .factor = 14.4,
+                      .budget_left = 0.25,
+                      .long_minutes = 60,
+                      .short_minutes = 5,
+                      .bad = 12,
+                      .eligible = 345,
+                      .trace_count = 1};
     snprintf(a.fingerprint, sizeof(a.fingerprint), "%s", "0123456789abcdef0123456789abcdef");
     snprintf(a.slo_id, sizeof(a.slo_id), "%s", "chat-success");
     snprintf(a.service, sizeof(a.service), "%s", "chat");
@@ -839,8 +859,9 @@ static enum err dump_alert(struct bytes in, struct buf *text)
     static struct alert a;
     enum err e = alert_decode(in, &a);
     if (e == ERR_OK)
-        buf_printf(text, "%s %s %s %s %d %d %u %u %u %" PRId64 " %g %g %g %g %u %u %" PRId64
-                         " %" PRId64 " %s %s\n",
+        buf_printf(text,
+                   "%s %s %s %s %d %d %u %u %u %" PRId64 " %g %g %g %g %u %u %" PRId64 " %" PRId64
+                   " %s %s\n",
                    a.fingerprint, a.slo_id, a.service, a.rule, (int)a.severity, (int)a.state,
                    a.start_minute, a.opened_minute, a.last_true_minute, a.fired_ms, a.long_burn,
                    a.short_burn, a.factor, a.budget_left, a.long_minutes, a.short_minutes, a.bad,

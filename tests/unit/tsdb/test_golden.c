@@ -100,7 +100,7 @@ static void what_is_written_today_says_the_same_in_the_same_bytes(void **state)
 
 static void a_golden_file_with_a_changed_byte_is_noticed(void **state)
 {
-    log_set_level((enum log_level)-1);
+    log_set_level((enum log_level) - 1);
     for (size_t i = 0; i < golden_count; i++) {
         const struct golden *g = &golden_formats[i];
         struct bytes in = golden_file(g->name, "bin"), said = golden_file(g->name, "txt");
@@ -109,8 +109,7 @@ static void a_golden_file_with_a_changed_byte_is_noticed(void **state)
             struct buf text = {0};
             struct bytes changed = arena_copy(arena, in);
             ((uint8_t *)(uintptr_t)changed.data)[at] ^= 0x11;
-            noticed +=
-                g->dump(changed, &text) != ERR_OK || !bytes_equal(buf_bytes(&text), said);
+            noticed += g->dump(changed, &text) != ERR_OK || !bytes_equal(buf_bytes(&text), said);
             buf_done(&text);
         }
         if (strncmp(g->name, "summary-", 8) != 0 && !noticed) /* filters may lie in one direction */
@@ -120,7 +119,7 @@ static void a_golden_file_with_a_changed_byte_is_noticed(void **state)
 
 static void a_higher_version_is_newer_and_a_lower_one_is_corrupt(void **state)
 {
-    log_set_level((enum log_level)-1);
+    log_set_level((enum log_level) - 1);
     for (size_t i = 0; i < golden_count; i++) {
         const struct golden *g = &golden_formats[i];
         struct bytes in = golden_file(g->name, "bin");
@@ -163,7 +162,8 @@ static void the_fuzz_corpora_have_the_golden_files_and_no_older_ones(void **stat
         const struct golden *g = &golden_formats[i];
         if (!g->seed)
             continue;
-        snprintf(path, sizeof(path), "%s/../fuzz/corpus/%s/golden-%s", fixtures(), g->seed, g->name);
+        snprintf(path, sizeof(path), "%s/../fuzz/corpus/%s/golden-%s", fixtures(), g->seed,
+                 g->name);
         if (!bytes_equal(read_file(path), seed_of(g, golden_file(g->name, "bin"))))
             fail_msg("%s is of another layout; `./dev golden` makes it anew", path);
         seeds++;
@@ -188,7 +188,8 @@ static struct tsdb *store(const char *dir)
 
 static void temporary(char out[64])
 {
-    snprintf(out, 64, "%s/telltale-golden-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    snprintf(out, 64, "%s/telltale-golden-XXXXXX",
+             access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
     assert_non_null(mkdtemp(out));
 }
 
@@ -255,7 +256,8 @@ static void make_directory(struct buf *out)
     temporary(dir);
     struct tsdb *db = store(dir);
     for (uint64_t id = 0; id < SPANS; id += 60) {
-        assert_int_equal(rows_append(db, rows_batch(tsdb_series(db), id, 60, id + 1), NULL), ERR_OK);
+        assert_int_equal(rows_append(db, rows_batch(tsdb_series(db), id, 60, id + 1), NULL),
+                         ERR_OK);
         if (id < SPANS / 2) /* the rest stays in the journal */
             assert_int_equal(tsdb_flush(db, false, &msg), ERR_OK);
     }
@@ -263,7 +265,8 @@ static void make_directory(struct buf *out)
     snprintf(path, sizeof(path), "%s/VERSION", dir);
     struct archive version = {out, "VERSION", 0};
     (void)archive_row(&version, BYTES_LIT("file"), read_file(path));
-    for (const char *const *top = (const char *const[]){"state", "journal", "parts", NULL}; *top; top++)
+    for (const char *const *top = (const char *const[]){"state", "journal", "parts", NULL}; *top;
+         top++)
         archive_tree(dir, *top, out);
     files_remove_tree(dir);
 }
@@ -405,8 +408,13 @@ static void a_directory_says_which_program_may_open_it(void **state)
     assert_int_equal(try_version(BYTES_LIT("format=1 min_reader=1\n"), false, &msg),
                      ERR_UNSUPPORTED_MEDIA);
     assert_non_null(strstr(msg.text, "before the first release"));
-    static const char *const garbage[] = {"", "\n", "format=\n", "format=2\n", "hello",
-                                          "format=2 min_reader=2", "format=1 min_reader=2\n",
+    static const char *const garbage[] = {"",
+                                          "\n",
+                                          "format=\n",
+                                          "format=2\n",
+                                          "hello",
+                                          "format=2 min_reader=2",
+                                          "format=1 min_reader=2\n",
                                           "format=0 min_reader=0\n",
                                           "format=99999999999999999999 min_reader=1\n"};
     for (size_t i = 0; i < ARRAY_LEN(garbage); i++) {
