@@ -191,7 +191,7 @@ static void a_damaged_commit_is_named(void **state)
     struct err_msg msg = {""};
     make(&p);
     const char *file = file_of(&p, "journal/3");
-    flip(file, (find_bytes(file, "TTR1", 4) + 40) * 8);
+    flip(file, (find_bytes(file, "TTR2", 4) + 40) * 8);
     assert_int_equal(look(p.dir, &t, &r, &msg), ERR_OK);
     assert_int_equal(t.count, 1);
     assert_non_null(strstr(t.text, "journal/3: commit "));

@@ -643,7 +643,8 @@ static void env_open(struct env *e, uint64_t seed)
     *e = (struct env){.seed = seed, .m = calloc(1, sizeof(struct model))};
     strcpy(e->dir, "/tmp/telltale_view_XXXXXX");
     assert_non_null(mkdtemp(e->dir));
-    struct tsdb_options o = {.dir = e->dir, .memory_limit_bytes = 256u << 20, .view_max_age_ms = 600000};
+    struct tsdb_options o = {
+        .dir = e->dir, .memory_limit_bytes = 256u << 20, .view_max_age_ms = 600000};
     struct err_msg msg = {""};
     enum err err = tsdb_open(&o, &e->db, &msg);
     if (err != ERR_OK)
