@@ -264,7 +264,7 @@ static enum err look(const char *backup, bool damaged_too, struct err_msg *msg)
 {
     struct tsdb_restore_info info;
     struct tsdb_verify_report found;
-    struct tsdb_verify_sink sink = {NULL, problem, looking_at};
+    struct tsdb_verify_sink sink = {.problem = problem, .progress = looking_at};
     char when[CLOCK_RFC3339_MAX];
     enum err e = tsdb_restore_info(backup, &info, msg);
     if (e == ERR_OK)

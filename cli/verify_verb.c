@@ -53,6 +53,14 @@ static void problem(void *ctx, const char *where, const char *what)
     putchar('}');
 }
 
+static void quarantined(void *ctx, const char *what)
+{
+    struct output *o = ctx;
+    clear_line(o);
+    if (!o->json)
+        printf("in quarantine: %s\n", what);
+}
+
 static void progress(void *ctx, const char *where)
 {
     const struct output *o = ctx;
@@ -78,12 +86,12 @@ static void print_summary(const struct output *o, const struct tsdb_verify_repor
     if (o->json)
         printf(
             "%s],\n  \"environments\": %llu, \"blocks\": %llu, \"rows\": %llu, \"commits\": %llu, "
-            "\"orphans\": %llu,\n  \"bytes\": %llu, \"seconds\": %.3f, \"mb_per_second\": %.1f, "
+            "\"orphans\": %llu, \"quarantined\": %llu,\n  \"bytes\": %llu, \"seconds\": %.3f, \"mb_per_second\": %.1f, "
             "\"problem_count\": %llu\n}\n",
             o->told ? "\n  " : "", (unsigned long long)r->environments,
             (unsigned long long)r->blocks, (unsigned long long)r->rows,
             (unsigned long long)r->commits, (unsigned long long)r->orphans,
-            (unsigned long long)r->bytes, seconds, rate, (unsigned long long)r->problems);
+            (unsigned long long)r->quarantined, (unsigned long long)r->bytes, seconds, rate, (unsigned long long)r->problems);
     else
         printf(
             "%llu problems; %llu environments, %llu blocks, %llu rows, %llu commits, %llu blocks "
@@ -96,7 +104,7 @@ static void print_summary(const struct output *o, const struct tsdb_verify_repor
 int verbs_verify(int argc, char **argv)
 {
     struct output o = {.is_terminal = isatty(2) == 1};
-    struct tsdb_verify_sink sink = {&o, problem, progress};
+    struct tsdb_verify_sink sink = {&o, problem, quarantined, progress};
     struct tsdb_verify_report report;
     struct err_msg msg = {""};
     const char *dir = NULL;

@@ -4,7 +4,9 @@
  *                                                                     `- failed: undo everything, answer the error
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -12,6 +14,8 @@
 #include "base/log.h"
 #include "base/stats.h"
 #include "tsdb/store.h"
+
+#define DAY_MS INT64_C(86400000)
 
 #define IDLE_WAKE_NS 500000000
 #define HEAD_SHARE 3u /* a generation closes at a third of the heads' memory */
@@ -96,13 +100,19 @@ void committer_freeze(struct tsdb *db, struct generation *g)
 enum err committer_new_generation(struct tsdb *db, uint64_t id, struct err_msg *msg)
 {
     struct generation *g = generation_new(db, id), *old = db->live;
-    struct buf checkpoint = {0};
+    struct buf checkpoint = {0}, brief = {0};
+    struct dedup *none = dedup_new();
     checkpoint_write(&checkpoint, db->next_seq, db->accounts, db->requests, clock_wall_ns());
-    enum err e = g && buf_ok(&checkpoint) ? ERR_OK : ERR_NOMEM;
+    if (none)
+        checkpoint_write(&brief, db->next_seq, db->accounts, none, clock_wall_ns());
+    dedup_free(none);
+    enum err e = g && none && buf_ok(&checkpoint) && buf_ok(&brief) ? ERR_OK : ERR_NOMEM;
     fault_point("rotate.before_journal");
     if (e == ERR_OK)
-        e = journal_create(db->dir, id, buf_bytes(&checkpoint), &g->journal, msg);
+        e = journal_create(db->dir, id, buf_bytes(&checkpoint), buf_bytes(&brief), &g->journal,
+                           msg);
     buf_done(&checkpoint);
+    buf_done(&brief);
     if (e == ERR_OK)
         e = pin_add_head(db, g->head, g->journal);
     if (e != ERR_OK) {
@@ -597,6 +607,7 @@ struct replay {
     struct tsdb *db;
     struct generation *g;
     struct record_refs refs;
+    int64_t newest_ms; /* when its file was last written */
 };
 
 static enum err replay_record(struct replay *r, const struct commit_entry *entry,
@@ -636,26 +647,83 @@ static enum err replay_record(struct replay *r, const struct commit_entry *entry
     return ERR_OK;
 }
 
+/* Something of the generation is lost: it goes into the quarantine when what is readable has been sealed. */
+static void note_damage(struct replay *r, uint64_t seq, const struct commit_entry *entry,
+                        const char *what)
+{
+    struct quarantine_record q = {.class = QUARANTINE_JOURNAL,
+                                  .day = (uint32_t)(r->newest_ms / DAY_MS),
+                                  .org = entry ? entry->org : 0,
+                                  .generation = r->g->id,
+                                  .n = seq,
+                                  .signal = entry ? (int)entry->signal : -1,
+                                  .rows = entry ? entry->stored : 0,
+                                  .time_min = r->newest_ms / DAY_MS * DAY_MS,
+                                  .time_max = r->newest_ms};
+    quarantine_add(r->db->quarantine, &q, what);
+    r->g->is_damaged = true;
+}
+
+static void replay_damaged(void *ctx, uint64_t seq)
+{
+    note_damage(ctx, seq, NULL, "a commit of the journal has a wrong checksum");
+}
+
 static enum err replay_commit(void *ctx, uint64_t first_seq, struct bytes commit,
                               struct err_msg *msg)
 {
     struct replay *r = ctx;
-    struct commit_reader in;
+    struct commit_reader in = {.seq = first_seq};
     struct commit_entry entry;
     enum err e = commit_open(commit, first_seq, &in);
     while (e == ERR_OK && (e = commit_next(&in, &entry)) == ERR_OK) {
-        if (!entry.is_repeat && (e = replay_record(r, &entry, msg)) != ERR_OK)
+        if (!entry.is_repeat)
+            e = replay_record(r, &entry, msg);
+        if (e == ERR_CORRUPT) { /* as when a series was defined in a commit that is lost */
+            note_damage(r, entry.seq, &entry,
+                        "a request in the journal cannot be read without what is lost");
+            e = ERR_OK;
+        }
+        if (e != ERR_OK)
             return e;
         account_add(r->db->accounts, entry.org, entry.signal, entry.stored, entry.duplicate,
                     entry.rejected);
     }
-    if (e != ERR_NOT_FOUND)
-        return err_set(msg, e == ERR_NEWER ? e : ERR_CORRUPT, "commit %llu of the journal is %s",
-                       (unsigned long long)first_seq,
-                       e == ERR_NEWER ? "of a newer version" : "damaged");
+    if (e != ERR_NOT_FOUND) {
+        if (e == ERR_NEWER)
+            return err_set(msg, e, "commit %llu of the journal is of a newer version",
+                           (unsigned long long)first_seq);
+        note_damage(r, first_seq, NULL, "a commit of the journal does not decode");
+    }
     r->g->commits++;
     r->db->next_seq = MAX(r->db->next_seq, in.seq + 1);
     return ERR_OK;
+}
+
+/* Totals, the window of repeats and the next number; without the window where only the brief one is whole. */
+static enum err replay_checkpoint(struct replay *r, struct arena *a, struct err_msg *msg)
+{
+    struct tsdb *db = r->db;
+    struct bytes text;
+    for (int brief = 0; brief < 2; brief++) {
+        enum err e = journal_checkpoint(r->g->journal, brief, a, &text, msg);
+        if (e == ERR_OK)
+            e = checkpoint_read(text, &db->next_seq, db->accounts, db->requests);
+        if (e != ERR_CORRUPT)
+            return e;
+        note_damage(r, 0, NULL,
+                    "the journal's checkpoint: repeats of requests before it are not known");
+    }
+    note_damage(r, 1, NULL, "the journal's checkpoint: totals before it are not known");
+    return ERR_OK;
+}
+
+static int64_t newest_of(const char *path)
+{
+    char file[FILES_PATH_MAX + 16];
+    struct stat st;
+    snprintf(file, sizeof(file), "%s/data.mdb", path);
+    return stat(file, &st) == 0 ? (int64_t)st.st_mtime * 1000 + 999 : clock_wall_ms();
 }
 
 enum err committer_replay(struct tsdb *db, uint64_t id, struct generation **out,
@@ -663,16 +731,19 @@ enum err committer_replay(struct tsdb *db, uint64_t id, struct generation **out,
 {
     struct replay r = {.db = db, .g = generation_new(db, id)};
     struct arena *a = arena_new(0);
-    struct bytes checkpoint;
+    char path[FILES_PATH_MAX];
+    journal_path(db->dir, id, path, sizeof(path));
+    r.newest_ms = newest_of(path);
     enum err e = r.g && a ? journal_open(db->dir, id, &r.g->journal, msg) : ERR_NOMEM;
+    if (e == ERR_OK && journal_damage(r.g->journal))
+        note_damage(&r, UINT64_MAX, NULL, journal_damage(r.g->journal));
     if (e == ERR_OK)
-        e = journal_checkpoint(r.g->journal, a, &checkpoint, msg);
-    if (e == ERR_OK &&
-        (e = checkpoint_read(checkpoint, &db->next_seq, db->accounts, db->requests)) != ERR_OK)
-        err_set(msg, e, "the checkpoint of journal %llu is %s", (unsigned long long)id,
-                e == ERR_NEWER ? "of a newer version" : "damaged");
+        e = replay_checkpoint(&r, a, msg);
+    if (e == ERR_NEWER)
+        err_set(msg, e, "journal %llu is of a newer version", (unsigned long long)id);
     if (e == ERR_OK)
-        e = journal_scan(r.g->journal, replay_commit, &r, msg);
+        e = journal_scan(r.g->journal,
+                         &(struct journal_reader){&r, replay_commit, replay_damaged}, msg);
     record_refs_done(&r.refs);
     arena_free(a);
     if (e != ERR_OK) {
@@ -681,4 +752,21 @@ enum err committer_replay(struct tsdb *db, uint64_t id, struct generation **out,
     }
     *out = r.g;
     return ERR_OK;
+}
+
+void committer_end_journal(struct tsdb *db, struct generation *g)
+{
+    struct journal *j = g->journal;
+    char path[FILES_PATH_MAX], name[48];
+    struct err_msg msg = {""};
+    g->journal = NULL;
+    if (!g->is_damaged) {
+        journal_finish(j); /* the files stay while a backup reads them */
+        return;
+    }
+    journal_path(db->dir, g->id, path, sizeof(path));
+    snprintf(name, sizeof(name), "journal-%llu", (unsigned long long)g->id);
+    if (quarantine_take(db->quarantine, path, name, &msg) != ERR_OK)
+        log_error("store", "%s stays where it is until the next start: %s", path, msg.text);
+    journal_close(j);
 }

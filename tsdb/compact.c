@@ -268,6 +268,20 @@ static enum err compact_part(struct tsdb *db, struct part *p, uint64_t flushed, 
     return e;
 }
 
+/* Once more without what is damaged, where that can be told. */
+static enum err compact_damaged(struct tsdb *db, struct part *p, uint64_t flushed, bool asked,
+                                struct err_msg *msg)
+{
+    struct part *text = part_class_of(p) == PART_ROWS ? text_beside(db, p) : NULL;
+    size_t left = 0, texts_left = 0;
+    enum err e = part_withdraw(p, &left, msg);
+    if (e == ERR_OK && text)
+        e = part_withdraw(text, &texts_left, msg);
+    if (e != ERR_OK)
+        return e;
+    return left + texts_left ? compact_part(db, p, flushed, asked, msg) : ERR_CORRUPT;
+}
+
 enum err compact_run(struct tsdb *db, bool asked, struct err_msg *msg)
 {
     enum err first = ERR_OK;
@@ -281,6 +295,8 @@ enum err compact_run(struct tsdb *db, bool asked, struct err_msg *msg)
             continue;
         part_retain(p); /* its place in the list goes to the one that replaces it */
         enum err e = compact_part(db, p, flushed, asked, &why);
+        if (e == ERR_CORRUPT)
+            e = compact_damaged(db, p, flushed, asked, &why);
         if (e == ERR_CORRUPT || e == ERR_NEWER)
             part_leave_alone(p);
         if (e != ERR_OK) {

@@ -127,8 +127,7 @@ static struct generation *wait_for_work(struct tsdb *db, unsigned failures, bool
 
 static void finish(struct tsdb *db, struct generation *g)
 {
-    journal_finish(g->journal); /* the files stay while a backup reads them */
-    g->journal = NULL;
+    committer_end_journal(db, g);
     stats_add(&flushes, 1);
     pthread_mutex_lock(&db->lock);
     CHECK(db->frozen == g);
@@ -201,6 +200,7 @@ void *flush_main(void *arg)
         }
         compact_when_asked(db, flushed_one);
         erasing = erase_step(db);
+        quarantine_save(db->quarantine, db);
         retention_check_disk(db); /* also when nobody appends */
         pthread_mutex_lock(&db->lock);
         bool asked = db->retention_wanted;
@@ -217,7 +217,9 @@ void *flush_main(void *arg)
         }
         bool done = db->flusher_stopping && (!db->frozen || failures);
         pthread_mutex_unlock(&db->lock);
-        if (done)
+        if (done) {
+            quarantine_save(db->quarantine, db);
             return NULL;
+        }
     }
 }

@@ -13,8 +13,16 @@
 #include "base/log.h"
 #include "tsdb/files.h"
 #include "tsdb/lmdb_env.h"
+#include "tsdb/lmdb_pages.h"
 
 #define MAP_BYTES LMDB_ENV_MAP(4ull << 30)
+
+struct salvaged {
+    uint64_t key;
+    bool is_brief;
+    struct bytes value;
+
+};
 
 struct journal {
     /* immutable after init */
@@ -23,8 +31,20 @@ struct journal {
     _Atomic uint32_t refs;
     _Atomic bool is_finished; /* the files go with the last reference */
     pthread_mutex_t lock; /* the writer changes env under it; others look under it */
-    struct lmdb_env *env;
+    struct lmdb_env *env; /* NULL: closed by a failure, or never opened */
+    /* of one whose pages cannot be followed */
+    struct err_msg why;
+    struct arena *arena;
+    struct salvaged *salvaged; /* sorted */
+    size_t salvaged_count, salvaged_cap;
+    bool is_damaged, has_no_memory;
 };
+
+static bool value_is_whole(struct bytes key, struct bytes value)
+{
+    return value.size >= 4 && bytes_u32le(value.data) ==
+                                  hash_crc32c(hash_crc32c(0, key), bytes_slice(value, 4, value.size));
+}
 
 static void path_of(const char *dir, uint64_t generation, const char *prefix,
                     char out[FILES_PATH_MAX])
@@ -32,49 +52,71 @@ static void path_of(const char *dir, uint64_t generation, const char *prefix,
     snprintf(out, FILES_PATH_MAX, "%s/journal/%s%llu", dir, prefix, (unsigned long long)generation);
 }
 
-static enum err open_at(const char *dir, uint64_t generation, const char *path,
-                        struct journal **out, struct err_msg *msg)
+static enum err salvage(struct journal *j, struct err_msg *msg);
+
+static struct journal *journal_new(const char *dir, uint64_t generation, const char *path)
 {
     struct journal *j = calloc(1, sizeof(*j));
     if (!j)
-        return ERR_NOMEM;
+        return NULL;
     snprintf(j->dir, sizeof(j->dir), "%s", dir);
     snprintf(j->path, sizeof(j->path), "%s", path);
     j->generation = generation;
     atomic_init(&j->refs, 1);
     pthread_mutex_init(&j->lock, NULL);
+    return j;
+}
+
+static enum err open_at(const char *dir, uint64_t generation, const char *path,
+                        struct journal **out, struct err_msg *msg)
+{
+    struct journal *j = journal_new(dir, generation, path);
+    if (!j)
+        return ERR_NOMEM;
     enum err e = lmdb_env_open(path, MAP_BYTES, NULL, &j->env, msg);
     if (e != ERR_OK) {
-        pthread_mutex_destroy(&j->lock);
-        free(j);
+        journal_close(j);
         return e;
     }
     *out = j;
     return ERR_OK;
 }
 
-static enum err put(struct journal *j, uint64_t key, struct bytes value, struct err_msg *msg)
+/* What it was opened with lies under one zero byte, before all others. */
+static const uint8_t brief_key[1] = {0};
+
+static enum err put_framed(struct lmdb_txn *t, struct bytes key, struct bytes value,
+                           struct err_msg *msg)
+{
+    struct buf framed = {0};
+    buf_u32(&framed, hash_crc32c(hash_crc32c(0, key), value));
+    buf_bytes_append(&framed, value);
+    enum err e = buf_ok(&framed) ? lmdb_txn_put(t, 0, key, buf_bytes(&framed), msg) : ERR_NOMEM;
+    buf_done(&framed);
+    return e;
+}
+
+static enum err put(struct journal *j, uint64_t key, struct bytes value, struct bytes brief,
+                    struct err_msg *msg)
 {
     struct lmdb_txn *t;
-    struct buf framed = {0};
     uint8_t k[8];
     bytes_put_u64be(k, key);
-    buf_u32(&framed, hash_crc32c(hash_crc32c(0, bytes_of(k, 8)), value));
-    buf_bytes_append(&framed, value);
-    enum err e = buf_ok(&framed) ? lmdb_env_begin(j->env, true, &t, msg) : ERR_NOMEM;
+    enum err e = lmdb_env_begin(j->env, true, &t, msg);
     if (e == ERR_OK) {
-        e = lmdb_txn_put(t, 0, bytes_of(k, 8), buf_bytes(&framed), msg);
+        e = put_framed(t, bytes_of(k, 8), value, msg);
+        if (e == ERR_OK && brief.size)
+            e = put_framed(t, bytes_of(brief_key, 1), brief, msg);
         if (e == ERR_OK)
             e = lmdb_txn_commit(t, msg);
         else
             lmdb_txn_abort(t);
     }
-    buf_done(&framed);
     return e;
 }
 
 enum err journal_create(const char *dir, uint64_t generation, struct bytes checkpoint,
-                        struct journal **out, struct err_msg *msg)
+                        struct bytes brief, struct journal **out, struct err_msg *msg)
 {
     char temporary[FILES_PATH_MAX], path[FILES_PATH_MAX];
     struct journal *j = NULL;
@@ -85,7 +127,7 @@ enum err journal_create(const char *dir, uint64_t generation, struct bytes check
     if (e == ERR_OK)
         e = open_at(dir, generation, temporary, &j, msg);
     if (e == ERR_OK)
-        e = put(j, 0, checkpoint, msg);
+        e = put(j, 0, checkpoint, brief, msg);
     journal_close(j);
     if (e == ERR_OK)
         e = files_sync_dir(temporary, msg);
@@ -104,12 +146,85 @@ enum err journal_create(const char *dir, uint64_t generation, struct bytes check
     return e;
 }
 
+static void salvage_one(void *ctx, struct bytes key, struct bytes value)
+{
+    struct journal *j = ctx;
+    bool is_brief = bytes_equal(key, bytes_of(brief_key, 1));
+    if ((!is_brief && key.size != 8) || !value_is_whole(key, value))
+        return;
+    uint64_t n = is_brief ? 0 : bytes_u64be(key.data);
+    for (size_t i = j->salvaged_count; i-- > 0;) /* pages of older states repeat it */
+        if (j->salvaged[i].key == n && j->salvaged[i].is_brief == is_brief)
+            return;
+    if (j->salvaged_count == j->salvaged_cap) {
+        size_t cap = j->salvaged_cap ? j->salvaged_cap * 2 : 64;
+        struct salvaged *p = realloc(j->salvaged, cap * sizeof(*p));
+        j->has_no_memory |= !p;
+        if (!p)
+            return;
+        j->salvaged = p;
+        j->salvaged_cap = cap;
+    }
+    struct bytes copy = arena_copy(j->arena, bytes_slice(value, 4, value.size));
+    j->has_no_memory |= !copy.data;
+    j->salvaged[j->salvaged_count++] = (struct salvaged){n, is_brief, copy};
+}
+
+static int by_key(const void *x, const void *y)
+{
+    const struct salvaged *a = x, *b = y;
+    return a->key != b->key ? (a->key > b->key) - (a->key < b->key)
+                            : (int)b->is_brief - (int)a->is_brief;
+}
+
+static enum err salvage(struct journal *j, struct err_msg *msg)
+{
+    struct err_msg why = {""};
+    j->arena = arena_new(0);
+    enum err e = j->arena ? lmdb_pages_salvage(j->path, salvage_one, j, &why) : ERR_NOMEM;
+    if (e == ERR_NOT_FOUND || e == ERR_CORRUPT)
+        e = ERR_OK; /* nothing is left */
+    if (e == ERR_OK && j->has_no_memory)
+        e = ERR_NOMEM;
+    if (j->salvaged_count)
+        qsort(j->salvaged, j->salvaged_count, sizeof(*j->salvaged), by_key);
+    return e == ERR_OK ? e : err_set(msg, e, "%s", why.text);
+}
+
 enum err journal_open(const char *dir, uint64_t generation, struct journal **out,
                       struct err_msg *msg)
 {
     char path[FILES_PATH_MAX];
+    struct err_msg why = {""};
     path_of(dir, generation, "", path);
-    return open_at(dir, generation, path, out, msg);
+    enum err e = lmdb_pages_check(path, false, &why);
+    if (e == ERR_OK)
+        return open_at(dir, generation, path, out, msg);
+    if (e != ERR_CORRUPT && e != ERR_NOT_FOUND)
+        return err_set(msg, e, "%s", why.text);
+    struct journal *j = journal_new(dir, generation, path);
+    if (!j)
+        return ERR_NOMEM;
+    j->is_damaged = true;
+    j->why = why;
+    e = salvage(j, msg);
+    if (e != ERR_OK) {
+        journal_close(j);
+        return e;
+    }
+    *out = j;
+    return ERR_OK;
+}
+
+const char *journal_damage(const struct journal *j)
+{
+    const char *at = strstr(j->why.text, "/data.mdb");
+    return !j->is_damaged ? NULL : at ? at + 1 : j->why.text;
+}
+
+void journal_path(const char *dir, uint64_t generation, char *out, size_t size)
+{
+    snprintf(out, size, "%s/journal/%llu", dir, (unsigned long long)generation);
 }
 
 void journal_retain(struct journal *j)
@@ -125,6 +240,8 @@ void journal_close(struct journal *j)
     if (atomic_load(&j->is_finished))
         journal_remove(j->dir, j->generation);
     pthread_mutex_destroy(&j->lock);
+    arena_free(j->arena);
+    free(j->salvaged);
     free(j);
 }
 
@@ -158,22 +275,17 @@ void journal_remove(const char *dir, uint64_t generation)
     fault_point("journal.after_remove");
 }
 
-static enum err get(struct journal *j, uint64_t key, struct arena *a, struct bytes *out,
+static enum err get(struct journal *j, struct bytes key, struct arena *a, struct bytes *out,
                     struct err_msg *msg)
 {
     struct lmdb_txn *t;
-    uint8_t k[8];
     struct bytes value;
-    bytes_put_u64be(k, key);
     enum err e = lmdb_env_begin(j->env, false, &t, msg);
     if (e != ERR_OK)
         return e;
-    e = lmdb_txn_get(t, 0, bytes_of(k, 8), &value);
-    if (e == ERR_OK && (value.size < 4 ||
-                        bytes_u32le(value.data) != hash_crc32c(hash_crc32c(0, bytes_of(k, 8)),
-                                                               bytes_slice(value, 4, value.size))))
-        e = err_set(msg, ERR_CORRUPT, "%s: entry %llu has a wrong checksum", j->path,
-                    (unsigned long long)key);
+    e = lmdb_txn_get(t, 0, key, &value);
+    if (e == ERR_OK && !value_is_whole(key, value))
+        e = err_set(msg, ERR_CORRUPT, "%s: an entry has a wrong checksum", j->path);
     if (e == ERR_OK) {
         *out = arena_copy(a, bytes_slice(value, 4, value.size));
         e = out->data ? ERR_OK : ERR_NOMEM;
@@ -195,12 +307,14 @@ enum err journal_append(struct journal *j, uint64_t seq, struct bytes commit, st
     CHECK(seq > 0);
     if (!j->env && reopen(j, msg) != ERR_OK)
         return ERR_UNAVAILABLE; /* an earlier failure closed it: nothing of this commit is there */
-    enum err e = put(j, seq, commit, msg);
+    enum err e = put(j, seq, commit, BYTES_NONE, msg);
     if (e != ERR_IO && e != ERR_FULL)
         return e;
     /* Meta page written or not? Only the disk knows. What is found there after opening again is the truth; a sync is never retried. */
     struct arena *a = arena_new(0);
     struct bytes found;
+    uint8_t key[8];
+    bytes_put_u64be(key, seq);
     struct err_msg why;
     pthread_mutex_lock(&j->lock); /* not while somebody reads it */
     lmdb_env_close(j->env);
@@ -210,7 +324,7 @@ enum err journal_append(struct journal *j, uint64_t seq, struct bytes commit, st
     if (again != ERR_OK) {
         log_error("journal", "%s cannot be opened again after a failed commit: %s", j->path,
                   why.text);
-    } else if (a && get(j, seq, a, &found, &why) == ERR_OK && bytes_equal(found, commit)) {
+    } else if (a && get(j, bytes_of(key, 8), a, &found, &why) == ERR_OK && bytes_equal(found, commit)) {
         log_warn("journal", "a commit that reported \"%s\" is on disk after all",
                  msg ? msg->text : "");
         e = ERR_OK;
@@ -219,17 +333,23 @@ enum err journal_append(struct journal *j, uint64_t seq, struct bytes commit, st
     return e;
 }
 
-enum err journal_checkpoint(struct journal *j, struct arena *a, struct bytes *out,
+enum err journal_checkpoint(struct journal *j, bool brief, struct arena *a, struct bytes *out,
                             struct err_msg *msg)
 {
-    enum err e = get(j, 0, a, out, msg);
+    static const uint8_t zero[8] = {0};
+    enum err e = ERR_NOT_FOUND;
+    for (size_t i = 0; i < j->salvaged_count && e != ERR_OK; i++)
+        if (j->salvaged[i].key == 0 && j->salvaged[i].is_brief == brief) {
+            *out = j->salvaged[i].value;
+            e = ERR_OK;
+        }
+    if (!j->is_damaged)
+        e = get(j, brief ? bytes_of(brief_key, 1) : bytes_of(zero, 8), a, out, msg);
     return e == ERR_NOT_FOUND ? err_set(msg, ERR_CORRUPT, "%s has no checkpoint", j->path) : e;
 }
 
 struct scan {
-    struct journal *j;
-    enum err (*fn)(void *ctx, uint64_t seq, struct bytes commit, struct err_msg *msg);
-    void *ctx;
+    const struct journal_reader *r;
     struct err_msg *msg;
     enum err error;
 };
@@ -237,24 +357,24 @@ struct scan {
 static bool scan_one(void *ctx, struct bytes key, struct bytes value)
 {
     struct scan *s = ctx;
-    if (key.size != 8 || value.size < 4 ||
-        bytes_u32le(value.data) !=
-            hash_crc32c(hash_crc32c(0, key), bytes_slice(value, 4, value.size))) {
-        s->error = err_set(s->msg, ERR_CORRUPT, "%s: a commit has a wrong checksum", s->j->path);
-        return false;
-    }
-    s->error = s->fn(s->ctx, bytes_u64be(key.data), bytes_slice(value, 4, value.size), s->msg);
+    if (key.size != 8 || !value_is_whole(key, value))
+        s->r->damaged(s->r->ctx, key.size == 8 ? bytes_u64be(key.data) : 0);
+    else
+        s->error = s->r->commit(s->r->ctx, bytes_u64be(key.data),
+                                bytes_slice(value, 4, value.size), s->msg);
     return s->error == ERR_OK;
 }
 
-enum err journal_scan(struct journal *j,
-                      enum err (*fn)(void *ctx, uint64_t seq, struct bytes commit,
-                                     struct err_msg *msg),
-                      void *ctx, struct err_msg *msg)
+enum err journal_scan(struct journal *j, const struct journal_reader *r, struct err_msg *msg)
 {
-    struct scan s = {j, fn, ctx, msg, ERR_OK};
+    struct scan s = {r, msg, ERR_OK};
     struct lmdb_txn *t;
     uint8_t from[8];
+    for (size_t i = 0; i < j->salvaged_count && s.error == ERR_OK; i++)
+        if (j->salvaged[i].key)
+            s.error = r->commit(r->ctx, j->salvaged[i].key, j->salvaged[i].value, msg);
+    if (j->is_damaged)
+        return s.error;
     bytes_put_u64be(from, 1);
     enum err e = lmdb_env_begin(j->env, false, &t, msg);
     if (e != ERR_OK)

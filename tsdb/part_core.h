@@ -12,6 +12,7 @@
 #include "tsdb/files.h"
 #include "tsdb/lmdb_env.h"
 #include "tsdb/part_store.h"
+#include "tsdb/quarantine.h"
 #include "tsdb/store_format.h"
 
 enum { PART_DB_BLOCKS, PART_DB_MANIFEST, PART_DB_SEALED };
@@ -22,6 +23,7 @@ struct part {
     uint32_t day;
     enum part_class class;
     uint64_t id; /* never used again */
+    struct quarantine *quarantine; /* NULL: damage is only logged */
     _Atomic uint32_t refs;
     _Atomic bool is_left_alone; /* no rewriting until the next start */
     /* guarded by lock */
@@ -58,6 +60,8 @@ struct part_snapshot {
 enum err part_open(struct part *p, bool make, struct err_msg *msg) MUST_CHECK;
 /* A new environment at p->place, its directory synced; the name is the caller's to make durable. */
 enum err part_make_env(const char *place, struct err_msg *msg) MUST_CHECK;
+/* In the transaction that changes the manifest: how many rows it has from now on, and which. */
+enum err part_put_roll(struct part *p, struct err_msg *msg) MUST_CHECK;
 /* Ends the transaction of part_put. */
 enum err part_txn_flush(struct part *p, struct err_msg *msg) MUST_CHECK;
 /* Manifest rows of what was put since the last seal, into p->txn. */

@@ -109,6 +109,7 @@ static enum err begin_at(const struct part *old, const char *place, const char *
     struct part *p = part_new(old->dir, old->day, old->class, true);
     if (!p)
         return ERR_NOMEM;
+    p->quarantine = old->quarantine;
     snprintf(p->path, sizeof(p->path), "%s", old->path);
     if (place)
         snprintf(p->place, sizeof(p->place), "%s", place);
@@ -190,8 +191,8 @@ struct seals {
 static bool copy_seal(void *ctx, struct bytes key, struct bytes value)
 {
     struct seals *s = ctx;
-    if (key.size != 8 || bytes_u64be(key.data) > s->generation_max)
-        return true;
+    if (key.size != 8 || bytes_u64be(key.data) == 0 || bytes_u64be(key.data) > s->generation_max)
+        return true; /* 0: its own roll stands there */
     s->error = lmdb_txn_put(s->txn, PART_DB_SEALED, key, value, s->msg);
     return s->error == ERR_OK;
 }

@@ -23,6 +23,9 @@ enum err part_name(const char *dir, enum part_class class, char out[PART_NAME_MA
 
 /* Opened at first use. dir is parts/<YYYYMMDD>; the environment is dir/<class>. exists: whether it is there already. */
 struct part *part_new(const char *dir, uint32_t day, enum part_class class, bool exists);
+/* Before its first use: where damage is recorded, and where an environment goes that cannot be followed. */
+struct quarantine;
+void part_report_to(struct part *p, struct quarantine *q);
 void part_retain(struct part *p);
 void part_release(struct part *p);
 /* Its directory moves to `trash`, where it is removed with the last reference: snapshots read on. Failure: it stays where it is. */
@@ -71,6 +74,8 @@ enum err part_exchange_pair(struct part *rows, struct part *fresh_rows, const ch
                             struct err_msg *msg) MUST_CHECK;
 /* At start: what crashes left in parts/<YYYYMMDD>; a directory without a part in it goes. */
 void part_clean_day(const char *dir);
+/* Damaged blocks leave the manifest, and samples whose labels are damaged; their bytes are kept in the quarantine. */
+enum err part_withdraw(struct part *p, size_t *out_count, struct err_msg *msg) MUST_CHECK;
 /* Rewriting it is of no use until the next start: its blocks are damaged. */
 void part_leave_alone(struct part *p);
 bool part_is_left_alone(const struct part *p);

@@ -147,6 +147,7 @@ struct part *pin_part(struct tsdb *db, uint32_t day, enum part_class class, bool
             db->parts = parts;
         p = parts ? part_new(dir, day, class, exists) : NULL;
         if (p) {
+            part_report_to(p, db->quarantine);
             memmove(&parts[at + 1], &parts[at], (db->part_count - at) * sizeof(struct part *));
             parts[at] = p;
             db->part_count++;

@@ -53,6 +53,7 @@ static void drop(struct tsdb *db, struct part *p)
         return;
     }
     stats_add(&parts_dropped, 1);
+    quarantine_expire(db->quarantine, part_day(p), part_class_of(p));
     part_retain(p); /* the files go outside of the set's lock ... */
     pin_drop_part(db, p);
     part_release(p); /* ... and only when no view reads them */

@@ -23,6 +23,7 @@
 #include "tsdb/journal.h"
 #include "tsdb/lmdb_env.h"
 #include "tsdb/part_store.h"
+#include "tsdb/quarantine.h"
 #include "tsdb/record.h"
 #include "tsdb/store_format.h"
 #include "tsdb/tsdb.h"
@@ -47,6 +48,7 @@ struct generation {
     struct head *head;
     struct dedup_rows rows; /* owned by committer */
     uint64_t commits, samples; /* owned by committer */
+    bool is_damaged; /* its journal, when it was replayed */
     int64_t opened_ns; /* monotonic */
     struct generation *next; /* in the queue that holds it; guarded by lock */
     struct generation *older; /* in the committer's list */
@@ -68,6 +70,7 @@ struct tsdb {
     int lock_fd;
     struct tsdb_registry *series;
     struct account *accounts;
+    struct quarantine *quarantine;
     struct arena_budget queries;
     struct lmdb_env *state;
     pthread_t committer, flusher;
@@ -142,6 +145,8 @@ enum err committer_new_generation(struct tsdb *db, uint64_t id, struct err_msg *
 /* Replays one generation's journal into a head; start-up only. */
 enum err committer_replay(struct tsdb *db, uint64_t id, struct generation **out,
                           struct err_msg *msg) MUST_CHECK;
+/* Its rows are sealed, or it has none: the journal goes, into the quarantine when something of it was damaged. */
+void committer_end_journal(struct tsdb *db, struct generation *g);
 void committer_free_generation(struct generation *g);
 void committer_freeze(struct tsdb *db, struct generation *g); /* hands it to flush */
 
@@ -196,8 +201,13 @@ void retention_check_disk(struct tsdb *db); /* sets is_full */
 uint64_t retention_reserve(const struct tsdb *db, uint64_t total);
 
 /* tsdb_state.c: numbers of the store itself */
+/* Every row is as it was written. The state is never guessed at: what it forgets, an erase or a key that was taken back, nobody would miss. */
+enum err state_check(struct tsdb *db, struct err_msg *msg) MUST_CHECK;
 enum err state_get_u64(struct tsdb *db, const char *name,
                        uint64_t *out) MUST_CHECK; /* ERR_NOT_FOUND */
+/* As a number stands in the environment, under its full key: for a backup, which writes one itself. */
+#define STATE_U64_SIZE 12u
+void state_u64_write(struct bytes key, uint64_t value, uint8_t out[STATE_U64_SIZE]);
 enum err state_put_u64(struct tsdb *db, const char *name, uint64_t value,
                        struct err_msg *msg) MUST_CHECK;
 

@@ -238,3 +238,45 @@ enum err block_meta_read(struct bytes row, struct arena *a, struct block_meta *o
     out->summary = arena_copy(a, summary);
     return out->summary.data ? ERR_OK : ERR_NOMEM;
 }
+
+void manifest_row_write(struct bytes key, const struct block_meta *m, struct buf *out)
+{
+    struct buf row = {0};
+    buf_u32(&row, m->crc);
+    block_meta_write(m, &row);
+    if (!buf_ok(&row))
+        out->failed = true;
+    buf_u32(out, hash_crc32c(hash_crc32c(0, key), buf_bytes(&row)));
+    buf_bytes_append(out, buf_bytes(&row));
+    buf_done(&row);
+}
+
+bool manifest_row_open(struct bytes key, struct bytes value, struct bytes *out_row)
+{
+    if (value.size < 8)
+        return false;
+    *out_row = bytes_slice(value, 4, value.size);
+    return bytes_u32le(value.data) == hash_crc32c(hash_crc32c(0, key), *out_row);
+}
+
+void part_roll_add(struct part_roll *r, struct bytes value)
+{
+    r->rows++;
+    r->sum += value.size < 4 ? 0 : bytes_u32le(value.data);
+}
+
+void part_roll_write(const struct part_roll *r, uint8_t out[PART_ROLL_SIZE])
+{
+    memcpy(out + 4, &r->rows, 8);
+    memcpy(out + 12, &r->sum, 8);
+    bytes_put_u32le(out, hash_crc32c(0, bytes_of(out + 4, 16)));
+}
+
+bool part_roll_read(struct bytes value, struct part_roll *out)
+{
+    if (value.size != PART_ROLL_SIZE ||
+        bytes_u32le(value.data) != hash_crc32c(0, bytes_slice(value, 4, value.size)))
+        return false;
+    *out = (struct part_roll){bytes_u64le(value.data + 4), bytes_u64le(value.data + 12)};
+    return true;
+}

@@ -56,4 +56,17 @@ uint32_t block_meta_crc(const struct block_meta *m, struct bytes block);
 enum err block_meta_read(struct bytes row, struct arena *a,
                          struct block_meta *out); /* crc first; ERR_CORRUPT, ERR_NOMEM */
 
+/* A row of the manifest carries a checksum of itself, over key and row, so that one that is damaged hides no block. */
+void manifest_row_write(struct bytes key, const struct block_meta *m, struct buf *out);
+bool manifest_row_open(struct bytes key, struct bytes value, struct bytes *out_row);
+
+/* The roll of a part: how many rows its manifest has, and the sum of their own checksums. Rows that are missing are noticed by it. */
+#define PART_ROLL_SIZE 20u
+struct part_roll {
+    uint64_t rows, sum;
+};
+void part_roll_add(struct part_roll *r, struct bytes value); /* as it stands in the manifest */
+void part_roll_write(const struct part_roll *r, uint8_t out[PART_ROLL_SIZE]);
+bool part_roll_read(struct bytes value, struct part_roll *out);
+
 #endif

@@ -15,6 +15,7 @@
 #include "tsdb/erase_store.h"
 #include "tsdb/files.h"
 #include "tsdb/index_cache.h"
+#include "tsdb/lmdb_pages.h"
 #include "tsdb/pin.h"
 #include "tsdb/store.h"
 
@@ -124,7 +125,10 @@ static enum err open_state(struct tsdb *db, struct err_msg *msg)
     }
     if (access(temporary, F_OK) == 0) /* a crash left it of a rewrite */
         files_remove_tree(temporary);
-    return lmdb_env_open(path, STATE_MAP_BYTES, NULL, &db->state, msg);
+    enum err e = lmdb_pages_check(path, true, msg);
+    if (e == ERR_OK)
+        e = lmdb_env_open(path, STATE_MAP_BYTES, NULL, &db->state, msg);
+    return e == ERR_OK ? state_check(db, msg) : e;
 }
 
 /* Directories parts/<YYYYMMDD>/<class> become parts that are opened when somebody looks. */
@@ -196,10 +200,8 @@ static enum err recover(struct tsdb *db, struct arena *a, struct err_msg *msg)
         e = committer_new_generation(db, newest + 1, msg);
     while (empty) {
         struct generation *next = empty->next;
-        if (e == ERR_OK) {
-            journal_finish(empty->journal);
-            empty->journal = NULL;
-        }
+        if (e == ERR_OK)
+            committer_end_journal(db, empty);
         committer_free_generation(empty);
         empty = next;
     }
@@ -268,6 +270,7 @@ static void store_free(struct tsdb *db)
     dedup_free(db->requests);
     account_free(db->accounts);
     tsdb_registry_free(db->series);
+    quarantine_free(db->quarantine);
     lmdb_env_close(db->state);
     if (db->lock_fd >= 0)
         close(db->lock_fd);
@@ -321,8 +324,11 @@ static enum err open_all(struct tsdb *db, struct arena *a, struct err_msg *msg)
     index_cache_limit(MIN(db->options.memory_limit_bytes / 8, (uint64_t)INDEX_CACHE_BYTES));
     db->accounts = account_new();
     db->requests = dedup_new();
-    if (e == ERR_OK && (!db->series || !db->accounts || !db->requests))
+    db->quarantine = quarantine_new(db->dir);
+    if (e == ERR_OK && (!db->series || !db->accounts || !db->requests || !db->quarantine))
         e = ERR_NOMEM;
+    if (e == ERR_OK)
+        e = quarantine_load(db->quarantine, db);
     if (e == ERR_OK)
         e = erase_open(db, msg);
     if (e == ERR_OK)
@@ -492,7 +498,14 @@ uint64_t tsdb_committed_seq(const struct tsdb *db)
 
 size_t tsdb_accounts(struct tsdb *db, struct tsdb_account *out, size_t max)
 {
-    return account_copy(db->accounts, out, max);
+    size_t n = account_copy(db->accounts, out, max);
+    for (size_t i = 0; i < MIN(n, max); i++) { /* what was stored and then found damaged */
+        uint64_t rows = quarantine_rows(db->quarantine, out[i].org, (int)out[i].signal);
+        rows = MIN(rows, out[i].stored);
+        out[i].stored -= rows;
+        out[i].quarantined += rows;
+    }
+    return n;
 }
 
 /* The parts are asked outside of set_lock: a part's own lock is held while it is opened, and nobody else is to wait for that. */

@@ -146,9 +146,8 @@ static enum err copy_state(struct backup *b, struct writer *w)
 
 static enum err finish_state(struct backup *b, struct writer *w)
 {
-    uint8_t flushed[8];
-    for (unsigned i = 0; i < 8; i++)
-        flushed[i] = (uint8_t)(b->hold.generation_max >> 8 * i);
+    uint8_t flushed[STATE_U64_SIZE];
+    state_u64_write(BYTES_LIT(FLUSHED_KEY), b->hold.generation_max, flushed);
     b->report.state_rows++;
     return writer_put(w, BYTES_LIT(FLUSHED_KEY), bytes_of(flushed, sizeof(flushed)));
 }

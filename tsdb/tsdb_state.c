@@ -2,7 +2,9 @@
 
 #include <stdlib.h>
 
+#include "base/buf.h"
 #include "base/check.h"
+#include "base/hash.h"
 #include "tsdb/store.h"
 
 #define TABLE_MAX 32u
@@ -12,6 +14,15 @@
 struct tsdb_state_write {
     struct lmdb_txn *txn;
 };
+
+/* Stored value: a checksum over key and value, and the value. */
+static bool value_open(struct bytes key, struct bytes stored, struct bytes *out)
+{
+    if (stored.size < 4)
+        return false;
+    *out = bytes_slice(stored, 4, stored.size);
+    return bytes_u32le(stored.data) == hash_crc32c(hash_crc32c(0, key), *out);
+}
 
 /* Stored key: table name, NUL, key. */
 struct full_key {
@@ -51,8 +62,14 @@ enum err tsdb_state_put(struct tsdb_state_write *w, const char *table, struct by
     struct full_key k;
     if (!key_make(table, key, &k) || value.size > VALUE_MAX)
         return ERR_TOO_LARGE;
-    return lmdb_txn_put(w->txn, 0, bytes_of(k.bytes, k.size), value.data ? value : BYTES_LIT(""),
-                        NULL);
+    struct buf stored = {0};
+    buf_u32(&stored, hash_crc32c(hash_crc32c(0, bytes_of(k.bytes, k.size)), value));
+    buf_bytes_append(&stored, value);
+    enum err e = buf_ok(&stored) ? lmdb_txn_put(w->txn, 0, bytes_of(k.bytes, k.size),
+                                                buf_bytes(&stored), NULL)
+                                 : ERR_NOMEM;
+    buf_done(&stored);
+    return e;
 }
 
 enum err tsdb_state_del(struct tsdb_state_write *w, const char *table, struct bytes key)
@@ -66,8 +83,10 @@ enum err tsdb_state_read(struct tsdb_state_write *w, const char *table, struct b
                          struct bytes *out)
 {
     struct full_key k;
-    return key_make(table, key, &k) ? lmdb_txn_get(w->txn, 0, bytes_of(k.bytes, k.size), out)
-                                    : ERR_NOT_FOUND;
+    if (!key_make(table, key, &k))
+        return ERR_NOT_FOUND;
+    enum err e = lmdb_txn_get(w->txn, 0, bytes_of(k.bytes, k.size), out);
+    return e != ERR_OK || value_open(bytes_of(k.bytes, k.size), *out, out) ? e : ERR_CORRUPT;
 }
 
 enum err tsdb_state_commit(struct tsdb_state_write *w)
@@ -97,6 +116,8 @@ enum err tsdb_state_get(struct tsdb *db, const char *table, struct bytes key, st
     if (e != ERR_OK)
         return e;
     e = lmdb_txn_get(t, 0, bytes_of(k.bytes, k.size), &value);
+    if (e == ERR_OK && !value_open(bytes_of(k.bytes, k.size), value, &value))
+        e = ERR_CORRUPT;
     if (e == ERR_OK) {
         *out = arena_copy(a, value);
         e = out->data ? ERR_OK : ERR_LIMIT;
@@ -118,6 +139,10 @@ static bool collect_row(void *ctx, struct bytes key, struct bytes value)
     struct collect *c = ctx;
     if (!bytes_has_prefix(key, bytes_of(c->prefix.bytes, c->prefix.size)) || c->count == c->max)
         return false;
+    if (!value_open(key, value, &value)) {
+        c->error = ERR_CORRUPT;
+        return false;
+    }
     if (c->count == c->cap) {
         size_t cap = c->cap ? c->cap * 2 : 16;
         c->rows = arena_grow(c->arena, c->rows, sizeof(*c->rows), c->cap, cap);
@@ -157,6 +182,34 @@ enum err tsdb_state_scan(struct tsdb *db, const char *table, struct bytes prefix
     return e;
 }
 
+struct look {
+    bool is_wrong;
+    struct bytes key;
+};
+
+static bool look_row(void *ctx, struct bytes key, struct bytes value)
+{
+    struct look *l = ctx;
+    l->is_wrong = !value_open(key, value, &value);
+    l->key = bytes_slice(key, 0, bytes_find(key, bytes_of((const uint8_t *)"", 1)));
+    return !l->is_wrong;
+}
+
+enum err state_check(struct tsdb *db, struct err_msg *msg)
+{
+    struct look l = {0};
+    struct lmdb_txn *t;
+    enum err e = lmdb_env_begin(db->state, false, &t, msg);
+    if (e != ERR_OK)
+        return e;
+    e = lmdb_txn_scan(t, 0, BYTES_NONE, look_row, &l);
+    if (e == ERR_OK && l.is_wrong)
+        e = err_set(msg, ERR_CORRUPT, "%s/state: a row of the table %.*s is damaged", db->dir,
+                    (int)MIN(l.key.size, 32u), (const char *)l.key.data);
+    lmdb_txn_abort(t);
+    return e;
+}
+
 /* --- numbers of the store ------------------------------------------------------------------------ */
 
 #define STORE_TABLE "store"
@@ -188,4 +241,10 @@ enum err state_put_u64(struct tsdb *db, const char *name, uint64_t value, struct
     else
         tsdb_state_abort(w);
     return e == ERR_OK ? e : err_set(msg, e, "state: %s", err_text(e));
+}
+
+void state_u64_write(struct bytes key, uint64_t value, uint8_t out[STATE_U64_SIZE])
+{
+    memcpy(out + 4, &value, 8);
+    bytes_put_u32le(out, hash_crc32c(hash_crc32c(0, key), bytes_of(out + 4, 8)));
 }

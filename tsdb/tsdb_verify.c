@@ -31,22 +31,37 @@ struct run {
     struct err_msg *msg;
 };
 
-void verify_say(struct verify_env *v, const char *fmt, ...)
+static void tell(const struct verify_env *v, char kind, const char *fmt, va_list args)
 {
     char line[LINE_MAX_BYTES];
+    int n = vsnprintf(line + 1, sizeof(line) - 2, fmt, args);
+    size_t size = 1 + (n < 0 ? 0 : MIN((size_t)n, sizeof(line) - 3));
+    line[0] = kind;
+    for (size_t i = 1; i < size; i++)
+        line[i] = line[i] == '\n' ? ' ' : line[i];
+    line[size++] = '\n';
+    ssize_t written = write(v->pipe, line, size);
+    (void)written; /* the parent is gone: then nobody listens, and the count stands in no report */
+}
+
+void verify_say(struct verify_env *v, const char *fmt, ...)
+{
     va_list args;
     v->report->problems++;
     if (v->told++ >= TSDB_VERIFY_PROBLEMS_MAX)
         return;
     va_start(args, fmt);
-    int n = vsnprintf(line, sizeof(line) - 1, fmt, args);
+    tell(v, 'p', fmt, args);
     va_end(args);
-    size_t size = n < 0 ? 0 : MIN((size_t)n, sizeof(line) - 2);
-    for (size_t i = 0; i < size; i++)
-        line[i] = line[i] == '\n' ? ' ' : line[i];
-    line[size++] = '\n';
-    ssize_t written = write(v->pipe, line, size);
-    (void)written; /* the parent is gone: then nobody listens, and the count stands in no report */
+}
+
+void verify_say_quarantined(struct verify_env *v, const char *fmt, ...)
+{
+    va_list args;
+    v->report->quarantined++;
+    va_start(args, fmt);
+    tell(v, 'q', fmt, args);
+    va_end(args);
 }
 
 /* --- a process for each environment -------------------------------------------------------------- */
@@ -66,7 +81,10 @@ static void read_lines(const struct run *r, const char *where, int fd)
         n += (size_t)got;
         for (char *end; (end = memchr(text, '\n', n));) {
             *end = 0;
-            r->sink->problem(r->sink->ctx, where, text);
+            if (text[0] == 'p')
+                r->sink->problem(r->sink->ctx, where, text + 1);
+            else if (r->sink->quarantined)
+                r->sink->quarantined(r->sink->ctx, text + 1);
             size_t used = (size_t)(end - text) + 1;
             memmove(text, text + used, n -= used);
         }

@@ -4,6 +4,7 @@
  * reads it. That is then a finding like any other.
  *     VERSION       understood, and readable by this program
  *     state         every row has a table and a key; the store's own numbers are numbers
+ *                   and its rows have their checksums; it tells what is in quarantine
  *     journal/<g>   checksums, checkpoint, commits, records, every series defined, sequence numbers rising
  *     parts         manifest rows and blocks name each other; checksums; every block decodes; rows, times, zone maps and id ranges hold what
  *                   the content has; ids are numbered without gaps and labels sorted; trace index and spans find each other; texts have the
@@ -22,13 +23,15 @@
 #define TSDB_VERIFY_PROBLEMS_MAX 1000u
 
 struct tsdb_verify_report {
-    uint64_t environments, blocks, rows, commits, bytes, orphans, problems;
+    uint64_t environments, blocks, rows, commits, bytes, orphans, problems,
+        quarantined; /* records of what was found damaged before; no problem of what is left */
 };
 
 struct tsdb_verify_sink {
     void *ctx;
     /* where: the environment within the directory; what: block and sentence. */
     void (*problem)(void *ctx, const char *where, const char *what);
+    void (*quarantined)(void *ctx, const char *what); /* NULL = none; for each record */
     void (*progress)(void *ctx, const char *where); /* NULL = none; before each environment */
 };
 

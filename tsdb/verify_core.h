@@ -19,6 +19,7 @@ struct verify_env {
 };
 
 void verify_say(struct verify_env *v, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void verify_say_quarantined(struct verify_env *v, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void verify_part(struct verify_env *v); /* verify_part.c */
 void verify_journal(struct verify_env *v); /* verify_journal.c */
 void verify_state(struct verify_env *v); /* verify_journal.c */

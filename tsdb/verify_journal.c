@@ -3,6 +3,7 @@
 
 #include "base/hash.h"
 #include "tsdb/journal.h"
+#include "tsdb/quarantine.h"
 #include "tsdb/record.h"
 #include "tsdb/store_format.h"
 #include "tsdb/tsdb_registry.h"
@@ -51,25 +52,26 @@ static bool look_entry(void *ctx, struct bytes key, struct bytes value)
 {
     struct journal_look *l = ctx;
     uint64_t next = 0;
+    bool is_brief = key.size == 1 && key.data[0] == 0; /* the checkpoint once more, without repeats */
     l->v->report->bytes += key.size + value.size;
-    if (key.size != 8 || value.size < 4) {
+    if ((key.size != 8 && !is_brief) || value.size < 4) {
         verify_say(l->v, "an entry with a key of %zu and a value of %zu bytes", key.size,
                    value.size);
         return true;
     }
-    uint64_t seq = bytes_u64be(key.data);
+    uint64_t seq = is_brief ? 0 : bytes_u64be(key.data);
     struct bytes body = bytes_slice(value, 4, value.size);
     if (bytes_u32le(value.data) != hash_crc32c(hash_crc32c(0, key), body)) {
         verify_say(l->v, "%s %llu has a wrong checksum", seq ? "commit" : "checkpoint",
                    (unsigned long long)seq);
-        l->has_checkpoint |= seq == 0;
+        l->has_checkpoint |= seq == 0 && !is_brief;
         return true;
     }
     if (seq) {
         look_commit(l, seq, body);
         return true;
     }
-    l->has_checkpoint = true;
+    l->has_checkpoint |= !is_brief;
     enum err e = checkpoint_read(body, &next, l->accounts, l->requests);
     if (e != ERR_OK)
         verify_say(l->v, "the checkpoint %s",
@@ -115,7 +117,20 @@ static bool look_row(void *ctx, struct bytes key, struct bytes value)
         verify_say(v, "a row without a table's name");
         return true;
     }
+    if (value.size < 4 || bytes_u32le(value.data) !=
+                              hash_crc32c(hash_crc32c(0, key), bytes_slice(value, 4, value.size))) {
+        verify_say(v, "a row of the table %.*s has a wrong checksum", (int)at, key.data);
+        return true;
+    }
+    value = bytes_slice(value, 4, value.size);
     v->report->rows++;
+    if (bytes_equal(bytes_slice(key, 0, at), BYTES_LIT("quarantine"))) {
+        char text[TSDB_QUARANTINE_WHAT_MAX + 160];
+        if (quarantine_text(bytes_slice(key, at + 1, key.size), value, text, sizeof(text)))
+            verify_say_quarantined(v, "%s", text);
+        else
+            verify_say(v, "a record of the quarantine does not decode");
+    }
     if (!bytes_equal(bytes_slice(key, 0, at), BYTES_LIT("store")))
         return true;
     struct bytes name = bytes_slice(key, at + 1, key.size);

@@ -39,6 +39,8 @@ struct look {
     struct row *rows;
     size_t row_count, row_cap;
     uint64_t *sealed;
+    struct part_roll roll; /* as counted */
+    bool has_roll;
     size_t sealed_count, sealed_cap;
     struct group { /* series of one (org, generation) */
         uint32_t org;
@@ -75,13 +77,15 @@ static bool look_manifest(void *ctx, struct bytes key, struct bytes value)
 {
     struct look *l = ctx;
     struct row row = {.meta = {.day = l->v->day, .class = (uint8_t)l->v->class}};
-    if (!block_key_read(key, &row.meta.key) ||
-        block_meta_read(value, l->arena, &row.meta) != ERR_OK) {
+    struct bytes text;
+    part_roll_add(&l->roll, value);
+    if (!manifest_row_open(key, value, &text) || !block_key_read(key, &row.meta.key) ||
+        block_meta_read(text, l->arena, &row.meta) != ERR_OK) {
         verify_say(l->v, "a manifest row (key of %zu, value of %zu bytes) does not decode",
                    key.size, value.size);
         return true;
     }
-    row.tail = arena_copy(l->arena, bytes_slice(value, 4, value.size));
+    row.tail = arena_copy(l->arena, bytes_slice(text, 4, text.size));
     struct row *rows = more(l, l->rows, sizeof(row), l->row_count, &l->row_cap);
     if (!rows)
         return false;
@@ -93,6 +97,17 @@ static bool look_manifest(void *ctx, struct bytes key, struct bytes value)
 static bool look_seal(void *ctx, struct bytes key, struct bytes value)
 {
     struct look *l = ctx;
+    struct part_roll roll;
+    if (key.size == 8 && bytes_u64be(key.data) == 0) {
+        if (!part_roll_read(value, &roll))
+            verify_say(l->v, "the roll of its manifest does not decode");
+        else if (roll.rows != l->roll.rows || roll.sum != l->roll.sum)
+            verify_say(l->v, "its manifest has %llu rows, its roll says %llu%s",
+                       (unsigned long long)l->roll.rows, (unsigned long long)roll.rows,
+                       roll.rows == l->roll.rows ? ", and other ones" : "");
+        l->has_roll = true;
+        return true;
+    }
     if (key.size != 8) {
         verify_say(l->v, "a seal has a key of %zu bytes", key.size);
         return true;
@@ -516,6 +531,8 @@ void verify_part(struct verify_env *v)
         e = lmdb_txn_scan(l.txn, PART_DB_MANIFEST, BYTES_NONE, look_manifest, &l);
         if (e == ERR_OK)
             e = lmdb_txn_scan(l.txn, PART_DB_SEALED, BYTES_NONE, look_seal, &l);
+        if (e == ERR_OK && !l.has_roll && l.roll.rows)
+            verify_say(v, "its manifest has no roll");
         if (l.row_count)
             qsort(l.rows, l.row_count, sizeof(*l.rows), by_key);
         if (e == ERR_OK)

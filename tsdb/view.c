@@ -23,6 +23,8 @@ enum err tsdb_view_open(struct tsdb *db, uint32_t org, const struct tsdb_read_li
         v->limits = *limits;
     if (!v->limits.samples_max)
         v->limits.samples_max = 50000000;
+    v->touched_min_ms = INT64_MAX;
+    v->touched_max_ms = INT64_MIN;
     v->opened_mono_ns = clock_mono_ns();
     v->now_ms = clock_wall_ms();
     v->age_max_ns = store_view_age_ns(db);
@@ -79,6 +81,12 @@ enum err view_check(const struct tsdb_view *v)
 }
 
 /* --- blocks -------------------------------------------------------------------------------------- */
+
+void view_touch(struct tsdb_view *v, int64_t min_ms, int64_t max_ms)
+{
+    v->touched_min_ms = MIN(v->touched_min_ms, min_ms);
+    v->touched_max_ms = MAX(v->touched_max_ms, max_ms);
+}
 
 void view_count_corrupt(void)
 {
@@ -353,6 +361,7 @@ static enum err load_part(struct tsdb_view *v, const struct part_snapshot *p)
 enum err view_load(struct tsdb_view *v, int64_t min_ms, int64_t max_ms)
 {
     enum err e = view_check(v);
+    view_touch(v, min_ms, max_ms);
     for (size_t i = 0; i < v->pin.part_count && e == ERR_OK; i++) {
         const struct part_snapshot *p = v->pin.parts[i];
         enum part_class class = part_snapshot_class(p);

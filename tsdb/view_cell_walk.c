@@ -190,6 +190,7 @@ enum err tsdb_cells_walk(struct tsdb_view *v, uint32_t from, uint32_t to,
 {
     struct walk k = {v, w, from, to, NULL};
     enum err e = view_check(v);
+    view_touch(v, (int64_t)from * 60000, (int64_t)to * 60000);
     if (e != ERR_OK || from >= to)
         return e;
     if (!(k.scratch = arena_new(0)))

@@ -60,6 +60,7 @@ struct tsdb_view {
     struct erase_set *erase; /* NULL: nothing is being erased */
     int64_t opened_mono_ns, now_ms, age_max_ns;
     uint64_t samples_read;
+    int64_t touched_min_ms, touched_max_ms; /* of what has been asked for; min above max: nothing */
     struct view_head *heads;
     bool heads_loaded;
     bool *part_loaded;
@@ -78,6 +79,8 @@ struct tsdb_view {
 
 /* Cancelled, late or too old? Call it once per block or series. */
 enum err view_check(const struct tsdb_view *v) MUST_CHECK;
+/* What is damaged in [min, max] concerns the answer (tsdb_view_damage). */
+void view_touch(struct tsdb_view *v, int64_t min_ms, int64_t max_ms);
 /* Takes in every source that may have something in [min, max]. */
 enum err view_load(struct tsdb_view *v, int64_t min_ms, int64_t max_ms) MUST_CHECK;
 /* The series at a position of a source enters the table (once). Of a head: under its read lock. */

@@ -94,6 +94,7 @@ enum err tsdb_services(struct tsdb_view *v, struct arena *a, struct bytes **out,
     }
     struct arena *scratch = arena_new(0);
     enum err e = scratch ? view_check(v) : ERR_NOMEM;
+    view_touch(v, INT64_MIN, INT64_MAX);
     for (size_t i = 0; i < v->pin.head_count && e == ERR_OK; i++) {
         const struct head *h = v->heads[i].head;
         head_read_lock(h);
@@ -136,6 +137,7 @@ enum err tsdb_span_names(struct tsdb_view *v, struct bytes service, struct arena
     }
     struct arena *scratch = arena_new(0);
     enum err e = scratch ? view_check(v) : ERR_NOMEM;
+    view_touch(v, INT64_MIN, INT64_MAX);
     uint32_t budget = NAME_BLOCKS_MAX;
     for (size_t i = 0; i < v->pin.head_count && e == ERR_OK; i++)
         for (uint32_t k = 0; k < v->heads[i].limit && e == ERR_OK; k++) {
@@ -295,6 +297,7 @@ enum err tsdb_freshness_read(struct tsdb_view *v, struct arena *a, struct tsdb_f
 {
     struct fresh f = {.a = a};
     enum err e = view_check(v);
+    view_touch(v, INT64_MIN, INT64_MAX);
     bool erasing = view_erase_rows_active(v);
     for (size_t i = 0; i < v->pin.head_count && e == ERR_OK && !erasing; i++)
         e = fresh_head(&f, v->heads[i].head, v->org);
@@ -398,6 +401,7 @@ enum err tsdb_exemplars_read(struct tsdb_view *v, const struct tsdb_matcher *m, 
     struct exemplars x = {.a = a};
     struct arena *scratch = arena_new(0);
     enum err e = scratch ? view_check(v) : ERR_NOMEM;
+    view_touch(v, min_ms, max_ms);
     for (size_t i = 0; i < v->pin.part_count && e == ERR_OK; i++)
         if (part_snapshot_class(v->pin.parts[i]) == PART_SAMPLES &&
             view_part_overlaps(v->pin.parts[i], min_ms, max_ms))
@@ -468,6 +472,7 @@ enum err tsdb_metadata_read(struct tsdb_view *v, struct arena *a, struct tsdb_me
     struct rows r = {.a = a};
     struct arena *scratch = arena_new(0);
     enum err e = scratch ? view_check(v) : ERR_NOMEM;
+    view_touch(v, INT64_MIN, INT64_MAX);
     for (size_t i = 0; i < v->pin.part_count && e == ERR_OK; i++) {
         const struct part_snapshot *p = v->pin.parts[i];
         size_t count = 0;

@@ -144,6 +144,7 @@ enum err tsdb_trace(struct tsdb_view *v, struct tsdb_id16 trace_id, struct arena
     struct arena *scratch = arena_new(0);
     view_pool_init(&pool, &view_rows_spans, COLUMNS_ALL, a);
     enum err e = scratch ? ERR_OK : ERR_NOMEM;
+    view_touch(v, INT64_MIN, INT64_MAX);
     for (size_t i = 0; i < v->pin.part_count && e == ERR_OK; i++)
         if (part_snapshot_class(v->pin.parts[i]) == PART_ROWS)
             e = trace_part(v, v->pin.parts[i], trace_id, scratch, &pool);

@@ -389,6 +389,7 @@ static enum err add_block(struct view_search *s, struct list *l, const struct pa
 static enum err candidates(struct view_search *s, struct list *l)
 {
     enum err e = ERR_OK;
+    view_touch(s->v, s->min / 1000000, s->k->is_spans ? INT64_MAX : s->max / 1000000);
     for (size_t i = 0; i < s->v->pin.part_count && e == ERR_OK; i++) {
         const struct part_snapshot *p = s->v->pin.parts[i];
         size_t count;

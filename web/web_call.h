@@ -73,6 +73,7 @@ enum err web_call_i64(struct web_call *c, const char *name, int64_t def, int64_t
 enum err web_admin_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_backup_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_erase_routes(struct web *w, struct net *net) MUST_CHECK;
+enum err web_quarantine_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_cardinality_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_assets_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_jaeger_routes(struct web *w, struct net *net) MUST_CHECK;

@@ -19,6 +19,8 @@ void web_json_hex(struct json_out *j, const char *key, const uint8_t *bytes, siz
 
 void web_admin_accounts(struct web_call *c); /* an array */
 enum err web_admin_freshness(struct web_call *c, struct tsdb_view *v) MUST_CHECK; /* an array */
+/* The member "warnings", an array of sentences, when what the view has looked at is damaged in part; else nothing. */
+void web_quarantine_warnings(struct web_call *c, const struct tsdb_view *v);
 enum err web_slo_table(struct web_call *c) MUST_CHECK; /* an array of objectives */
 enum err web_slo_alerts(struct web_call *c) MUST_CHECK; /* an array of alerts */
 void web_traces_summary(struct json_out *j, const struct query_trace_summary *s); /* an object */

@@ -2,6 +2,7 @@
 #include "web/web_prom_call.h"
 
 #include "base/clock.h"
+#include "tsdb/tsdb_quarantine.h"
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -118,7 +119,29 @@ static void put_notes(struct json_out *j, const char *key, const struct bytes *l
     json_out_array_end(j);
 }
 
-static void put_result(struct prom_call *c, const struct query_result *r, size_t limit)
+#define DAMAGE_MAX 16u
+
+/* All that a reader should know of the answer, first that it is not whole. */
+static void put_warnings(struct prom_call *c, const struct tsdb_view *v,
+                         const struct query_result *r, bool is_cut)
+{
+    struct tsdb_damage damage[DAMAGE_MAX];
+    size_t n = MIN(tsdb_view_damage(v, damage, DAMAGE_MAX), DAMAGE_MAX), count = 0;
+    struct bytes *list = ARENA_ARRAY(c->arena, struct bytes, n + 1 + r->warning_count);
+    for (size_t i = 0; list && i < n; i++) {
+        char text[TSDB_DAMAGE_TEXT_MAX];
+        tsdb_damage_text(&damage[i], text);
+        list[count++] = arena_copy(c->arena, bytes_str(text));
+    }
+    if (list && is_cut && !r->warning_count)
+        list[count++] = BYTES_LIT("results truncated due to limit");
+    for (size_t i = 0; list && i < r->warning_count; i++)
+        list[count++] = r->warnings[i];
+    put_notes(&c->j, "warnings", list, count);
+}
+
+static void put_result(struct prom_call *c, const struct tsdb_view *v,
+                       const struct query_result *r, size_t limit)
 {
     struct json_out *j = &c->j;
     json_out_object(j);
@@ -139,10 +162,8 @@ static void put_result(struct prom_call *c, const struct query_result *r, size_t
         json_out_array_end(j);
     }
     json_out_object_end(j);
-    static const struct bytes cut[1] = {{(const uint8_t *)"results truncated due to limit", 30}};
-    if (r->type != QUERY_SCALAR && r->type != QUERY_STRING && r->count > limit && !r->warning_count)
-        put_notes(j, "warnings", cut, 1);
-    put_notes(j, "warnings", r->warnings, r->warning_count);
+    put_warnings(c, v, r,
+                 r->type != QUERY_SCALAR && r->type != QUERY_STRING && r->count > limit);
     put_notes(j, "infos", r->infos, r->info_count);
 }
 
@@ -180,7 +201,7 @@ static enum err evaluate(struct prom_call *c, bool range, int64_t start, int64_t
     e = range ? query_range(&src, &limits, text, start, end, step, c->arena, &r, &c->msg)
               : query_instant(&src, &limits, text, start, c->arena, &r, &c->msg);
     if (e == ERR_OK)
-        put_result(c, &r, limit);
+        put_result(c, v, &r, limit);
     tsdb_view_close(v);
     return name_parameter(c, e);
 }

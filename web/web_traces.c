@@ -91,6 +91,7 @@ static enum err traces(struct web_call *c)
     json_out_object(&c->j);
     json_out_key(&c->j, "traces");
     e = web_traces_list(c, v, &s);
+    web_quarantine_warnings(c, v);
     json_out_object_end(&c->j);
     tsdb_view_close(v);
     return e;

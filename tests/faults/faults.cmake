@@ -52,3 +52,17 @@ add_test(NAME faults.alloc_errors COMMAND alloc_errors)
 add_test(NAME faults.alloc_errors_can_fail COMMAND alloc_errors_ack_early --expect-loss)
 set_tests_properties(faults.io_errors faults.io_errors_can_fail faults.alloc_errors faults.alloc_errors_can_fail
     PROPERTIES TIMEOUT 900)
+
+# Bits that change on the disk. TELLTALE_FLIPS=100000 makes the long form (tests/long).
+set(bit_flips_sources ${faults_dir}/bit_flips.c ${faults_dir}/flip_store.c ${faults_dir}/fault_child.c)
+fault_program(bit_flips SOURCES ${bit_flips_sources})
+# It takes the bytes of a block for what was written.
+fault_program(bit_flips_no_crc SOURCES ${bit_flips_sources} ${CMAKE_SOURCE_DIR}/tsdb/part.c ${CMAKE_SOURCE_DIR}/tsdb/journal.c
+    DEFINE TELLTALE_FAULT_NO_CRC)
+# It gives LMDB every file, whatever is in it.
+fault_program(bit_flips_no_pages SOURCES ${bit_flips_sources} ${CMAKE_SOURCE_DIR}/tsdb/lmdb_pages.c
+    DEFINE TELLTALE_FAULT_NO_PAGES)
+add_test(NAME faults.bit_flips COMMAND bit_flips)
+add_test(NAME faults.bit_flips_no_crc_can_fail COMMAND bit_flips_no_crc --expect-wrong)
+add_test(NAME faults.bit_flips_no_pages_can_fail COMMAND bit_flips_no_pages --expect-wrong)
+set_tests_properties(faults.bit_flips faults.bit_flips_no_crc_can_fail faults.bit_flips_no_pages_can_fail PROPERTIES TIMEOUT 600)

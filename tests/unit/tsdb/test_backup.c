@@ -107,7 +107,7 @@ static void problem(void *ctx, const char *where, const char *what)
 
 static int verify(const char *dir)
 {
-    struct tsdb_verify_sink sink = {NULL, problem, NULL};
+    struct tsdb_verify_sink sink = {.problem = problem};
     struct tsdb_verify_report report;
     struct err_msg msg = {""};
     enum err e = tsdb_verify_run(dir, &sink, &report, &msg);

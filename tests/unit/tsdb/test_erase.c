@@ -129,7 +129,7 @@ static void tell(void *ctx, const char *where, const char *what)
 /* Indexes, zones, counts and seals are those of what is left. */
 static void verify(const char *dir)
 {
-    struct tsdb_verify_sink sink = {NULL, tell, NULL};
+    struct tsdb_verify_sink sink = {.problem = tell};
     struct tsdb_verify_report r = {0};
     struct err_msg msg = {""};
     assert_int_equal(tsdb_verify_run(dir, &sink, &r, &msg), ERR_OK);

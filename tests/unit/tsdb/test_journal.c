@@ -40,6 +40,17 @@ static enum err count_commit(void *ctx, uint64_t seq, struct bytes commit, struc
     return ERR_OK;
 }
 
+static void count_damaged(void *ctx, uint64_t seq)
+{
+    assert_int_equal(seq, 5);
+    *(uint64_t *)ctx += 1000;
+}
+
+static enum err scan(struct journal *j, uint64_t *sum, struct err_msg *msg)
+{
+    return journal_scan(j, &(struct journal_reader){sum, count_commit, count_damaged}, msg);
+}
+
 static void a_journal_gives_back_its_checkpoint_and_commits_in_order(void **state)
 {
     struct arena *a = arena_new(0);
@@ -49,23 +60,23 @@ static void a_journal_gives_back_its_checkpoint_and_commits_in_order(void **stat
     uint64_t sum = 0, *list;
     size_t n;
     char path[256];
-    assert_int_equal(journal_create(*state, 3, BYTES_LIT("totals"), &j, &msg), ERR_OK);
+    assert_int_equal(journal_create(*state, 3, BYTES_LIT("totals"), BYTES_NONE, &j, &msg), ERR_OK);
     assert_int_equal(journal_append(j, 9, BYTES_LIT("nine"), &msg), ERR_OK);
     assert_int_equal(journal_append(j, 5, BYTES_LIT("five"), &msg), ERR_OK);
     journal_close(j);
     snprintf(path, sizeof(path), "%s/journal/.tmp-4",
              (char *)*state); /* a birth that was cut short */
     assert_int_equal(files_make_dir(path, &msg), ERR_OK);
-    assert_int_equal(journal_create(*state, 12, BYTES_LIT("x"), &j, &msg), ERR_OK);
+    assert_int_equal(journal_create(*state, 12, BYTES_LIT("x"), BYTES_NONE, &j, &msg), ERR_OK);
     journal_close(j);
     assert_int_equal(journal_list(*state, a, &list, &n, &msg), ERR_OK);
     assert_int_equal(n, 2);
     assert_int_equal(list[0], 3);
     assert_int_equal(list[1], 12);
     assert_int_equal(journal_open(*state, 3, &j, &msg), ERR_OK);
-    assert_int_equal(journal_checkpoint(j, a, &checkpoint, &msg), ERR_OK);
+    assert_int_equal(journal_checkpoint(j, false, a, &checkpoint, &msg), ERR_OK);
     assert_true(bytes_equal_str(checkpoint, "totals"));
-    assert_int_equal(journal_scan(j, count_commit, &sum, &msg), ERR_OK);
+    assert_int_equal(scan(j, &sum, &msg), ERR_OK);
     assert_int_equal(sum, 59);
     journal_close(j);
     journal_remove(*state, 3);
@@ -84,7 +95,7 @@ static void a_flipped_bit_in_a_commit_is_noticed(void **state)
     char path[256];
     uint8_t key[8], copy[64];
     uint64_t sum = 0;
-    assert_int_equal(journal_create(*state, 1, BYTES_LIT("c"), &j, &msg), ERR_OK);
+    assert_int_equal(journal_create(*state, 1, BYTES_LIT("c"), BYTES_NONE, &j, &msg), ERR_OK);
     assert_int_equal(journal_append(j, 5, BYTES_LIT("five"), &msg), ERR_OK);
     journal_close(j);
     snprintf(path, sizeof(path), "%s/journal/1", (char *)*state);
@@ -99,8 +110,8 @@ static void a_flipped_bit_in_a_commit_is_noticed(void **state)
     assert_int_equal(lmdb_txn_commit(t, &msg), ERR_OK);
     lmdb_env_close(env);
     assert_int_equal(journal_open(*state, 1, &j, &msg), ERR_OK);
-    assert_int_equal(journal_scan(j, count_commit, &sum, &msg), ERR_CORRUPT);
-    assert_int_equal(sum, 0);
+    assert_int_equal(scan(j, &sum, &msg), ERR_OK);
+    assert_int_equal(sum, 1000);
     journal_close(j);
 }
 

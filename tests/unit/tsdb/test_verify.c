@@ -40,7 +40,7 @@ static void take(void *ctx, const char *where, const char *what)
 static enum err look(const char *dir, struct told *t, struct tsdb_verify_report *r,
                      struct err_msg *msg)
 {
-    struct tsdb_verify_sink sink = {t, take, NULL};
+    struct tsdb_verify_sink sink = {.ctx = t, .problem = take};
     *t = (struct told){0};
     *r = (struct tsdb_verify_report){0};
     return tsdb_verify_run(dir, &sink, r, msg);

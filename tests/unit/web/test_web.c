@@ -17,6 +17,7 @@
 #include "query/query_trace.h"
 #include "tsdb/tsdb_backup.h"
 #include "tsdb/tsdb_erase.h"
+#include "tsdb/tsdb_quarantine.h"
 #include "web/web.h"
 
 /* --- the store ---------------------------------------------------------------------------------- */
@@ -264,6 +265,32 @@ size_t tsdb_accounts(struct tsdb *db, struct tsdb_account *out, size_t max)
     out[0].rejected[TSDB_REJECT_TOO_OLD] = 2;
     out[1] = (struct tsdb_account){.org = 77, .signal = TSDB_LOGS, .received = 5, .stored = 5};
     return 2;
+}
+
+size_t tsdb_quarantine_list(struct tsdb *db, uint32_t org, bool every_org,
+                            struct tsdb_quarantined *out, size_t max)
+{
+    assert_false(every_org);
+    assert_true(max >= 1);
+    out[0] = (struct tsdb_quarantined){.day = 20412,
+                                       .class = "rows",
+                                       .org = org,
+                                       .kind = 5,
+                                       .generation = 3,
+                                       .rows = 8192,
+                                       .found_ms = 12,
+                                       .what = "its checksum is wrong"};
+    return 1;
+}
+
+size_t tsdb_view_damage(const struct tsdb_view *v, struct tsdb_damage *out, size_t max)
+{
+    return 0;
+}
+
+void tsdb_damage_text(const struct tsdb_damage *d, char out[TSDB_DAMAGE_TEXT_MAX])
+{
+    fail();
 }
 
 void tsdb_status_get(struct tsdb *db, struct tsdb_status *out)
@@ -839,6 +866,11 @@ static void health_counts_flush_and_metrics_answer(void **state)
         json_get(ask_json(s, "/api/telltale/v1/accounts", 200), "accounts");
     assert_non_null(accounts->child);
     assert_null(accounts->child->next); /* another org's is not shown */
+    const struct json_node *damaged =
+        json_get(ask_json(s, "/api/telltale/v1/quarantine", 200), "quarantine");
+    assert_non_null(damaged->child);
+    assert_true(bytes_equal_str(json_get_str(damaged->child, "day"), "2025-11-20"));
+    assert_true(bytes_equal_str(json_get_str(damaged->child, "kind"), "spans"));
 }
 
 static void erase_jobs_are_asked_for_and_told(void **state)
