@@ -100,15 +100,15 @@ static void put_payload(struct writer *w, uint32_t number, enum columns_encoding
 static void put_strings(struct writer *w, uint32_t number, const uint8_t *p)
 {
     const struct bytes *v = strings_of(w, p, w->c.a);
-    struct vector_source s;
     if (!v) {
         w->out->failed = true;
         return;
     }
+    w->c.sources = w->keep;
     vector_put_strings(&w->c, v, w->n, NULL, &w->payload);
-    if (!w->c.zip->is_quick && !w->c.was_function &&
-        vector_source_of_strings(w->keep, v, w->n, NULL, w->n, &s))
-        vector_offer(&w->c, number, s);
+    w->c.sources = NULL;
+    if (w->c.made.ids)
+        vector_offer(&w->c, number, w->c.made);
     put_payload(w, number, COLUMNS_VECTOR);
 }
 
@@ -279,14 +279,13 @@ static void find_peers(struct writer *w)
 }
 
 /* Resources repeat: whole rows as a dictionary are shorter then than their fields. */
-static bool repeats(struct writer *w, const struct bytes *v)
+static bool repeats(struct writer *w, const struct bytes *v, struct vector_source *out)
 {
-    struct vector_source s;
     uint32_t filled = 0;
     for (uint32_t i = 0; i < w->n; i++)
         filled += v[i].size != 0;
-    return vector_source_of_strings(w->c.a, v, w->n, NULL, w->n, &s) &&
-           (uint64_t)s.card * 8 <= filled;
+    return vector_source_of_strings(w->c.a, v, w->n, NULL, w->n, out) &&
+           (uint64_t)out->card * 8 <= filled;
 }
 
 static void put_tree(struct writer *w, uint32_t number, const uint8_t *p)
@@ -297,8 +296,10 @@ static void put_tree(struct writer *w, uint32_t number, const uint8_t *p)
         w->out->failed = true;
         return;
     }
-    if (repeats(w, v)) {
-        put_strings(w, number, p);
+    struct vector_source s;
+    if (repeats(w, v, &s)) {
+        vector_put_repeated(&w->c, v, w->n, &s, &w->payload);
+        put_payload(w, number, COLUMNS_VECTOR);
         return;
     }
     arena_reset(w->c.a);

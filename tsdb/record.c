@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "tsdb/columns.h"
+#include "tsdb/record_cells.h"
 #include "tsdb/tsdb_versions.h"
 
 #define REFS_MAX (64u << 20)
@@ -195,34 +196,6 @@ static void put_exemplars(struct buf *out, const struct tsdb_exemplars *s)
         buf_lenbytes(out, s->labels[i].enc);
 }
 
-/* A cell whose span is dropped goes with it; rows are renumbered to the spans that stay. */
-static void put_cells(struct buf *out, const struct tsdb_batch *b, const uint32_t *new_row)
-{
-    const struct tsdb_cells *c = &b->cells;
-    uint32_t kept = 0;
-    int64_t ref = 0, minute = 0;
-    for (uint32_t i = 0; i < c->count; i++)
-        kept += c->row[i] == TSDB_NO_ROW || !new_row || new_row[c->row[i]] != TSDB_NO_ROW;
-    if (!kept)
-        return;
-    buf_varint(out, kept);
-    for (uint32_t i = 0; i < c->count; i++) {
-        uint32_t row = c->row[i] == TSDB_NO_ROW || !new_row ? c->row[i] : new_row[c->row[i]];
-        if (row == TSDB_NO_ROW && c->row[i] != TSDB_NO_ROW)
-            continue;
-        buf_zigzag(out, (int64_t)c->series[i].v - ref);
-        buf_zigzag(out, (int64_t)c->minute[i] - minute);
-        ref = c->series[i].v;
-        minute = c->minute[i];
-        buf_varint(out, ((uint64_t)(row == TSDB_NO_ROW ? 0 : (uint64_t)row + 1) << 1) |
-                            (c->hist[i] != NULL));
-        if (c->hist[i])
-            tsdb_hist_encode(c->hist[i], out);
-        else
-            buf_zigzag(out, c->add[i]);
-    }
-}
-
 static void put_metadata(struct buf *out, const struct tsdb_metadata *m)
 {
     if (!m->count)
@@ -299,7 +272,7 @@ enum err record_encode(const struct tsdb_batch *b, const struct tsdb_registry *s
     put_exemplars(&payload, &b->exemplars);
     section_end(out, SECTION_EXEMPLARS, &payload);
     if (!out->failed)
-        put_cells(&payload, b, new_row);
+        record_cells_put(b, new_row, &payload);
     section_end(out, SECTION_CELLS, &payload);
     put_metadata(&payload, &b->metadata);
     section_end(out, SECTION_METADATA, &payload);
@@ -355,7 +328,7 @@ static enum err get_defs(struct reader *r, struct tsdb_registry *series, struct 
     return r->failed ? ERR_CORRUPT : ERR_OK;
 }
 
-static bool ref_known(const struct record_refs *m, int64_t written, struct tsdb_ref *out)
+bool record_refs_known(const struct record_refs *m, int64_t written, struct tsdb_ref *out)
 {
     if (written <= 0 || written >= m->count || m->map[written].v == 0)
         return false;
@@ -389,7 +362,7 @@ static enum err get_refs(struct reader *r, const struct record_refs *m, struct t
 {
     struct runs x = {.r = r};
     for (uint64_t i = 0, written; i < n; i++)
-        if (!run_next(&x, n - i, &written) || !ref_known(m, (int64_t)written, &out[i]))
+        if (!run_next(&x, n - i, &written) || !record_refs_known(m, (int64_t)written, &out[i]))
             return ERR_CORRUPT;
     return ERR_OK;
 }
@@ -478,40 +451,6 @@ static enum err get_exemplars(struct reader *r, const struct record_refs *m, str
     return e;
 }
 
-static enum err get_cells(struct reader *r, const struct record_refs *m, struct tsdb_batch *b)
-{
-    uint64_t n;
-    int64_t written = 0, minute = 0;
-    if (!get_count(r, 4, &n))
-        return ERR_CORRUPT;
-    for (uint64_t i = 0; i < n; i++) {
-        struct tsdb_ref ref;
-        struct tsdb_hist *h = NULL;
-        written = (int64_t)((uint64_t)written + (uint64_t)reader_zigzag(r));
-        minute = (int64_t)((uint64_t)minute + (uint64_t)reader_zigzag(r));
-        uint64_t mark = reader_varint(r), row = mark >> 1;
-        int64_t add = 0;
-        enum err e = ERR_OK;
-        if (r->failed || !ref_known(m, written, &ref) || minute < 0 || minute > UINT32_MAX ||
-            row > b->spans.count)
-            return ERR_CORRUPT;
-        if (mark & 1) {
-            h = arena_alloc(b->arena, sizeof(*h));
-            e = h ? tsdb_hist_decode(r, b->arena, h) : ERR_LIMIT;
-        } else {
-            add = reader_zigzag(r);
-        }
-        if (e != ERR_OK || r->failed)
-            return e == ERR_LIMIT ? e : ERR_CORRUPT;
-        uint32_t at = row ? (uint32_t)row - 1 : TSDB_NO_ROW;
-        bool ok = h ? tsdb_batch_add_hist_cell(b, ref, (uint32_t)minute, h, at)
-                    : tsdb_batch_add_cell(b, ref, (uint32_t)minute, add, at);
-        if (!ok)
-            return ERR_LIMIT;
-    }
-    return ERR_OK;
-}
-
 static enum err get_metadata(struct reader *r, struct tsdb_batch *b)
 {
     uint64_t n;
@@ -550,7 +489,7 @@ static enum err get_section(uint8_t tag, struct bytes payload, struct tsdb_regis
     case SECTION_SAMPLES: e = get_samples(&r, m, b->arena, &b->samples); break;
     case SECTION_HISTS: e = get_hists(&r, m, b->arena, &b->hists); break;
     case SECTION_EXEMPLARS: e = get_exemplars(&r, m, b->arena, &b->exemplars); break;
-    case SECTION_CELLS: e = get_cells(&r, m, b); break;
+    case SECTION_CELLS: e = record_cells_get(&r, m, b); break;
     case SECTION_METADATA: e = get_metadata(&r, b); break;
     default: return ERR_OK;
     }

@@ -35,6 +35,8 @@ struct record_refs {
     uint32_t count;
 };
 void record_refs_done(struct record_refs *m);
+/* false: nothing has defined that number. */
+bool record_refs_known(const struct record_refs *m, int64_t written, struct tsdb_ref *out);
 enum err record_decode(struct bytes record, struct tsdb_registry *series, struct record_refs *m,
                        size_t arena_max, struct tsdb_batch **out, struct err_msg *msg) MUST_CHECK;
 

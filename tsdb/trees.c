@@ -366,6 +366,8 @@ static void put_field(struct trees *t, uint32_t number, const struct trees_colum
     enum how how = find_column(f, columns, column_count, &column);
     buf_u8(out, (uint8_t)how);
     c->was_function = false;
+    c->made.ids = NULL;
+    c->sources = !c->zip->is_quick && f->count >= t->n / 16 ? t->keep : NULL;
     if (how != HOW_OWN) {
         buf_varint(out, column);
         *used |= 1ull << column;
@@ -376,9 +378,9 @@ static void put_field(struct trees *t, uint32_t number, const struct trees_colum
     } else {
         vector_put_doubles(c, f->doubles, f->count, f->rows, out);
     }
-    if (!c->zip->is_quick && !c->was_function && is_string(f->tag) && f->count >= t->n / 16 &&
-        vector_source_of_strings(t->keep, f->strings, f->count, f->rows, t->n, &f->source))
-        vector_offer(c, number + 1, f->source);
+    c->sources = NULL;
+    if (c->made.ids)
+        vector_offer(c, number + 1, c->made);
     arena_reset(c->a);
 }
 

@@ -459,3 +459,15 @@ enum err tsdb_hist_of(double value, struct arena *a, struct tsdb_hist *out)
     *out = h;
     return ERR_OK;
 }
+
+bool tsdb_hist_is_one(const struct tsdb_hist *h)
+{
+    if (h->schema != OBSERVE_SCHEMA || h->hint || h->zero_threshold != ZERO_THRESHOLD ||
+        h->count != 1 || h->zero_count != 0 || h->custom_count || h->neg_span_count ||
+        h->neg_count || h->pos_span_count != 1 || h->pos_count != 1 ||
+        h->pos_spans[0].length != 1 || h->pos[0] != 1 || !isfinite(h->sum) ||
+        h->sum <= ZERO_THRESHOLD)
+        return false;
+    int32_t at = h->pos_spans[0].offset;
+    return bound_of(OBSERVE_SCHEMA, at) >= h->sum && bound_of(OBSERVE_SCHEMA, at - 1) < h->sum;
+}

@@ -50,5 +50,7 @@ enum err tsdb_hist_copy(const struct tsdb_hist *h, struct arena *a,
 
 /* One observation as a histogram of schema 3 with a single bucket: what a latency adds to a cell. */
 enum err tsdb_hist_of(double value, struct arena *a, struct tsdb_hist *out) MUST_CHECK;
+/* h is what tsdb_hist_of makes of its sum. May say no of one that is (zero, negative, infinite). */
+bool tsdb_hist_is_one(const struct tsdb_hist *h);
 
 #endif

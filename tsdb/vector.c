@@ -356,7 +356,7 @@ static void put_alone(struct vector_coder *c, const int64_t *v, uint32_t m, stru
 static bool put_as_function(struct vector_coder *c, const int64_t *v, uint32_t m,
                             const uint32_t *rows, struct buf *out)
 {
-    for (unsigned i = 0; i < c->try_count && !c->zip->is_quick && m >= 16; i++)
+    for (unsigned i = 0; i < c->try_count && m >= 16; i++)
         if (put_function(c, v, m, rows, i, out))
             return true;
     return false;
@@ -679,6 +679,7 @@ struct dictionary {
     struct bytes *values;
     int64_t *index; /* of each string */
     uint32_t count;
+    bool is_source; /* vector_source_of_strings would number them alike */
 };
 
 static bool dictionary_build(struct dictionary *d, struct vector_coder *c, const struct bytes *v,
@@ -686,6 +687,7 @@ static bool dictionary_build(struct dictionary *d, struct vector_coder *c, const
 {
     struct seen seen;
     d->count = 0;
+    d->is_source = true;
     d->values = room(c, (m / 2 + 2) * sizeof(*d->values));
     d->index = room(c, m * sizeof(*d->index));
     if (!d->values || !d->index || !seen_init(&seen, c->a, m))
@@ -705,6 +707,7 @@ static bool dictionary_build(struct dictionary *d, struct vector_coder *c, const
         if (!seen.slots[at]) {
             if (d->count > m / 2)
                 return false;
+            d->is_source &= !too_many(d->count, i);
             d->values[d->count++] = v[i];
             seen.slots[at] = d->count;
         }
@@ -741,6 +744,45 @@ static void put_list(struct vector_coder *c, const struct bytes *v, uint32_t m,
     vector_put_blob(c, buf_bytes(b), out);
 }
 
+/* The dictionary as a source for the vectors to come: its strings are numbered already. */
+static void note_source(struct vector_coder *c, const struct dictionary *d, uint32_t m,
+                        const uint32_t *rows)
+{
+    if (!d->is_source || d->count < 2)
+        return;
+    uint32_t *ids = rows ? ARENA_ARRAY(c->sources, uint32_t, c->row_count + 1)
+                         : arena_alloc_raw(c->sources, (m + 1) * sizeof(*ids), 16);
+    for (uint32_t i = 0; ids && i < m; i++)
+        ids[row_of(rows, i)] = (uint32_t)d->index[i] + 1;
+    c->made = (struct vector_source){ids, ids ? d->count + 1 : 0};
+}
+
+static void put_dictionary(struct vector_coder *c, const struct dictionary *d, uint32_t m,
+                           const uint32_t *rows, struct buf *out)
+{
+    buf_u8(out, STRINGS_DICT);
+    buf_varint(out, d->count);
+    put_list(c, d->values, d->count, NULL, true, out);
+    vector_put_ints(c, d->index, m, rows, out);
+}
+
+void vector_put_repeated(struct vector_coder *c, const struct bytes *v, uint32_t m,
+                         const struct vector_source *s, struct buf *out)
+{
+    struct dictionary d = {room(c, s->card * sizeof(*d.values)), room(c, m * sizeof(*d.index)), 0,
+                           false};
+    if (!d.values || !d.index) {
+        out->failed = true;
+        return;
+    }
+    for (uint32_t i = 0; i < m; i++) {
+        d.index[i] = s->ids[i] - 1;
+        if (d.index[i] == d.count)
+            d.values[d.count++] = v[i];
+    }
+    put_dictionary(c, &d, m, NULL, out);
+}
+
 void vector_put_strings(struct vector_coder *c, const struct bytes *v, uint32_t m,
                         const uint32_t *rows, struct buf *out)
 {
@@ -749,14 +791,14 @@ void vector_put_strings(struct vector_coder *c, const struct bytes *v, uint32_t 
     while (i < m && bytes_equal(v[i], v[0]))
         i++;
     c->was_function = false;
+    c->made.ids = NULL;
     if (i >= m) {
         buf_u8(out, STRINGS_CONST);
         buf_lenbytes(out, m ? v[0] : BYTES_NONE);
     } else if (m > 3 && dictionary_build(&d, c, v, m)) {
-        buf_u8(out, STRINGS_DICT);
-        buf_varint(out, d.count);
-        put_list(c, d.values, d.count, NULL, true, out);
-        vector_put_ints(c, d.index, m, rows, out);
+        put_dictionary(c, &d, m, rows, out);
+        if (!c->was_function && c->sources && c->try_count < VECTOR_TRY_MAX)
+            note_source(c, &d, m, rows);
     } else {
         size_t before = out->size;
         buf_u8(out, STRINGS_TEMPLATES);

@@ -22,7 +22,7 @@
 struct columns_zip {
     int level; /* of zstd */
     uint32_t bytes_min; /* smaller pieces are not packed */
-    bool is_quick; /* no search for relations between vectors, nothing but texts packed */
+    bool is_quick; /* few relations between vectors looked for, nothing but texts packed */
 };
 
 /* For each row of the table the number of its value among the distinct ones, in order of appearance from 1; 0 where it has none. */
@@ -43,6 +43,8 @@ struct vector_coder {
     uint32_t try_count;
     unsigned depth; /* of templates (templates.h) within templates */
     bool was_function; /* put: the last vector was written as a function of a source */
+    struct arena *sources; /* put: keeps what `made` has; NULL: nothing is made */
+    struct vector_source made; /* put: the last strings, numbered on the way; ids NULL: they are not */
     /* get: the source of that number; NULL: there is none */
     const struct vector_source *(*source)(void *ctx, uint32_t number);
     void *source_ctx;
@@ -63,6 +65,9 @@ enum err vector_get_doubles(struct vector_coder *c, struct reader *r, uint32_t m
                             const uint32_t *rows, double **out) MUST_CHECK;
 void vector_put_strings(struct vector_coder *c, const struct bytes *v, uint32_t m,
                         const uint32_t *rows, struct buf *out);
+/* Strings of rows 0..m-1 whose distinct values are numbered already. */
+void vector_put_repeated(struct vector_coder *c, const struct bytes *v, uint32_t m,
+                         const struct vector_source *s, struct buf *out);
 enum err vector_get_strings(struct vector_coder *c, struct reader *r, uint32_t m,
                             const uint32_t *rows, struct bytes **out) MUST_CHECK;
 

@@ -16,6 +16,19 @@ static uint32_t rnd(uint32_t n)
     return (uint32_t)(state >> 33) % n;
 }
 
+/* What a span adds to the series of latencies: its own times, and a number of no column. */
+static void add_latencies(struct tsdb_batch *b, struct tsdb_ref ref, uint32_t row)
+{
+    const double seconds[] = {(double)(b->spans.end_ns[row] - b->spans.start_ns[row]) / 1e9,
+                              (double)TSDB_SPAN_GET(&b->spans, ttft_ns, row, -1) / 1e9,
+                              0.125 * rnd(9)};
+    for (size_t i = 0; i < ARRAY_LEN(seconds); i++) {
+        struct tsdb_hist *h = ARENA_ARRAY(b->arena, struct tsdb_hist, 1);
+        assert_int_equal(tsdb_hist_of(seconds[i], b->arena, h), ERR_OK);
+        assert_true(tsdb_batch_add_hist_cell(b, ref, rnd(2) ? 7 : rnd(100), h, row));
+    }
+}
+
 static struct tsdb_batch *random_batch(struct tsdb_registry *r)
 {
     struct tsdb_batch *b = tsdb_batch_new(1, (enum tsdb_signal)rnd(3), 0);
@@ -33,7 +46,7 @@ static struct tsdb_batch *random_batch(struct tsdb_registry *r)
         uint32_t row = tsdb_batch_add_span(b);
         bytes_put_u64be(b->spans.trace_id[row].b, state);
         b->spans.start_ns[row] = (int64_t)state >> rnd(60);
-        b->spans.end_ns[row] = (int64_t)rnd(1000000);
+        b->spans.end_ns[row] = (rnd(2) ? b->spans.start_ns[row] >> 1 : 0) + (int64_t)rnd(1000000);
         b->spans.name[row] = rnd(2) ? BYTES_LIT("chat") : BYTES_LIT("embed");
         b->spans.attrs[row] = bytes_slice(BYTES_LIT("many different bytes"), 0, rnd(20));
         if (rnd(10) == 0)
@@ -43,6 +56,7 @@ static struct tsdb_batch *random_batch(struct tsdb_registry *r)
         if (b->spans.model)
             b->spans.model[row] = BYTES_LIT("m");
         assert_true(tsdb_batch_add_cell(b, ref[4 + rnd(4)], rnd(100), (int64_t)rnd(9) - 4, row));
+        add_latencies(b, ref[4 + rnd(4)], row);
     }
     for (uint32_t i = rnd(40); i-- > 0;) {
         uint32_t row = tsdb_batch_add_log(b);
@@ -102,6 +116,15 @@ static void what_decodes_encodes_to_the_same_bytes(void **unused)
                         back->samples.t_ms[i] == b->samples.t_ms[i] &&
                         back->samples.value[i] == b->samples.value[i] &&
                         back->samples.start_ms[i] == b->samples.start_ms[i]);
+        assert_int_equal(back->cells.count, b->cells.count);
+        for (uint32_t i = 0; i < b->cells.count; i++) {
+            const struct tsdb_hist *x = b->cells.hist[i], *y = back->cells.hist[i];
+            assert_true(back->cells.series[i].v == b->cells.series[i].v &&
+                        back->cells.minute[i] == b->cells.minute[i] &&
+                        back->cells.add[i] == b->cells.add[i] &&
+                        back->cells.row[i] == b->cells.row[i]);
+            assert_true(x && y ? tsdb_hist_equal_bits(x, y) : !x && !y);
+        }
         assert_true(back->received == 100 && back->received_ns == 12345 &&
                     hash128_equal(back->request_key, b->request_key) &&
                     tsdb_batch_rejected(back) == tsdb_batch_rejected(b));
