@@ -5,7 +5,7 @@
 #include "base/hash.h"
 #include "tsdb/columns_core.h"
 
-const struct columns_zip columns_zip_journal = {.level = -3, .bytes_min = 4096, .is_quick = true};
+const struct columns_zip columns_zip_journal = {.level = 1, .bytes_min = 4096, .is_quick = true};
 const struct columns_zip columns_zip_block = {.level = 1, .bytes_min = 64};
 const struct columns_zip columns_zip_settled = {.level = 6, .bytes_min = 64};
 

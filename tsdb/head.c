@@ -81,6 +81,11 @@ uint64_t head_bytes(const struct head *h)
     return atomic_load_explicit(&h->bytes, memory_order_relaxed) + slab_bytes(&h->slab);
 }
 
+uint64_t head_row_bytes(const struct head *h)
+{
+    return atomic_load_explicit(&h->row_bytes, memory_order_relaxed);
+}
+
 uint64_t head_rows(const struct head *h, uint32_t org, enum tsdb_signal signal)
 {
     uint64_t n = 0;
@@ -458,6 +463,7 @@ static void apply_one(struct head *h, struct tsdb_batch *b, uint64_t seq)
         has_hist_cells(&b->cells)) {
         hb->batch = b;
         bytes_add(h, arena_used(b->arena));
+        atomic_fetch_add_explicit(&h->row_bytes, arena_used(b->arena), memory_order_relaxed);
     } else {
         tsdb_batch_free(b); /* all of it is in the series now */
     }

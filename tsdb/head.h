@@ -25,6 +25,8 @@ enum err head_prepare(struct head *h, const struct tsdb_batch *b) MUST_CHECK;
 /* Takes the batches of one commit, in order, with their seqs, under one write lock. */
 void head_apply(struct head *h, struct tsdb_batch **take_batches, const uint64_t *seqs, size_t n);
 uint64_t head_bytes(const struct head *h);
+uint64_t head_row_bytes(
+    const struct head *h); /* those of them that hold spans, logs and what comes whole */
 /* Rows of one org; samples count histograms too. */
 uint64_t head_rows(const struct head *h, uint32_t org, enum tsdb_signal signal);
 /* Seals everything into blocks. Deterministic for the same content. The head is frozen: no apply comes any more. A block never mixes

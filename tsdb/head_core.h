@@ -93,6 +93,7 @@ struct head {
     /* atomic */
     _Atomic uint32_t refs;
     _Atomic uint64_t bytes; /* asked for under other locks, so without this one */
+    _Atomic uint64_t row_bytes; /* of batches that stay: spans, logs, histograms */
     pthread_rwlock_t lock;
     /* guarded by lock */
     struct head_batch *pages[HEAD_PAGES_MAX];

@@ -1,9 +1,12 @@
 #include "tsdb/journal.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -17,11 +20,17 @@
 
 #define MAP_BYTES LMDB_ENV_MAP(4ull << 30)
 
+/* A commit writes the leaf that it changes, the list of free pages and one long run for its value; the pages before it become free and are
+ * used again. The page cache counts a page of a long run as dirty together with dozens of its neighbours (large folios), and LMDB
+ * takes a fresh leaf from just behind the run. So a journal begins with a stock of free pages which came to the cache one by one. */
+#define STOCK_PAGES 12u /* fewer than a busy commit's value needs: it would take them all at once */
+#define STOCK_MARGIN 64u /* what LMDB keeps at the beginning of a run */
+#define PAGE 4096u
+
 struct salvaged {
     uint64_t key;
     bool is_brief;
     struct bytes value;
-
 };
 
 struct journal {
@@ -82,6 +91,53 @@ static enum err open_at(const char *dir, uint64_t generation, const char *path,
     return ERR_OK;
 }
 
+static enum err touch_pages(const char *path, struct err_msg *msg)
+{
+    static const uint8_t zero[PAGE];
+    char file[FILES_PATH_MAX + 16];
+    snprintf(file, sizeof(file), "%s/data.mdb", path);
+    int fd = open(file, O_WRONLY | O_CLOEXEC);
+    bool ok = fd >= 0;
+    for (uint32_t i = 0; ok && i < STOCK_PAGES + 2; i++) /* and leaves */
+        ok = pwrite(fd, zero, PAGE, (off_t)(2 + i) * PAGE) == PAGE;
+    int why = errno;
+    if (fd >= 0)
+        close(fd);
+    return ok ? ERR_OK
+              : err_set(msg, why == ENOSPC ? ERR_FULL : ERR_IO, "%s: %s", file, strerror(why));
+}
+
+static struct bytes stock_key(uint8_t key[8])
+{
+    bytes_put_u64be(key, UINT64_MAX);
+    return bytes_of(key, 8);
+}
+
+/* Fills pages with a value that the next transaction deletes. */
+static enum err stock_fill(struct journal *j, struct err_msg *msg)
+{
+    static const uint8_t filler[STOCK_PAGES * PAGE - STOCK_MARGIN];
+    struct lmdb_txn *t;
+    uint8_t key[8];
+    enum err e = touch_pages(j->path, msg);
+    if (e == ERR_OK)
+        e = lmdb_env_begin(j->env, true, &t, msg);
+    if (e != ERR_OK)
+        return e;
+    e = lmdb_txn_put(t, 0, stock_key(key), bytes_of(filler, sizeof(filler)), msg);
+    if (e == ERR_OK)
+        return lmdb_txn_commit(t, msg);
+    lmdb_txn_abort(t);
+    return e;
+}
+
+static enum err stock_empty(struct lmdb_txn *t, struct err_msg *msg)
+{
+    uint8_t key[8];
+    enum err e = lmdb_txn_del(t, 0, stock_key(key));
+    return e == ERR_OK ? e : err_set(msg, e, "the stock of pages: %s", err_text(e));
+}
+
 /* What it was opened with lies under one zero byte, before all others. */
 static const uint8_t brief_key[1] = {0};
 
@@ -107,6 +163,8 @@ static enum err put(struct journal *j, uint64_t key, struct bytes value, struct 
         e = put_framed(t, bytes_of(k, 8), value, msg);
         if (e == ERR_OK && brief.size)
             e = put_framed(t, bytes_of(brief_key, 1), brief, msg);
+        if (e == ERR_OK && key == 0) /* the first of a journal */
+            e = stock_empty(t, msg);
         if (e == ERR_OK)
             e = lmdb_txn_commit(t, msg);
         else
@@ -126,6 +184,8 @@ enum err journal_create(const char *dir, uint64_t generation, struct bytes check
     enum err e = files_make_dir(temporary, msg);
     if (e == ERR_OK)
         e = open_at(dir, generation, temporary, &j, msg);
+    if (e == ERR_OK)
+        e = stock_fill(j, msg);
     if (e == ERR_OK)
         e = put(j, 0, checkpoint, brief, msg);
     journal_close(j);

@@ -83,9 +83,9 @@ static void put_cell(const struct tsdb_batch *b, uint32_t i, uint32_t row, struc
     enum kind kind = kind_of(b, i, x);
     enum row where = row_of(x, row);
     bool is_next = x->slots[slot_of(x->number)].next == (uint32_t)number;
-    buf_u8(out, (uint8_t)(kind | (is_next ? IS_NEXT_SERIES : 0) |
-                          (minute == x->minute ? IS_SAME_MINUTE : 0) |
-                          (unsigned)where << ROW_SHIFT));
+    buf_u8(out,
+           (uint8_t)(kind | (is_next ? IS_NEXT_SERIES : 0) |
+                     (minute == x->minute ? IS_SAME_MINUTE : 0) | (unsigned)where << ROW_SHIFT));
     if (!is_next)
         buf_zigzag(out, number - x->number);
     if (minute != x->minute)

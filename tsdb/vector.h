@@ -44,7 +44,8 @@ struct vector_coder {
     unsigned depth; /* of templates (templates.h) within templates */
     bool was_function; /* put: the last vector was written as a function of a source */
     struct arena *sources; /* put: keeps what `made` has; NULL: nothing is made */
-    struct vector_source made; /* put: the last strings, numbered on the way; ids NULL: they are not */
+    struct vector_source
+        made; /* put: the last strings, numbered on the way; ids NULL: they are not */
     /* get: the source of that number; NULL: there is none */
     const struct vector_source *(*source)(void *ctx, uint32_t number);
     void *source_ctx;
