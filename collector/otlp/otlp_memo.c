@@ -103,7 +103,7 @@ static bool memo_grow(uint32_t ref)
     }
     if (ref < memo->cap)
         return true;
-    uint32_t cap = MIN(MAX(2 * ref, 1024), OTLP_MEMO_SERIES);
+    uint32_t cap = MIN(MAX(ref + ref / 4, 1024), OTLP_MEMO_SERIES);
     struct entry *entries =
         ref < OTLP_MEMO_SERIES ? realloc(memo->entries, cap * sizeof(*entries)) : NULL;
     if (!entries)

@@ -14,7 +14,7 @@
 #include "base/hash.h"
 #include "tsdb/tsdb_registry.h"
 
-#define OTLP_MEMO_SERIES (1u << 18)
+#define OTLP_MEMO_SERIES (1u << 21)
 #define OTLP_MEMO_BYTES (8u << 20)
 
 uint64_t otlp_memo_seed(void); /* random, one a process */

@@ -98,8 +98,8 @@ static void load(struct place *p, const char *threshold)
 }
 
 /* What the objective of a threshold counts in a minute, and what the histogram says of it. */
-static void check(struct place *p, const char *threshold, uint32_t minute, int64_t good, int64_t bad,
-                  bool has_bounds)
+static void check(struct place *p, const char *threshold, uint32_t minute, int64_t good,
+                  int64_t bad, bool has_bounds)
 {
     struct query_slo_counts c;
     struct query_slo_bounds b;
@@ -113,9 +113,9 @@ static void check(struct place *p, const char *threshold, uint32_t minute, int64
                  (long long)c.good, (long long)c.bad, (long long)good, (long long)bad);
     if (has_bounds) {
         double within = (double)CALLS * p->set.slos[0].le_seconds / (0.02 * CALLS);
-        assert_int_equal(query_slo_source_bounds(&src, &p->set.slos[0], minute, minute + 1,
-                                                 p->set.arena, &b),
-                         ERR_OK);
+        assert_int_equal(
+            query_slo_source_bounds(&src, &p->set.slos[0], minute, minute + 1, p->set.arena, &b),
+            ERR_OK);
         assert_true(b.count == CALLS && b.low <= within && within <= b.high && b.low < b.high);
     }
     tsdb_view_close(v);
