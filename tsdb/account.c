@@ -71,6 +71,15 @@ void account_erased(struct account *a, uint32_t org, enum tsdb_signal signal, ui
     pthread_mutex_unlock(&a->lock);
 }
 
+void account_superseded(struct account *a, uint32_t org, enum tsdb_signal signal, uint64_t total)
+{
+    pthread_mutex_lock(&a->lock);
+    struct tsdb_account *row = row_of(a, org, signal);
+    if (row)
+        row->superseded = total;
+    pthread_mutex_unlock(&a->lock);
+}
+
 void account_encode(struct account *a, struct buf *out)
 {
     pthread_mutex_lock(&a->lock);

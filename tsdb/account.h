@@ -16,8 +16,9 @@ void account_free(struct account *a);
 /* Adds one request: its rows of `signal`. */
 void account_add(struct account *a, uint32_t org, enum tsdb_signal signal, uint64_t stored,
                  uint64_t duplicate, const uint64_t rejected[TSDB_REJECT_COUNT]);
-/* Rows that erase jobs have removed since the directory was made: kept in state, not in checkpoints. */
+/* What became of stored rows since the directory was made: kept in state (totals.h), not in checkpoints. */
 void account_erased(struct account *a, uint32_t org, enum tsdb_signal signal, uint64_t total);
+void account_superseded(struct account *a, uint32_t org, enum tsdb_signal signal, uint64_t total);
 void account_encode(struct account *a, struct buf *out);
 bool account_decode(struct account *a, struct reader *r); /* replaces everything */
 size_t account_copy(struct account *a, struct tsdb_account *out, size_t max);

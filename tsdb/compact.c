@@ -9,6 +9,7 @@
 #include "base/stats.h"
 #include "tsdb/compact_rows.h"
 #include "tsdb/compact_series.h"
+#include "tsdb/totals.h"
 
 STATS_COUNTER(compactions, "telltale_store_compactions_total", "",
               "Parts whose generations were merged into one.");
@@ -17,6 +18,13 @@ STATS_COUNTER(compactions_failed, "telltale_store_compaction_failures_total", ""
 
 STATS_COUNTER(superseded, "telltale_store_rows_superseded_total", "",
               "Rows that compaction found twice and kept once.");
+
+STATS_COUNTER(repeated, "telltale_store_samples_repeated_total", "where=\"merge\"",
+              "Samples found twice, bit by bit the same, and kept once.");
+STATS_COUNTER(
+    conflicting, "telltale_store_samples_conflicting_total", "where=\"merge\"",
+    "Samples of one series and time with other values: the newest counts, a value before a "
+    "stale marker.");
 
 /* Kinds of blocks that have a merger, by class. Texts are merged with their rows. */
 static uint32_t merged_kinds(enum part_class class)
@@ -73,14 +81,15 @@ static enum err merge_org(const struct compact_job *job, struct err_msg *msg)
 /* metas of one org: those that are merged go to their merger, the others as they are. */
 static enum err rewrite_org(struct part *fresh, const struct part_snapshot *snapshot,
                             const struct block_meta *metas, size_t n, const struct survey *s,
-                            uint64_t flushed, struct err_msg *msg)
+                            uint64_t flushed, struct head_resolved *resolved, struct err_msg *msg)
 {
     enum part_class class = part_class_of(fresh);
     struct compact_job job = {.out = fresh,
                               .snapshot = snapshot,
                               .class = class,
                               .org = metas[0].key.org,
-                              .generation = s->newest};
+                              .generation = s->newest,
+                              .resolved = resolved};
     struct block_meta *merged = malloc(n * sizeof(*merged));
     enum err e = merged ? ERR_OK : ERR_NOMEM;
     for (size_t i = 0; i < n && e == ERR_OK; i++) {
@@ -102,13 +111,22 @@ static enum err rewrite(struct tsdb *db, struct part *p, const struct part_snaps
     struct part *fresh;
     size_t n;
     const struct block_meta *m = part_snapshot_blocks(snapshot, &n);
-    enum err e = part_rewrite_begin(p, &fresh, msg);
-    if (e != ERR_OK)
+    struct replaced {
+        uint32_t org;
+        struct head_resolved count;
+    } *replaced = calloc(n + 1, sizeof(*replaced));
+    size_t orgs = 0;
+    enum err e = replaced ? part_rewrite_begin(p, &fresh, msg) : ERR_NOMEM;
+    if (e != ERR_OK) {
+        free(replaced);
         return e;
-    for (size_t from = 0, to; from < n && e == ERR_OK; from = to) {
+    }
+    for (size_t from = 0, to; from < n && e == ERR_OK; from = to, orgs++) {
         for (to = from; to < n && m[to].key.org == m[from].key.org;)
             to++;
-        e = rewrite_org(fresh, snapshot, m + from, to - from, s, flushed, msg);
+        replaced[orgs].org = m[from].key.org;
+        e = rewrite_org(fresh, snapshot, m + from, to - from, s, flushed, &replaced[orgs].count,
+                        msg);
     }
     fault_point("compact.before_seal");
     if (e == ERR_OK)
@@ -117,6 +135,13 @@ static enum err rewrite(struct tsdb *db, struct part *p, const struct part_snaps
         e = pin_exchange_part(db, p, fresh, flushed, msg);
     else
         part_release(fresh);
+    for (size_t i = 0; e == ERR_OK && i < orgs; i++) {
+        const struct head_resolved *r = &replaced[i].count;
+        stats_add(&repeated, (int64_t)r->repeated);
+        stats_add(&conflicting, (int64_t)r->conflicting);
+        totals_superseded(db, replaced[i].org, r->repeated + r->conflicting);
+    }
+    free(replaced);
     return e;
 }
 

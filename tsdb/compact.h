@@ -8,6 +8,7 @@
 #ifndef TSDB_COMPACT_H
 #define TSDB_COMPACT_H
 
+#include "tsdb/head_core.h"
 #include "tsdb/store.h"
 
 #define COMPACT_GENERATIONS \
@@ -33,6 +34,7 @@ struct compact_job {
     uint64_t
         generation; /* of the merged blocks: the newest of those merged; their n begins with 0 */
     struct compact_drop *drop; /* NULL: nothing goes */
+    struct head_resolved *resolved; /* out; NULL: not asked for */
 };
 
 /* asked: every part with more than one generation. Else those that are due. */

@@ -43,6 +43,7 @@ struct compact {
     struct stream main, hists;
     struct block_runs floats; /* before main */
     uint32_t index_n;
+    struct head_resolved resolved;
     struct err_msg *msg;
 };
 
@@ -212,7 +213,7 @@ static enum err merge_points(struct compact *c, const struct entry *e, uint32_t 
     *out_any = all.n > 0;
     if (err != ERR_OK || all.n == 0)
         return err;
-    all.n = head_points_resolve(all.p, all.n, c->scratch, &failed);
+    all.n = head_points_resolve(all.p, all.n, c->scratch, &failed, &c->resolved);
     struct head_point *run = ARENA_ARRAY(c->scratch, struct head_point, all.n + 1);
     if (failed || !run)
         return ERR_NOMEM;
@@ -426,6 +427,8 @@ enum err compact_series(const struct compact_job *job, struct err_msg *msg)
         e = block_runs_init(&c.floats, &c.main.w, stream_close, &c.main);
     if (e == ERR_OK)
         e = merge_series(&c);
+    if (job->resolved)
+        *job->resolved = c.resolved;
     block_runs_done(&c.floats);
     block_writer_done(&c.main.w);
     block_writer_done(&c.hists.w);

@@ -10,6 +10,7 @@
 #include "base/stats.h"
 #include "tsdb/erase_parts.h"
 #include "tsdb/erase_store.h"
+#include "tsdb/totals.h"
 
 #define RETRY_NS (10 * INT64_C(1000000000))
 #define RECEIPT_VERSION 1u
@@ -215,21 +216,6 @@ static bool is_drained(struct tsdb *db, const struct erase_target *t)
     return clean;
 }
 
-static enum err add_total(struct tsdb_state_write *w, uint32_t org, enum tsdb_signal signal,
-                          uint64_t more)
-{
-    uint8_t key[5] = {(uint8_t)(org >> 24), (uint8_t)(org >> 16), (uint8_t)(org >> 8), (uint8_t)org,
-                      (uint8_t)signal},
-            value[8];
-    struct bytes old;
-    enum err e = tsdb_state_read(w, ERASE_TABLE_TOTALS, bytes_of(key, 5), &old);
-    if (e != ERR_OK && e != ERR_NOT_FOUND)
-        return e;
-    bytes_put_u64le(value, more + (e == ERR_OK && old.size == 8 ? bytes_u64le(old.data) : 0));
-    return more ? tsdb_state_put(w, ERASE_TABLE_TOTALS, bytes_of(key, 5), bytes_of(value, 8))
-                : ERR_OK;
-}
-
 static enum err forget(struct tsdb *db, struct tsdb_state_write *w, uint64_t id, struct arena *a)
 {
     static const char *const tables[] = {ERASE_TABLE, ERASE_TABLE_IDS, ERASE_TABLE_PARTS};
@@ -272,11 +258,11 @@ static enum err write_receipt(struct tsdb *db, const struct erase_target *t, str
         if (e == ERR_OK)
             e = tsdb_state_put(w, ERASE_TABLE_DONE, bytes_of(k.bytes, k.size), buf_bytes(&row));
         if (e == ERR_OK)
-            e = add_total(w, t->org, TSDB_SPANS, sum->spans);
+            e = totals_add(w, TOTALS_ERASED, t->org, TSDB_SPANS, sum->spans);
         if (e == ERR_OK)
-            e = add_total(w, t->org, TSDB_LOGS, sum->logs);
+            e = totals_add(w, TOTALS_ERASED, t->org, TSDB_LOGS, sum->logs);
         if (e == ERR_OK)
-            e = add_total(w, t->org, TSDB_SAMPLES, sum->samples);
+            e = totals_add(w, TOTALS_ERASED, t->org, TSDB_SAMPLES, sum->samples);
         if (e == ERR_OK)
             e = tsdb_state_put(w, "store", BYTES_LIT(DIRTY), bytes_of(one, 8));
         fault_point("erase.before_receipt");
@@ -315,7 +301,7 @@ static void finish(struct tsdb *db, struct erase_target *t)
     enum err e = a ? write_receipt(db, t, a, &sum) : ERR_NOMEM;
     if (e == ERR_OK) {
         clean_state(db);
-        if (erase_load_totals(db) != ERR_OK)
+        if (totals_load(db) != ERR_OK)
             log_warn("store", "the accounts tell of erase %llu from the next start on",
                      (unsigned long long)t->id);
         stats_add(&jobs_done, 1);

@@ -15,11 +15,9 @@
 #define ERASE_TABLE_IDS "erase_ids" /* id u64 BE, chunk u32 BE -> ids of 16 bytes */
 #define ERASE_TABLE_PARTS "erase_parts" /* id u64 BE, day u32 BE, class u8 -> counts */
 #define ERASE_TABLE_DONE "erase_done" /* id u64 BE -> receipt */
-#define ERASE_TABLE_TOTALS "erased" /* org u32 BE, signal u8 -> u64 LE */
 
-/* At open, before heads are replayed: targets go on; totals go to the accounts when those are there. */
+/* At open, before heads are replayed: targets go on. */
 enum err erase_open(struct tsdb *db, struct err_msg *msg) MUST_CHECK;
-enum err erase_load_totals(struct tsdb *db) MUST_CHECK;
 void erase_close(struct tsdb *db);
 
 /* The targets of the org, NULL when there are none: taken before heads and parts are pinned, so that what it no longer names has gone. */

@@ -14,7 +14,9 @@
 #include "tsdb/compact.h"
 #include "tsdb/erase_store.h"
 #include "tsdb/files.h"
+#include "tsdb/head_core.h"
 #include "tsdb/store.h"
+#include "tsdb/totals.h"
 
 #define RETRY_MS_MIN 50 /* doubled at each failure in a row */
 #define RETRY_MS_MAX 5000
@@ -24,6 +26,13 @@
 STATS_COUNTER(flushes, "telltale_store_flushes_total", "", "Generations sealed into parts.");
 STATS_COUNTER(flushes_failed, "telltale_store_flush_failures_total", "",
               "Attempts to seal a generation that failed and are repeated.");
+
+STATS_COUNTER(repeated, "telltale_store_samples_repeated_total", "where=\"seal\"",
+              "Samples found twice, bit by bit the same, and kept once.");
+STATS_COUNTER(
+    conflicting, "telltale_store_samples_conflicting_total", "where=\"seal\"",
+    "Samples of one series and time with other values: the newest counts, a value before a "
+    "stale marker.");
 
 struct flush {
     struct tsdb *db;
@@ -127,6 +136,12 @@ static struct generation *wait_for_work(struct tsdb *db, unsigned failures, bool
 
 static void finish(struct tsdb *db, struct generation *g)
 {
+    for (uint32_t i = 0; i < g->head->org_count; i++) {
+        const struct head_resolved *r = &g->head->orgs[i].sealed;
+        stats_add(&repeated, (int64_t)r->repeated);
+        stats_add(&conflicting, (int64_t)r->conflicting);
+        totals_superseded(db, g->head->orgs[i].org, r->repeated + r->conflicting);
+    }
     committer_end_journal(db, g);
     stats_add(&flushes, 1);
     pthread_mutex_lock(&db->lock);

@@ -5,6 +5,7 @@
 #include "base/alloc_wait.h"
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/stats.h"
 
 #define MERGE_MIN 64u
 #define SAMPLES_AHEAD 16u /* samples and cells whose series is fetched ahead */
@@ -204,6 +205,13 @@ static struct head_more *more_of(struct head *h, struct head_series *s)
     return m;
 }
 
+STATS_COUNTER(repeated, "telltale_store_samples_repeated_total", "where=\"append\"",
+              "Samples found twice, bit by bit the same, and kept once.");
+STATS_COUNTER(
+    conflicting, "telltale_store_samples_conflicting_total", "where=\"append\"",
+    "Samples of one series and time with other values: the newest counts, a value before a "
+    "stale marker.");
+
 static void note_time(struct head_series *s, int64_t t_ms)
 {
     s->t_min = MIN(s->t_min, t_ms);
@@ -214,6 +222,12 @@ static void add_sample(struct head *h, struct head_series *s, int64_t t_ms, doub
                        int64_t start_ms)
 {
     struct head_sample x = {t_ms, start_ms, value, h->batch_count};
+    if (s->samples.count &&
+        s->samples.t_ms == t_ms) { /* seen here when it comes right after the other */
+        uint64_t bits;
+        memcpy(&bits, &value, sizeof(bits));
+        stats_add(bits == s->samples.value ? &repeated : &conflicting, 1);
+    }
     for (unsigned tries = 0; !head_samples_add(&s->samples, &h->slab, &x); tries++)
         alloc_wait_pause(tries);
     note_time(s, t_ms);

@@ -81,9 +81,13 @@ struct head_service {
     uint64_t spans, genai_spans;
 };
 
+struct head_resolved { /* points that went: bit by bit as the one that stays, or not; added to */
+    uint64_t repeated, conflicting;
+};
 struct head_org {
     uint32_t org;
     uint64_t rows[TSDB_SIGNAL_COUNT];
+    struct head_resolved sealed; /* samples that sealing found twice; owned by flush */
 };
 
 struct head {
@@ -138,6 +142,7 @@ bool head_points(const struct head_series *s, uint32_t limit, int64_t min_ms, in
                  struct arena *a, struct head_point **points, uint32_t *n, uint32_t *cap);
 /* Sorts by time; one point per time: the later in the array wins, but a value beats a stale marker. Returns the new count, 0 with
  * *failed when memory is short. */
-uint32_t head_points_resolve(struct head_point *p, uint32_t n, struct arena *a, bool *failed);
+uint32_t head_points_resolve(struct head_point *p, uint32_t n, struct arena *a, bool *failed,
+                             struct head_resolved *count);
 
 #endif

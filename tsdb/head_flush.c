@@ -182,6 +182,9 @@ enum err head_flush(struct head *h, bool (*want)(void *ctx, uint32_t day, enum p
 {
     struct head_flush f = {.h = h, .sink = sink, .msg = msg, .scratch = arena_new(0)};
     struct days days = {0};
+    for (uint32_t i = 0; i < h->org_count; i++)
+        h->orgs[i].sealed =
+            (struct head_resolved){0}; /* an attempt before this one may have failed */
     /* No lock: a head that is flushed is frozen, nobody writes to it. With it, the sink's locks and LMDB's would come after the head's. */
     enum err e = f.scratch ? collect_rows(&f) : ERR_NOMEM;
     if (e == ERR_OK)

@@ -47,6 +47,16 @@ static uint32_t hists_in_chunk(const struct head_point *p, const struct head_cel
     return i;
 }
 
+/* Where what is found twice is counted. */
+static struct head_resolved *sealed_of(const struct head_flush *f, uint32_t org)
+{
+    static struct head_resolved nobodys; /* of an org without rows there is nothing */
+    for (uint32_t i = 0; i < f->h->org_count; i++)
+        if (f->h->orgs[i].org == org)
+            return &f->h->orgs[i].sealed;
+    return &nobodys;
+}
+
 /* The day's samples (floats and histograms apart) of one series, as chunks. */
 static enum err put_points(struct head_flush *f, const struct head_series *s, uint32_t id,
                            struct block_runs *floats, struct stream *hists)
@@ -58,7 +68,7 @@ static enum err put_points(struct head_flush *f, const struct head_series *s, ui
     if (!head_points(s, UINT32_MAX, f->day ? from : INT64_MIN,
                      f->day == UINT32_MAX ? INT64_MAX : to, f->scratch, &p, &n, &cap))
         return ERR_NOMEM;
-    n = head_points_resolve(p, n, f->scratch, &failed);
+    n = head_points_resolve(p, n, f->scratch, &failed, sealed_of(f, s->info->org));
     if (failed)
         return ERR_NOMEM;
     struct head_point *run = ARENA_ARRAY(f->scratch, struct head_point, n + 1);

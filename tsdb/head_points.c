@@ -74,7 +74,15 @@ static void sort_by_time(struct head_point *p, struct head_point *other, uint32_
         memcpy(p, from, n * sizeof(*p));
 }
 
-uint32_t head_points_resolve(struct head_point *p, uint32_t n, struct arena *a, bool *failed)
+static bool is_same(const struct head_point *x, const struct head_point *y)
+{
+    if (x->hist && y->hist)
+        return tsdb_hist_equal_bits(x->hist, y->hist);
+    return !x->hist && !y->hist && memcmp(&x->value, &y->value, sizeof(x->value)) == 0;
+}
+
+uint32_t head_points_resolve(struct head_point *p, uint32_t n, struct arena *a, bool *failed,
+                             struct head_resolved *count)
 {
     bool sorted = true;
     for (uint32_t i = 1; i < n && sorted; i++)
@@ -90,6 +98,7 @@ uint32_t head_points_resolve(struct head_point *p, uint32_t n, struct arena *a, 
     uint32_t out = 0;
     for (uint32_t i = 0; i < n; i++) {
         if (out && p[out - 1].t_ms == p[i].t_ms) {
+            *(is_same(&p[out - 1], &p[i]) ? &count->repeated : &count->conflicting) += 1;
             if (!is_stale(&p[i]) || is_stale(&p[out - 1]))
                 p[out - 1] = p[i];
         } else {

@@ -18,6 +18,7 @@
 #include "tsdb/lmdb_pages.h"
 #include "tsdb/pin.h"
 #include "tsdb/store.h"
+#include "tsdb/totals.h"
 
 #define STATE_MAP_BYTES LMDB_ENV_MAP(4ull << 30)
 #define DAY_MS INT64_C(86400000)
@@ -338,7 +339,7 @@ static enum err open_all(struct tsdb *db, struct arena *a, struct err_msg *msg)
         e = recover(db, a, msg);
     fault_point("open.after_recover");
     if (e == ERR_OK)
-        e = erase_load_totals(db);
+        e = totals_load(db);
     if (e == ERR_OK)
         retention_start(db);
     return e == ERR_OK ? start_threads(db, msg) : e;

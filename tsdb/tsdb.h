@@ -79,6 +79,8 @@ struct tsdb_account {
     uint64_t received, stored, duplicate, quarantined;
     uint64_t rejected[TSDB_REJECT_COUNT];
     uint64_t erased; /* of those stored, removed by erase jobs */
+    uint64_t
+        superseded; /* samples of those stored: another of the same series and time has taken their place in parts */
 };
 /* Fills at most max rows; returns how many there are. */
 size_t tsdb_accounts(struct tsdb *db, struct tsdb_account *out, size_t max);

@@ -225,25 +225,6 @@ enum err erase_open(struct tsdb *db, struct err_msg *msg)
     return e == ERR_OK ? e : err_set(msg, e, "what is to be erased cannot be read from state");
 }
 
-enum err erase_load_totals(struct tsdb *db)
-{
-    struct arena *a = arena_new(0);
-    struct tsdb_state_row *rows;
-    size_t n;
-    enum err e =
-        a ? tsdb_state_scan(db, ERASE_TABLE_TOTALS, BYTES_NONE, SIZE_MAX, a, &rows, &n) : ERR_NOMEM;
-    for (size_t i = 0; e == ERR_OK && i < n; i++)
-        if (rows[i].key.size == 5 && rows[i].value.size == 8 &&
-            rows[i].key.data[4] < TSDB_SIGNAL_COUNT)
-            account_erased(db->accounts,
-                           (uint32_t)rows[i].key.data[0] << 24 |
-                               (uint32_t)rows[i].key.data[1] << 16 |
-                               (uint32_t)rows[i].key.data[2] << 8 | rows[i].key.data[3],
-                           (enum tsdb_signal)rows[i].key.data[4], bytes_u64le(rows[i].value.data));
-    arena_free(a);
-    return e;
-}
-
 void erase_close(struct tsdb *db)
 {
     set_release(db->erase);

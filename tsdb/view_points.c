@@ -1,5 +1,13 @@
 #include "base/check.h"
+#include "base/stats.h"
 #include "tsdb/view_erase.h"
+
+STATS_COUNTER(repeated, "telltale_store_samples_repeated_total", "where=\"read\"",
+              "Samples found twice, bit by bit the same, and kept once.");
+STATS_COUNTER(
+    conflicting, "telltale_store_samples_conflicting_total", "where=\"read\"",
+    "Samples of one series and time with other values: the newest counts, a value before a "
+    "stale marker.");
 
 struct points {
     struct head_point *p;
@@ -149,9 +157,12 @@ enum err tsdb_points_read(struct tsdb_view *v, const struct tsdb_series *s, int6
         e = view_counter(v, (uint32_t)s->handle, min_ms, max_ms, a, &got.p, &got.n);
     } else {
         bool failed = false;
+        struct head_resolved count = {0};
         e = read_stored(v, &v->series[s->handle], min_ms, max_ms, a, &got);
         if (e == ERR_OK)
-            got.n = head_points_resolve(got.p, got.n, a, &failed);
+            got.n = head_points_resolve(got.p, got.n, a, &failed, &count);
+        stats_add(&repeated, (int64_t)count.repeated);
+        stats_add(&conflicting, (int64_t)count.conflicting);
         if (failed)
             e = ERR_LIMIT;
     }

@@ -59,7 +59,8 @@ void web_admin_accounts(struct web_call *c)
                       {"stored", a->stored},
                       {"duplicate", a->duplicate},
                       {"quarantined", a->quarantined},
-                      {"erased", a->erased}};
+                      {"erased", a->erased},
+                      {"superseded", a->superseded}};
         if (a->org != web_call_org(c))
             continue; /* what others send is not the asker's business */
         json_out_object(j);
