@@ -125,6 +125,9 @@ static enum err start_store(struct server *s)
         .retention_bytes = o->retention_bytes,
         .retention_content_ms = o->retention_content_ms,
         .retention_cells_ms = o->retention_cells_ms,
+        .sampling = {.keep_permille = (uint32_t)o->sampling_permille,
+                     .slow_ms = o->sampling_slow_ms,
+                     .per_kind = (uint32_t)o->sampling_per_kind},
         .settler = stage_settler(s->stage),
     };
     keep_memory(o);

@@ -19,6 +19,9 @@ static const struct config_option options[] = {
     {"retention.content",       NULL,                  CONFIG_DURATION_MS, "7d",               AT(retention_content_ms),   "D",    "How long texts (attributes, events, log bodies) are kept."},
     {"retention.cells",         NULL,                  CONFIG_DURATION_MS, "400d",             AT(retention_cells_ms),     "D",    "How long derived series (the SLIs) are kept."},
     {"retention.size",          "--retention-size",    CONFIG_SIZE,        "0",                AT(retention_bytes),        "SIZE", "What sealed days and the journal may take on disk; past it the oldest days go whole, texts first, then rows and samples, SLIs last. 0: no limit."},
+    {"sampling.keep_permille",  NULL,                  CONFIG_U64,         "1000",             AT(sampling_permille),      "N",    "Of 1000 traces that nothing speaks for so many are kept when their day is over, and each of their spans then stands for more (`weight`); 1000: all. Traces with an error, slow or marked ones are always kept, whole; SLIs keep counting all. See docs/operations.md."},
+    {"sampling.slow",           NULL,                  CONFIG_DURATION_MS, "10s",              AT(sampling_slow_ms),       "D",    "Sampling keeps a trace that has a span as long as this."},
+    {"sampling.per_kind",       NULL,                  CONFIG_U64,         "20",               AT(sampling_per_kind),      "N",    "Sampling keeps so many traces of each day with the same service and name of their root."},
     {"memory_limit",            "--memory-limit",      CONFIG_SIZE,        "512MiB",           AT(memory_limit),           "SIZE", "Memory of rows that are not sealed yet, waiting requests, decoded indexes and queries together; past it senders are asked to wait."},
     {"tls.cert",                "--tls-cert",          CONFIG_STR,         NULL,               AT(tls_cert),               "FILE", "PEM certificate chain; with tls.key all three addresses speak TLS. Reloaded when the file changes."},
     {"tls.key",                 "--tls-key",           CONFIG_STR,         NULL,               AT(tls_key),                "FILE", "PEM private key of tls.cert."},
@@ -86,6 +89,10 @@ static enum err check_together(const struct serve_options *o, struct buf *errors
     if (o->retention_ms < 3600000 || o->retention_content_ms < 3600000 ||
         o->retention_cells_ms < 3600000)
         buf_str(errors, "retention: give at least 1h\n");
+    if (o->sampling_permille == 0 || o->sampling_permille > 1000)
+        buf_str(errors, "sampling.keep_permille: give a number from 1 to 1000\n");
+    if (o->sampling_per_kind > UINT32_MAX)
+        buf_str(errors, "sampling.per_kind: give a number up to 4294967295\n");
     return errors->size == before ? ERR_OK : ERR_INVALID;
 }
 

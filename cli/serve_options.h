@@ -17,7 +17,8 @@ struct serve_options {
     const char *external_url;
     struct config_list host_names;
     bool init;
-    int64_t retention_ms, retention_content_ms, retention_cells_ms;
+    int64_t retention_ms, retention_content_ms, retention_cells_ms, sampling_slow_ms;
+    uint64_t sampling_permille, sampling_per_kind;
     uint64_t retention_bytes, memory_limit, series_max, metric_series_max, connections_max,
         body_memory, loops;
     struct config_list slos;

@@ -315,6 +315,8 @@ void query_trace_summarise(const struct tsdb_spans *t, struct query_trace_summar
     }
     if (root != TSDB_NO_ROW) {
         s.id = t->trace_id[root];
+        s.weight =
+            (double)TSDB_SPAN_GET(t, weight, root, TSDB_WEIGHT_ONE) / (double)TSDB_WEIGHT_ONE;
         s.service = TSDB_SPAN_GET(t, service, root, BYTES_NONE);
         s.name = TSDB_SPAN_GET(t, name, root, BYTES_NONE);
     }

@@ -46,6 +46,7 @@ struct query_trace_summary {
     bool has_root;
     int64_t start_ns, end_ns; /* over all spans */
     uint32_t spans, errors, calls;
+    double weight; /* traces that it stands for: more than 1 where others were sampled out */
     struct bytes model; /* of the first call */
     struct bytes outcome_error; /* error_type or status message of the first failed span */
     int64_t input_tokens, output_tokens, cost_nanousd, ttft_ns; /* of the calls; -1 unknown */

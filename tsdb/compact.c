@@ -10,6 +10,7 @@
 #include "tsdb/compact_rows.h"
 #include "tsdb/compact_series.h"
 #include "tsdb/totals.h"
+#include "tsdb/tsdb_state.h"
 
 STATS_COUNTER(compactions, "telltale_store_compactions_total", "",
               "Parts whose generations were merged into one.");
@@ -25,6 +26,8 @@ STATS_COUNTER(
     conflicting, "telltale_store_samples_conflicting_total", "where=\"merge\"",
     "Samples of one series and time with other values: the newest counts, a value before a "
     "stale marker.");
+STATS_COUNTER(sampled_out, "telltale_store_rows_sampled_out_total", "",
+              "Spans that tail sampling took away.");
 
 /* Kinds of blocks that have a merger, by class. Texts are merged with their rows. */
 static uint32_t merged_kinds(enum part_class class)
@@ -34,6 +37,18 @@ static uint32_t merged_kinds(enum part_class class)
                                                      [PART_CELLS] = COMPACT_SERIES_KINDS};
     return kinds[class];
 }
+
+#define DAY_MS INT64_C(86400000)
+#define CLOSED_AFTER_MS INT64_C(3600000) /* a day counts as over: nearly all of it is there */
+#define AGAIN_AFTER_MS DAY_MS /* what comes late for a day that was settled waits for so long */
+#define KEPT_TABLE "kept_traces" /* org u64 BE, trace id */
+#define KEPT_MAX 1000000u
+
+struct sight { /* which blocks are looked at before traces are sampled */
+    uint64_t flushed;
+    int64_t min_ms, max_ms;
+    bool is_own, is_decided;
+};
 
 struct survey {
     unsigned generations; /* flushed, with blocks that can be merged */
@@ -71,6 +86,41 @@ static bool is_due(const struct survey *s, bool asked)
                  : s->generations > COMPACT_GENERATIONS_MAX ||
                        (s->generations > COMPACT_GENERATIONS &&
                         s->bytes - s->bytes_largest >= s->bytes_largest / 2);
+}
+
+/* --- closed days: once, and again when something came late -------------------------------------------- */
+
+static bool is_closed(const struct tsdb *db, const struct part *p)
+{
+    return retention_clock_ms(db) >= ((int64_t)part_day(p) + 1) * DAY_MS + CLOSED_AFTER_MS;
+}
+
+/* The mark: when the part was last made anew after its day. Should it be lost, the work is done once more. */
+static void mark_name(const struct part *p, char out[64])
+{
+    snprintf(out, 64, "settled/%u/%s", part_day(p), part_class_name(part_class_of(p)));
+}
+
+static void mark_settled(struct tsdb *db, const struct part *p)
+{
+    char name[64];
+    struct err_msg msg = {""};
+    mark_name(p, name);
+    fault_point("compact.before_mark");
+    if (state_put_u64(db, name, (uint64_t)retention_clock_ms(db), &msg) != ERR_OK)
+        log_warn("store", "%s is merged once more later: %s", part_path(p), msg.text);
+}
+
+/* has_work: there is something to merge or to sample. */
+static bool is_settling(struct tsdb *db, const struct part *p, bool has_work)
+{
+    char name[64];
+    uint64_t when = 0;
+    if (!has_work || !is_closed(db, p))
+        return false;
+    mark_name(p, name);
+    return state_get_u64(db, name, &when) != ERR_OK ||
+           retention_clock_ms(db) - (int64_t)when >= AGAIN_AFTER_MS;
 }
 
 static enum err merge_org(const struct compact_job *job, struct err_msg *msg)
@@ -150,7 +200,127 @@ static enum err rewrite(struct tsdb *db, struct part *p, const struct part_snaps
 struct pair {
     struct part *rows, *text, *fresh_rows, *fresh_text; /* texts: NULL when there are none */
     const struct part_snapshot *from, *text_from;
+    bool is_closed; /* an hour ago or more its day has ended */
+    uint64_t superseded, sampled_out;
 };
+
+/* --- sampling */
+
+static bool is_sampling(const struct tsdb *db)
+{
+    uint32_t keep = db->options.sampling.keep_permille;
+    return keep > 0 && keep < 1000;
+}
+
+/* Spans of one org in one part. is_decided: only those that stay; not: only the others. */
+static enum err see_part(struct compact_sample *s, const struct part_snapshot *p, uint32_t org,
+                         const struct sight *sight, struct err_msg *msg)
+{
+    enum err e = ERR_OK;
+    size_t n;
+    const struct block_meta *m = part_snapshot_blocks(p, &n);
+    uint64_t decided = gone_of(p, org).decided;
+    for (size_t i = 0; i < n && e == ERR_OK; i++)
+        if (m[i].key.org == org && m[i].key.kind == BLOCK_SPANS &&
+            m[i].key.generation <= sight->flushed && m[i].time_max >= sight->min_ms &&
+            m[i].time_min <= sight->max_ms && (m[i].key.generation <= decided) == sight->is_decided)
+            e = compact_sample_see(s, p, &m[i], sight->is_own, sight->is_decided, msg);
+    return e;
+}
+
+/* The day itself, and what lies near it on the days beside it. What was decided comes first. */
+static enum err see_days(struct tsdb *db, const struct pair *p, uint32_t org, uint64_t flushed,
+                         struct compact_sample *s, struct err_msg *msg)
+{
+    int64_t start_ms = (int64_t)part_day(p->rows) * DAY_MS;
+    enum err e = ERR_OK;
+    for (int round = 0; round < 2 && e == ERR_OK; round++)
+        for (size_t i = 0; i < db->part_count && e == ERR_OK; i++) {
+            struct part *other = db->parts[i];
+            int64_t days = (int64_t)part_day(other) - (int64_t)part_day(p->rows);
+            struct sight sight = {flushed, start_ms - CLOSED_AFTER_MS,
+                                  start_ms + DAY_MS + CLOSED_AFTER_MS, days == 0, round == 0};
+            if (part_class_of(other) != PART_ROWS || days < -1 || days > 1)
+                continue;
+            const struct part_snapshot *snapshot = part_snapshot_new(other, UINT64_MAX);
+            e = snapshot ? see_part(s, snapshot, org, &sight, msg) : ERR_NOMEM;
+            part_snapshot_release(snapshot);
+            if (e == ERR_CORRUPT && days != 0)
+                e = ERR_OK; /* said when that day is looked at itself */
+        }
+    return e;
+}
+
+static enum err keep_marked(struct tsdb *db, uint32_t org, struct compact_sample *s)
+{
+    struct arena *a = arena_new(0);
+    struct tsdb_state_row *rows = NULL;
+    uint8_t prefix[8];
+    size_t n = 0;
+    bytes_put_u64be(prefix, org);
+    enum err e = a ? tsdb_state_scan(db, KEPT_TABLE, bytes_of(prefix, sizeof(prefix)), KEPT_MAX, a,
+                                     &rows, &n)
+                   : ERR_NOMEM;
+    for (size_t i = 0; i < n && e == ERR_OK; i++) {
+        struct tsdb_id16 id;
+        if (rows[i].key.size != sizeof(prefix) + sizeof(id.b))
+            continue;
+        memcpy(id.b, rows[i].key.data + sizeof(prefix), sizeof(id.b));
+        e = compact_sample_keep(s, id);
+    }
+    arena_free(a);
+    return e;
+}
+
+enum err tsdb_keep_trace(struct tsdb *db, uint32_t org, struct tsdb_id16 trace_id)
+{
+    struct tsdb_state_write *w;
+    uint8_t key[8 + sizeof(trace_id.b)];
+    bytes_put_u64be(key, org);
+    memcpy(key + 8, trace_id.b, sizeof(trace_id.b));
+    enum err e = tsdb_state_begin(db, &w);
+    if (e != ERR_OK)
+        return e;
+    e = tsdb_state_put(w, KEPT_TABLE, bytes_of(key, sizeof(key)), BYTES_LIT("1"));
+    if (e == ERR_OK)
+        return tsdb_state_commit(w);
+    tsdb_state_abort(w);
+    return e;
+}
+
+/* *out NULL: everything stays. */
+static enum err sample_new(struct tsdb *db, const struct pair *p, uint32_t org, uint64_t flushed,
+                           struct compact_sample **out, struct err_msg *msg)
+{
+    *out = NULL;
+    if (!is_sampling(db))
+        return ERR_OK;
+    struct compact_sample *s =
+        compact_sample_new(&db->options.sampling, db->options.memory_limit_bytes / 8 / 32);
+    enum err e = s ? keep_marked(db, org, s) : ERR_NOMEM;
+    if (e == ERR_OK)
+        e = see_days(db, p, org, flushed, s, msg);
+    if (e == ERR_OK && compact_sample_is_full(s))
+        log_warn("store", "%s: too many traces are to be kept for the memory limit: all are",
+                 part_path(p->rows));
+    if (e == ERR_OK && !compact_sample_is_full(s))
+        *out = s;
+    else
+        compact_sample_free(s);
+    return e;
+}
+
+/* Spans that sampling has not seen. */
+static bool has_undecided(const struct tsdb *db, const struct part_snapshot *p, uint64_t flushed)
+{
+    size_t n;
+    const struct block_meta *m = part_snapshot_blocks(p, &n);
+    for (size_t i = 0; i < n && is_sampling(db); i++)
+        if (m[i].key.kind == BLOCK_SPANS && m[i].key.generation <= flushed &&
+            m[i].key.generation > gone_of(p, m[i].key.org).decided)
+            return true;
+    return false;
+}
 
 /* Blocks that are not merged, as they are. */
 static enum err copy_others(struct part *fresh, const struct part_snapshot *from, uint32_t kinds,
@@ -186,15 +356,23 @@ static enum err merge_rows(struct tsdb *db, struct pair *p, const struct survey 
     job.metas = merged;
     for (size_t from = 0, to; from < n && e == ERR_OK; from = to) {
         job.org = m[from].key.org;
+        job.gone = gone_of(p->from, job.org);
         job.meta_count = 0;
+        struct gone_rows before = job.gone;
         for (to = from; to < n && m[to].key.org == job.org; to++)
             if (COMPACT_ROWS_KINDS >> m[to].key.kind & 1u && m[to].key.generation <= flushed)
                 merged[job.meta_count++] = m[to];
-        e = compact_rows(&job, msg);
+        struct compact_sample *sample = NULL;
+        e = job.meta_count && p->is_closed ? sample_new(db, p, job.org, flushed, &sample, msg)
+                                           : ERR_OK;
+        job.sample = sample;
+        if (e == ERR_OK && job.meta_count)
+            e = compact_rows(&job, msg);
+        compact_sample_free(sample);
+        p->superseded += job.gone.superseded - before.superseded;
+        p->sampled_out += job.gone.sampled_out - before.sampled_out;
     }
     free(merged);
-    if (e == ERR_OK)
-        stats_add(&superseded, (int64_t)job.superseded);
     return e;
 }
 
@@ -212,9 +390,11 @@ static enum err rewrite_pair(struct tsdb *db, struct pair *p, const struct surve
     if (e == ERR_OK)
         e = part_rewrite_seal(p->fresh_rows, p->rows, msg);
     if (e == ERR_OK)
-        return pin_exchange_pair(db, p->rows, p->fresh_rows, p->text, p->fresh_text, flushed, msg);
-    part_release(p->fresh_rows);
-    part_release(p->fresh_text);
+        e = pin_exchange_pair(db, p->rows, p->fresh_rows, p->text, p->fresh_text, flushed, msg);
+    else
+        part_release(p->fresh_rows), part_release(p->fresh_text);
+    stats_add(&superseded, e == ERR_OK ? (int64_t)p->superseded : 0);
+    stats_add(&sampled_out, e == ERR_OK ? (int64_t)p->sampled_out : 0);
     return e;
 }
 
@@ -236,7 +416,7 @@ static void survey_add(struct survey *s, const struct survey *more)
 static enum err compact_pair(struct tsdb *db, struct part *rows, uint64_t flushed, bool asked,
                              struct err_msg *msg)
 {
-    struct pair p = {.rows = rows, .text = text_beside(db, rows)};
+    struct pair p = {.rows = rows, .text = text_beside(db, rows), .is_closed = is_closed(db, rows)};
     size_t n, texts = 0;
     if (p.text && part_is_left_alone(p.text))
         return ERR_OK;
@@ -256,9 +436,13 @@ static enum err compact_pair(struct tsdb *db, struct part *rows, uint64_t flushe
         }
         if (p.text)
             part_retain(p.text); /* its place in the list goes to the one that replaces it */
-        if (is_due(&s, asked)) {
+        bool undecided = p.is_closed && has_undecided(db, p.from, flushed);
+        if (is_due(&s, asked) || (asked && undecided) ||
+            is_settling(db, rows, s.generations > 1 || undecided)) {
             e = rewrite_pair(db, &p, &s, flushed, msg);
             stats_add(&compactions, e == ERR_OK);
+            if (e == ERR_OK && p.is_closed)
+                mark_settled(db, rows);
         }
         part_release(p.text);
     }
@@ -285,9 +469,11 @@ static enum err compact_part(struct tsdb *db, struct part *p, uint64_t flushed, 
     const struct block_meta *m = part_snapshot_blocks(snapshot, &n);
     struct survey s = survey(m, n, kinds, flushed);
     enum err e = ERR_OK;
-    if (is_due(&s, asked)) {
+    if (is_due(&s, asked) || is_settling(db, p, s.generations > 1)) {
         e = rewrite(db, p, snapshot, &s, flushed, msg);
         stats_add(&compactions, e == ERR_OK);
+        if (e == ERR_OK && is_closed(db, p))
+            mark_settled(db, p);
     }
     part_snapshot_release(snapshot);
     return e;

@@ -106,11 +106,40 @@ static int by_time(const void *x, const void *y)
     return (a->row > b->row) - (a->row < b->row);
 }
 
+static int64_t *weights_of(struct merge *m, struct source *s)
+{
+    uint64_t column = UINT64_C(1) << TSDB_SPAN_weight;
+    return columns_fill(m->k->schema, s->a, &s->t, column) ? s->t.spans.weight : NULL;
+}
+
+/* The rows of a source that stay. */
+static enum err choose(struct merge *m, struct source *s, struct pending *out, size_t *out_n)
+{
+    const struct compact_sample *sample =
+        m->k->is_spans && s->generation > m->job->gone.decided ? m->job->sample : NULL;
+    const int64_t *t = m->k->is_spans ? s->t.spans.end_ns : s->t.logs.time_ns;
+    int64_t *weights = sample ? weights_of(m, s) : NULL;
+    size_t n = 0;
+    if (sample && !weights)
+        return ERR_NOMEM;
+    for (uint32_t i = 0; i < view_table_count(&s->t); i++) {
+        int64_t w = sample ? compact_sample_weight(sample, s->t.spans.trace_id[i]) : 0;
+        if (sample && w == 0) {
+            m->job->gone.sampled_out++;
+            continue;
+        }
+        if (sample)
+            weights[i] = weights[i] * w / TSDB_WEIGHT_ONE;
+        out[n++] = (struct pending){t ? t[i] : 0, s, i};
+    }
+    *out_n = n;
+    return ERR_OK;
+}
+
 /* The rows of a source, by time, among those that wait. */
 static enum err add_rows(struct merge *m, struct source *s)
 {
     size_t n = view_table_count(&s->t), all = m->count + n;
-    const int64_t *t = m->k->is_spans ? s->t.spans.end_ns : s->t.logs.time_ns;
     struct pending *fresh = malloc((n + 1) * sizeof(*fresh));
     if (all > m->cap) {
         struct pending *more = realloc(m->rows, all * 2 * sizeof(*more));
@@ -121,8 +150,10 @@ static enum err add_rows(struct merge *m, struct source *s)
         free(fresh);
         return ERR_NOMEM;
     }
-    for (uint32_t i = 0; i < n; i++)
-        fresh[i] = (struct pending){t ? t[i] : 0, s, i};
+    enum err e = choose(m, s, fresh, &n);
+    if (e != ERR_OK)
+        n = 0;
+    all = m->count + n;
     if (n)
         qsort(fresh, n, sizeof(*fresh), by_time);
     for (size_t to = all, a = m->count, b = n; b > 0;) /* from the end, in place */
@@ -131,7 +162,7 @@ static enum err add_rows(struct merge *m, struct source *s)
     m->count = all;
     s->left = (uint32_t)n;
     free(fresh);
-    return ERR_OK;
+    return e;
 }
 
 static enum err load(struct merge *m, const struct block_meta *b)
@@ -214,12 +245,6 @@ static bool is_same_span(const struct pending *a, const struct pending *b)
            hash128_equal(record_span_hash(x, a->row), record_span_hash(y, b->row));
 }
 
-static int64_t *weights_of(struct merge *m, struct source *s)
-{
-    uint64_t column = UINT64_C(1) << TSDB_SPAN_weight;
-    return columns_fill(m->k->schema, s->a, &s->t, column) ? s->t.spans.weight : NULL;
-}
-
 /* Is it there already? Then the one that stays stands for both: cells have counted both. */
 static enum err find_repeat(struct merge *m, struct window *w, uint32_t i)
 {
@@ -235,7 +260,7 @@ static enum err find_repeat(struct merge *m, struct window *w, uint32_t i)
             return ERR_NOMEM;
         weight[first->row] += TSDB_SPAN_GET(t, weight, p->row, TSDB_WEIGHT_ONE);
         w->fate[i] = REPEATED;
-        m->job->superseded++;
+        m->job->gone.superseded++;
         return ERR_OK;
     }
     w->spans[at] = i + 1;
@@ -536,8 +561,28 @@ static enum err merge_one(struct compact_rows_job *job, const struct view_row_ki
     return e;
 }
 
+/* What has been taken away, beside what is left. Its summary says it all: it is read with the manifest. */
+static enum err put_gone(struct compact_rows_job *job, struct err_msg *msg)
+{
+    int64_t day_ms = (int64_t)part_day(job->rows) * 86400000;
+    struct buf text = {0};
+    struct block_meta m = {.key = {job->org, BLOCK_GONE, job->generation, 0},
+                           .time_min = day_ms,
+                           .time_max = day_ms + 86399999};
+    gone_write(&job->gone, &text);
+    m.summary = buf_bytes(&text);
+    enum err e = buf_ok(&text) ? part_put(job->rows, &m, buf_bytes(&text), msg) : ERR_NOMEM;
+    buf_done(&text);
+    return e;
+}
+
 enum err compact_rows(struct compact_rows_job *job, struct err_msg *msg)
 {
     enum err e = merge_one(job, &view_rows_spans, msg);
-    return e == ERR_OK ? merge_one(job, &view_rows_logs, msg) : e;
+    if (e == ERR_OK)
+        e = merge_one(job, &view_rows_logs, msg);
+    /* once rows have been decided, all that is merged with them counts as decided */
+    if (job->sample || job->gone.decided)
+        job->gone.decided = job->generation;
+    return e == ERR_OK && (job->gone.decided || job->gone.superseded) ? put_gone(job, msg) : e;
 }

@@ -10,9 +10,12 @@
 #ifndef TSDB_COMPACT_ROWS_H
 #define TSDB_COMPACT_ROWS_H
 
+#include "tsdb/compact_sample.h"
+#include "tsdb/gone.h"
 #include "tsdb/part_store.h"
 
-#define COMPACT_ROWS_KINDS (1u << BLOCK_SPANS | 1u << BLOCK_LOGS | 1u << BLOCK_TRACES)
+#define COMPACT_ROWS_KINDS \
+    (1u << BLOCK_SPANS | 1u << BLOCK_LOGS | 1u << BLOCK_TRACES | 1u << BLOCK_GONE)
 #define COMPACT_TEXT_KINDS (1u << BLOCK_SPAN_TEXT | 1u << BLOCK_LOG_TEXT)
 
 struct compact_rows_job {
@@ -26,7 +29,8 @@ struct compact_rows_job {
     size_t text_count;
     uint64_t generation; /* of the merged blocks */
     size_t memory_bytes; /* of blocks that are held */
-    uint64_t superseded; /* out, added: rows that were there twice */
+    const struct compact_sample *sample; /* NULL: all traces stay */
+    struct gone_rows gone; /* in: of the part as it is; out: as it becomes */
 };
 
 enum err compact_rows(struct compact_rows_job *job, struct err_msg *msg) MUST_CHECK;

@@ -22,6 +22,8 @@
 #define RETRY_MS_MAX 5000
 #define TOUCHED_MAX 4096u
 #define HOUSEKEEPING_NS (60 * INT64_C(1000000000))
+#define SETTLING_NS \
+    (10 * HOUSEKEEPING_NS) /* so often days are looked at that are over, when nothing is flushed */
 
 STATS_COUNTER(flushes, "telltale_store_flushes_total", "", "Generations sealed into parts.");
 STATS_COUNTER(flushes_failed, "telltale_store_flush_failures_total", "",
@@ -166,13 +168,13 @@ enum err flush_oldest(struct tsdb *db, struct err_msg *msg)
     return e;
 }
 
-static void compact_when_asked(struct tsdb *db, bool flushed_one)
+static void compact_when_asked(struct tsdb *db, bool is_time)
 {
     struct err_msg msg = {""};
     pthread_mutex_lock(&db->lock);
     bool wanted = db->compact_wanted, stopping = db->flusher_stopping;
     pthread_mutex_unlock(&db->lock);
-    if (stopping || (!wanted && !flushed_one) || erase_holds_compaction(db))
+    if (stopping || (!wanted && !is_time) || erase_holds_compaction(db))
         return; /* who asked waits until it may be done */
     enum err e = compact_run(db, wanted, &msg);
     if (!wanted)
@@ -191,6 +193,7 @@ void *flush_main(void *arg)
     unsigned failures = 0; /* in a row */
     bool erasing = false;
     int64_t housekeeping_ns = clock_mono_ns() + HOUSEKEEPING_NS / 60;
+    int64_t settling_ns = clock_mono_ns() + HOUSEKEEPING_NS;
     for (;;) {
         struct err_msg msg = {""};
         struct generation *g = wait_for_work(db, failures, erasing);
@@ -213,7 +216,10 @@ void *flush_main(void *arg)
                 pthread_mutex_unlock(&db->lock);
             }
         }
-        compact_when_asked(db, flushed_one);
+        bool is_time = clock_mono_ns() >= settling_ns;
+        compact_when_asked(db, flushed_one || is_time);
+        if (flushed_one || is_time)
+            settling_ns = clock_mono_ns() + SETTLING_NS;
         erasing = erase_step(db);
         quarantine_save(db->quarantine, db);
         retention_check_disk(db); /* also when nobody appends */

@@ -35,7 +35,8 @@ enum block_kind {
     BLOCK_LOG_TEXT,
     BLOCK_TRACES, /* sorted trace id prefixes -> span blocks */
     BLOCK_EXEMPLARS,
-    BLOCK_METADATA
+    BLOCK_METADATA,
+    BLOCK_GONE /* of the spans of an org in the part of rows: what compaction has taken away (gone.h) */
 };
 
 struct block_key {

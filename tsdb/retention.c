@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/stats.h"
 #include "tsdb/files.h"
+#include "tsdb/gone.h"
 #include "tsdb/store.h"
 
 #define DAY_MS INT64_C(86400000)
@@ -47,7 +48,13 @@ static void drop(struct tsdb *db, struct part *p)
     char trash[FILES_PATH_MAX];
     struct err_msg msg = {""};
     store_trash_name(db, p, trash);
-    if (part_drop(p, trash, &msg) != ERR_OK) {
+    bool has_rows = part_class_of(p) == PART_ROWS;
+    if (has_rows && gone_drop_begin(db, p, &msg) != ERR_OK)
+        log_warn("store", "%s", msg.text); /* room on the disk matters more */
+    enum err e = part_drop(p, trash, &msg);
+    if (has_rows)
+        gone_drop_end(db, e == ERR_OK);
+    if (e != ERR_OK) {
         stats_add(&drops_failed, 1);
         log_error("store", "an expired part stays: %s", msg.text);
         return;

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "tsdb/erase_store.h"
 #include "tsdb/files.h"
+#include "tsdb/gone.h"
 #include "tsdb/index_cache.h"
 #include "tsdb/lmdb_pages.h"
 #include "tsdb/pin.h"
@@ -340,8 +341,10 @@ static enum err open_all(struct tsdb *db, struct arena *a, struct err_msg *msg)
     fault_point("open.after_recover");
     if (e == ERR_OK)
         e = totals_load(db);
-    if (e == ERR_OK)
+    if (e == ERR_OK) {
+        gone_start(db);
         retention_start(db);
+    }
     return e == ERR_OK ? start_threads(db, msg) : e;
 }
 
@@ -506,6 +509,7 @@ size_t tsdb_accounts(struct tsdb *db, struct tsdb_account *out, size_t max)
         out[i].stored -= rows;
         out[i].quarantined += rows;
     }
+    gone_accounts(db, out, MIN(n, max));
     return n;
 }
 

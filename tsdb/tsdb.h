@@ -28,6 +28,14 @@ struct tsdb_settler {
     void (*drop_generation)(void *ctx, uint64_t generation); /* its batches' memory is going away */
 };
 
+/* Tail sampling: what becomes of the spans of a day an hour after it is over. Cells are not touched: what they count stays exact. */
+struct tsdb_sampling {
+    uint32_t keep_permille; /* of the traces that nothing speaks for; 0 or 1000: all are kept */
+    int64_t slow_ms; /* a trace with a span as long is kept; 0: none is slow */
+    uint32_t
+        per_kind; /* so many traces with the same service and name of their root are kept each day */
+};
+
 struct tsdb_options {
     const char *dir;
     uint64_t memory_limit_bytes; /* 0 = 512 MiB */
@@ -40,6 +48,7 @@ struct tsdb_options {
     int64_t generation_max_age_ms; /* 0 = 10 min */
     uint64_t generation_max_bytes; /* 0 = 256 MiB, bounded by 1/16 of the file system */
     int64_t view_max_age_ms; /* 0 = 60 s; past it a view's reads fail and what it pins may go */
+    struct tsdb_sampling sampling;
     struct tsdb_settler settler; /* settle NULL = none */
 };
 
@@ -71,16 +80,21 @@ enum err tsdb_flush(struct tsdb *db, bool compact, struct err_msg *msg) MUST_CHE
 /* The oldest wall time that is still accepted, ms. */
 int64_t tsdb_retention_floor_ms(const struct tsdb *db);
 uint64_t tsdb_committed_seq(const struct tsdb *db);
+/* Somebody has flagged or labelled the trace, or an alert names it: sampling keeps it, if it has not run on it yet. Durable. */
+enum err tsdb_keep_trace(struct tsdb *db, uint32_t org, struct tsdb_id16 trace_id) MUST_CHECK;
 
-/* Accounting of promise 4, per org and signal since the directory was made: received = stored + duplicate + sum(rejected) + quarantined. */
+/* Accounting of promise 4, per org and signal since the directory was made: received = stored + duplicate + sum(rejected) + quarantined, and of spans and
+ * logs stored = live + expired + erased + superseded + sampled_out. */
 struct tsdb_account {
     uint32_t org;
     enum tsdb_signal signal;
     uint64_t received, stored, duplicate, quarantined;
     uint64_t rejected[TSDB_REJECT_COUNT];
-    uint64_t erased; /* of those stored, removed by erase jobs */
-    uint64_t
-        superseded; /* samples of those stored: another of the same series and time has taken their place in parts */
+    /* Of those stored, what is not there any more; the others tsdb_count has. */
+    uint64_t erased; /* removed by erase jobs; samples too */
+    uint64_t expired; /* their day was dropped */
+    uint64_t superseded; /* there twice, kept once; samples: another of the same series and time has taken their place in parts */
+    uint64_t sampled_out;
 };
 /* Fills at most max rows; returns how many there are. */
 size_t tsdb_accounts(struct tsdb *db, struct tsdb_account *out, size_t max);

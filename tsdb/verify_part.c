@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/hash.h"
+#include "tsdb/gone.h"
 #include "tsdb/block_index.h"
 #include "tsdb/columns.h"
 #include "tsdb/files.h"
@@ -431,6 +432,7 @@ static const char *look_content(struct look *l, const struct block_meta *m, stru
 {
     struct block_exemplar *x;
     struct tsdb_metadata_row *rows;
+    struct gone_rows gone;
     uint32_t n;
     switch (m->key.kind) {
     case BLOCK_INDEX: return look_index(l, m, block);
@@ -448,6 +450,7 @@ static const char *look_content(struct look *l, const struct block_meta *m, stru
     case BLOCK_METADATA:
         return block_metadata_read(block, l->scratch, &rows, &n) == ERR_OK ? NULL
                                                                            : "it does not decode";
+    case BLOCK_GONE: return gone_read(block, &gone) ? NULL : "it does not decode";
     default: return "its kind is not known: it may be of a newer telltale";
     }
 }

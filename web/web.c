@@ -98,16 +98,17 @@ static void render_accounts(const struct web_call *c, struct buf *out)
     buf_str(
         out,
         "# HELP telltale_rows_total Rows by what became of them: received = stored + duplicate + "
-        "rejected + quarantined; erased and superseded ones were stored.\n# TYPE "
-        "telltale_rows_total counter\n");
+        "rejected + quarantined; of those stored erased, expired, superseded and sampled_out are "
+        "gone.\n# TYPE telltale_rows_total counter\n");
     for (size_t i = 0; i < n; i++) {
         const struct tsdb_account *a = &rows[i];
         const struct {
             const char *name;
             uint64_t v;
-        } states[] = {{"received", a->received},   {"stored", a->stored},
-                      {"duplicate", a->duplicate}, {"quarantined", a->quarantined},
-                      {"erased", a->erased},       {"superseded", a->superseded}};
+        } states[] = {{"received", a->received},     {"stored", a->stored},
+                      {"duplicate", a->duplicate},   {"quarantined", a->quarantined},
+                      {"erased", a->erased},         {"expired", a->expired},
+                      {"superseded", a->superseded}, {"sampled_out", a->sampled_out}};
         for (size_t k = 0; k < sizeof states / sizeof states[0]; k++)
             buf_printf(out, "telltale_rows_total{org=\"%u\",signal=\"%s\",state=\"%s\"} %llu\n",
                        a->org, signals[a->signal], states[k].name, (unsigned long long)states[k].v);

@@ -55,12 +55,10 @@ void web_admin_accounts(struct web_call *c)
         const struct {
             const char *name;
             uint64_t v;
-        } states[] = {{"received", a->received},
-                      {"stored", a->stored},
-                      {"duplicate", a->duplicate},
-                      {"quarantined", a->quarantined},
-                      {"erased", a->erased},
-                      {"superseded", a->superseded}};
+        } states[] = {{"received", a->received},     {"stored", a->stored},
+                      {"duplicate", a->duplicate},   {"quarantined", a->quarantined},
+                      {"erased", a->erased},         {"expired", a->expired},
+                      {"superseded", a->superseded}, {"sampled_out", a->sampled_out}};
         if (a->org != web_call_org(c))
             continue; /* what others send is not the asker's business */
         json_out_object(j);

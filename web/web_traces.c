@@ -15,6 +15,7 @@ void web_traces_summary(struct json_out *j, const struct query_trace_summary *s)
     web_json_i64(j, "spans", s->spans);
     web_json_i64(j, "errors", s->errors);
     web_json_i64(j, "calls", s->calls);
+    web_json_f64(j, "weight", s->weight);
     web_json_str(j, "model", s->model);
     web_json_str(j, "error", s->outcome_error);
     web_json_known(j, "input_tokens", s->input_tokens);
@@ -213,6 +214,8 @@ static void span_json(struct json_out *j, const struct tsdb_spans *t, uint32_t r
     web_json_bool(j, "orphan",
                   l->parent[row] == TSDB_NO_ROW && t->parent_id &&
                       bytes_u64le(t->parent_id[row].b));
+    web_json_f64(j, "weight",
+                 (double)TSDB_SPAN_GET(t, weight, row, TSDB_WEIGHT_ONE) / TSDB_WEIGHT_ONE);
     web_json_str(j, "scope", TSDB_SPAN_GET(t, scope_name, row, BYTES_NONE));
     genai_json(j, t, row);
     attrs_json(j, "attributes", TSDB_SPAN_GET(t, attrs, row, BYTES_NONE));

@@ -24,16 +24,17 @@
 #define CHILD_SECONDS 120
 
 static const char *const places[] = {
-    "commit.begin",          "commit.before_write",     "txn.put",
-    "txn.before_commit",     "txn.after_commit",        "commit.before_publish",
-    "commit.before_answer",  "commit.after_answer",     "rotate.before_journal",
-    "rotate.after_journal",  "journal.before_rename",   "journal.after_rename",
-    "journal.before_remove", "journal.before_unlink",   "journal.after_remove",
-    "part.before_rename",    "part.after_rename",       "flush.before_seal",
-    "flush.after_seal",      "flush.before_state",      "flush.after_state",
-    "compact.before_seal",   "compact.before_exchange", "compact.after_exchange",
-    "compact.between_seals", "retention.before_rename", "retention.after_rename",
-    "open.before_recover",   "open.after_recover",
+    "commit.begin",           "commit.before_write",     "txn.put",
+    "txn.before_commit",      "txn.after_commit",        "commit.before_publish",
+    "commit.before_answer",   "commit.after_answer",     "rotate.before_journal",
+    "rotate.after_journal",   "journal.before_rename",   "journal.after_rename",
+    "journal.before_remove",  "journal.before_unlink",   "journal.after_remove",
+    "part.before_rename",     "part.after_rename",       "flush.before_seal",
+    "flush.after_seal",       "flush.before_state",      "flush.after_state",
+    "compact.before_seal",    "compact.before_exchange", "compact.after_exchange",
+    "compact.between_seals",  "retention.before_rename", "retention.after_rename",
+    "open.before_recover",    "open.after_recover",      "compact.before_mark",
+    "retention.before_count",
 };
 
 struct shared { /* between processes */

@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "tsdb/store.h"
 #include "tsdb/tsdb_read.h"
 #include "tsdb/tsdb_verify.h"
 
@@ -21,6 +22,8 @@
 struct model_span {
     uint32_t org, trace;
     int64_t start, end;
+    bool is_error;
+    bool is_root;
     uint32_t times; /* stored; more than once when a repeat came after its generation was sealed */
 };
 struct model_log {
@@ -91,11 +94,11 @@ static void put_span(struct env *e, struct tsdb_batch *b, uint32_t i)
     bytes_put_u64be(t->trace_id[row].b, s->trace * UINT64_C(0x9e3779b97f4a7c15));
     bytes_put_u64be(t->trace_id[row].b + 8, s->trace + 1);
     bytes_put_u64be(t->span_id[row].b, i + 1);
-    if (i % 3)
+    if (!s->is_root)
         bytes_put_u64be(t->parent_id[row].b, i - i % 3 + 1);
     t->start_ns[row] = s->start;
     t->end_ns[row] = s->end;
-    t->status[row] = i % 5 == 0 ? 2 : 0;
+    t->status[row] = s->is_error ? 2 : 0;
     t->service[row] = i % 2 ? BYTES_LIT("odd") : BYTES_LIT("even");
     t->name[row] = i % 3 ? BYTES_LIT("child") : BYTES_LIT("root");
     tsdb_attrs_put_str(&attrs, BYTES_LIT("says"), arena_printf(b->arena, "span %u", i));
@@ -114,8 +117,14 @@ static void random_spans(struct env *e, uint32_t n)
     for (; count < n && e->span_count < SPANS_MAX; count++) {
         int64_t late = rnd(e, 8) ? 0 : 1 + rnd(e, 2);
         int64_t start = now_ns - late * DAY_NS - (int64_t)rnd(e, 36000) * 1000000000;
-        e->spans[e->span_count] = (struct model_span){org, 1 + rnd(e, TRACES), start,
-                                                      start + rnd(e, 5000) * INT64_C(1000000), 1};
+        e->spans[e->span_count] =
+            (struct model_span){.org = org,
+                                .trace = 1 + rnd(e, TRACES),
+                                .start = start,
+                                .end = start + rnd(e, 5000) * INT64_C(1000000),
+                                .is_error = e->span_count % 5 == 0,
+                                .is_root = e->span_count % 3 == 0,
+                                .times = 1};
         put_span(e, b, e->span_count++);
     }
     append(e, b, count);
@@ -171,7 +180,7 @@ static void check_traces(struct env *e, struct tsdb_view *v, uint32_t org)
             assert_true(i < e->span_count && e->spans[i].org == org && e->spans[i].trace == trace);
             weights[i] += TSDB_SPAN_GET(&t, weight, k, 1000);
             assert_true(t.start_ns[k] == e->spans[i].start && t.end_ns[k] == e->spans[i].end);
-            assert_int_equal(t.status[k], i % 5 == 0 ? 2 : 0);
+            assert_int_equal(t.status[k], e->spans[i].is_error ? 2 : 0);
             assert_true(bytes_equal_str(t.service[k], i % 2 ? "odd" : "even"));
             assert_true(TSDB_SPAN_GET(&t, input_tokens, k, -1) == (i % 4 ? (int64_t)i : -1));
             assert_true(tsdb_attrs_find(t.attrs[k], BYTES_LIT("says"), &says));
@@ -201,7 +210,7 @@ static void check_counts(struct env *e, struct tsdb_view *v, uint32_t org)
         const struct model_span *s = &e->spans[i];
         uint32_t times = s->org == org ? s->times : 0;
         want += times;
-        want_errors += i % 5 == 0 ? times : 0;
+        want_errors += s->is_error ? times : 0;
         want_duration += times * (s->end - s->start);
     }
     assert_int_equal(tsdb_span_minutes(v, &q, a, &m, &n), ERR_OK);
@@ -367,12 +376,245 @@ static void little_memory_gives_the_same_answers(void **state)
     env_done(&e);
 }
 
+/* --- sampling ------------------------------------------------------------------------------------ */
+
+#define KEEP_PERMILLE 250
+#define WEIGHT (1000 * 1000 / KEEP_PERMILLE)
+#define KIND_TRACES 3
+
+/* Traces of a root and two children; every third one goes on the next day; from 40 on every 20th has an error, 7 and 8 are slow, 11 is marked. */
+static void traces_of_days(struct env *e, uint32_t first, uint32_t n)
+{
+    struct tsdb_batch *b = tsdb_batch_new(1, TSDB_SPANS, 0);
+    for (uint32_t trace = first; trace < first + n; trace++)
+        for (int k = 0; k < 3; k++) {
+            int64_t start = now_ns - DAY_NS - (int64_t)(trace % 1000) * 1000000000;
+            start += k == 2 && trace % 3 == 0 ? DAY_NS : 0;
+            e->spans[e->span_count] = (struct model_span){
+                .org = 1,
+                .trace = trace,
+                .start = start,
+                .end = start + (trace == 7 || trace == 8 ? 9000 : 5) * INT64_C(1000000),
+                .is_error = k == 1 && trace >= 40 && trace % 20 == 0,
+                .is_root = k == 0,
+                .times = 1};
+            put_span(e, b, e->span_count++);
+        }
+    append(e, b, n * 3);
+}
+
+/* Of each span what its row weighs, 0 where it is gone. */
+static int64_t *weights_now(struct env *e)
+{
+    int64_t *w = calloc(SPANS_MAX, sizeof(*w));
+    struct arena *a = arena_new(0);
+    struct tsdb_view *v;
+    struct tsdb_spans t = {0};
+    struct tsdb_span_filter all = {.start_max_ns = INT64_MAX};
+    assert_int_equal(tsdb_view_open(e->db, 1, NULL, &v), ERR_OK);
+    assert_int_equal(tsdb_span_scan(v, &all, SPANS_MAX, a, &t), ERR_OK);
+    for (uint32_t k = 0; k < t.count; k++)
+        w[bytes_u64be(t.span_id[k].b) - 1] += TSDB_SPAN_GET(&t, weight, k, 1000);
+    tsdb_view_close(v);
+    arena_free(a);
+    return w;
+}
+
+static int64_t cells_now(struct env *e)
+{
+    struct tsdb_matcher name = {
+        .op = TSDB_MATCH_EQ, .name = BYTES_LIT("__name__"), .value = BYTES_LIT("spans_total")};
+    uint32_t minute = tsdb_batch_minute(NOW_MS * 1000000);
+    struct tsdb_view *v;
+    int64_t sum = 0;
+    assert_int_equal(tsdb_view_open(e->db, 1, NULL, &v), ERR_OK);
+    assert_int_equal(tsdb_cells_sum(v, &name, 1, minute - 5 * 1440, minute + 1440, &sum), ERR_OK);
+    tsdb_view_close(v);
+    return sum;
+}
+
+/* stored = live + expired + superseded + sampled_out, and so is received. */
+static struct tsdb_account account_now(struct env *e, enum tsdb_signal signal)
+{
+    struct tsdb_account rows[16], found = {0};
+    size_t n = tsdb_accounts(e->db, rows, ARRAY_LEN(rows));
+    for (size_t i = 0; i < n; i++)
+        if (rows[i].org == 1 && rows[i].signal == signal)
+            found = rows[i];
+    assert_int_equal(found.received, found.stored + found.duplicate + found.quarantined);
+    assert_int_equal(found.stored,
+                     rows_of(e, 1, signal) + found.expired + found.superseded + found.sampled_out);
+    return found;
+}
+
+static bool is_in_closed_day(const struct model_span *s)
+{
+    return s->end / DAY_NS < now_ns / DAY_NS;
+}
+
+/* Every row weighs what it must or may; how many traces stay for their kind. */
+static uint32_t check_sampled(struct env *e, const int64_t *w)
+{
+    uint32_t by_kind = 0;
+    for (uint32_t i = 0; i < e->span_count; i++) {
+        const struct model_span *s = &e->spans[i], *root = &e->spans[i / 3 * 3];
+        bool has_error = false;
+        for (uint32_t k = i / 3 * 3; k < i / 3 * 3 + 3; k++)
+            has_error |= e->spans[k].is_error;
+        if (!is_in_closed_day(s)) {
+            assert_int_equal(w[i], 1000);
+            continue;
+        }
+        if (is_in_closed_day(root)) /* whole, or not at all */
+            assert_int_equal(w[i], w[i / 3 * 3]);
+        if (has_error || s->trace == 7 || s->trace == 8 || s->trace == 11)
+            assert_int_equal(w[i], 1000);
+        else
+            by_kind += s->is_root && w[i] == 1000;
+        assert_true(w[i] == 0 || w[i] == 1000 || w[i] == WEIGHT);
+    }
+    return by_kind;
+}
+
+static void sampling_keeps_what_matters_whole_and_weighs_the_rest(void **state)
+{
+    struct env e;
+    struct tsdb_options o = {.sampling = {KEEP_PERMILLE, 5000, KIND_TRACES}};
+    struct tsdb_id16 marked;
+    int64_t sum = 0;
+    env_make(&e, 3, &o);
+    bytes_put_u64be(marked.b, 11 * UINT64_C(0x9e3779b97f4a7c15));
+    bytes_put_u64be(marked.b + 8, 11 + 1);
+    assert_int_equal(tsdb_keep_trace(e.db, 1, marked), ERR_OK);
+    traces_of_days(&e, 1, 600);
+    flush(&e, false);
+    traces_of_days(&e, 601, 600);
+    random_logs(&e, 50);
+    flush(&e, true);
+    int64_t *w = weights_now(&e);
+    uint32_t by_kind = check_sampled(&e, w);
+    assert_in_range(by_kind, KIND_TRACES, 2 * KIND_TRACES); /* two services; some have errors too */
+    for (uint32_t i = 0; i < e.span_count; i++)
+        sum += w[i];
+    assert_in_range(sum / 1000, e.span_count - e.span_count / 8, e.span_count + e.span_count / 8);
+    assert_int_equal(cells_now(&e), e.span_count);
+    struct tsdb_account a = account_now(&e, TSDB_SPANS);
+    assert_in_range(a.sampled_out, 1200, 2700);
+    (void)account_now(&e, TSDB_LOGS);
+    /* once is enough, also for another process */
+    tsdb_close(e.db, true);
+    env_open(&e, &o);
+    flush(&e, true);
+    int64_t *again = weights_now(&e);
+    assert_memory_equal(w, again, SPANS_MAX * sizeof(*w));
+    assert_int_equal(account_now(&e, TSDB_SPANS).sampled_out, a.sampled_out);
+    free(w);
+    free(again);
+    /* What comes later agrees with it: one more span of each trace, of the closed day. */
+    uint32_t from = e.span_count;
+    struct tsdb_batch *b = tsdb_batch_new(1, TSDB_SPANS, 0);
+    for (uint32_t trace = 50; trace < 450; trace++) {
+        e.spans[e.span_count] = e.spans[(trace - 1) * 3];
+        e.spans[e.span_count].is_root = false;
+        put_span(&e, b, e.span_count++);
+    }
+    append(&e, b, e.span_count - from);
+    flush(&e, true);
+    w = weights_now(&e);
+    for (uint32_t i = from; i < e.span_count; i++)
+        assert_int_equal(w[i], w[(e.spans[i].trace - 1) * 3]);
+    (void)account_now(&e, TSDB_SPANS);
+    assert_int_equal(cells_now(&e), e.span_count);
+    free(w);
+    env_done(&e);
+}
+
+/* It runs behind the flush that asked for it. */
+static void wait_for_sampling(struct env *e, uint64_t at_least)
+{
+    struct tsdb_account rows[16];
+    for (int i = 0; i < 60000; i++) {
+        size_t n = tsdb_accounts(e->db, rows, ARRAY_LEN(rows));
+        for (size_t k = 0; k < n; k++)
+            if (rows[k].org == 1 && rows[k].sampled_out >= at_least)
+                return;
+        usleep(1000);
+    }
+    fail_msg("nothing was sampled");
+}
+
+/* The test clock, in steps that no watch on the clock takes for a jump. */
+static void pass_hours(struct env *e, int hours)
+{
+    for (; hours > 0; hours -= 20) {
+        now_ns += (int64_t)MIN(hours, 20) * 3600 * 1000000000;
+        retention_now(e->db);
+    }
+}
+
+static void a_day_is_settled_an_hour_after_its_end_once_and_again_for_what_comes_late(void **state)
+{
+    struct env e;
+    struct tsdb_options o = {.sampling = {KEEP_PERMILLE, 0, 0},
+                             .retention_ms = 3 * DAY_NS / 1000000};
+    env_make(&e, 4, &o);
+    now_ns += DAY_NS; /* so that its spans are of the day of the clock */
+    traces_of_days(&e, 1, 300);
+    now_ns -= DAY_NS;
+    flush(&e, false);
+    pass_hours(&e, 14);
+    now_ns += INT64_C(3540) * 1000000000; /* 00:59 */
+    random_logs(&e, 1);
+    flush(&e, false);
+    random_logs(&e, 1);
+    flush(&e, false); /* the pass behind the flush before is over */
+    assert_int_equal(account_now(&e, TSDB_SPANS).sampled_out, 0);
+    now_ns += INT64_C(120) * 1000000000;
+    random_logs(&e, 1);
+    flush(&e, false);
+    wait_for_sampling(&e, 1);
+    int64_t *w = weights_now(&e);
+    uint64_t sampled = account_now(&e, TSDB_SPANS).sampled_out;
+    /* a late span of a trace that is gone: it waits for the next time */
+    uint32_t lost = 0;
+    while (w[lost] != 0 || e.spans[lost].end / DAY_NS != now_ns / DAY_NS - 1)
+        lost++;
+    struct tsdb_batch *b = tsdb_batch_new(1, TSDB_SPANS, 0);
+    e.spans[e.span_count] = e.spans[lost];
+    put_span(&e, b, e.span_count++);
+    append(&e, b, 1);
+    flush(&e, false);
+    random_logs(&e, 1);
+    flush(&e, false);
+    assert_int_equal(account_now(&e, TSDB_SPANS).sampled_out, sampled);
+    pass_hours(&e, 23);
+    now_ns += INT64_C(7200) * 1000000000;
+    random_logs(&e, 1);
+    flush(&e, false);
+    wait_for_sampling(&e, sampled + 1);
+    free(w);
+    flush(&e, true);
+    /* days that are dropped take their numbers along into the state */
+    struct tsdb_account before = account_now(&e, TSDB_SPANS);
+    pass_hours(&e, 5 * 24);
+    struct tsdb_account after = account_now(&e, TSDB_SPANS);
+    assert_true(after.expired > 0);
+    assert_true(after.sampled_out >= before.sampled_out && after.stored == before.stored);
+    (void)account_now(&e, TSDB_LOGS);
+    tsdb_close(e.db, true);
+    env_open(&e, &o);
+    assert_int_equal(account_now(&e, TSDB_SPANS).expired, after.expired);
+    env_done(&e);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(
             every_question_is_answered_alike_before_and_after_and_repeats_are_absorbed),
         cmocka_unit_test(little_memory_gives_the_same_answers),
+        cmocka_unit_test(sampling_keeps_what_matters_whole_and_weighs_the_rest),
+        cmocka_unit_test(a_day_is_settled_an_hour_after_its_end_once_and_again_for_what_comes_late),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
