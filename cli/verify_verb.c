@@ -86,12 +86,14 @@ static void print_summary(const struct output *o, const struct tsdb_verify_repor
     if (o->json)
         printf(
             "%s],\n  \"environments\": %llu, \"blocks\": %llu, \"rows\": %llu, \"commits\": %llu, "
-            "\"orphans\": %llu, \"quarantined\": %llu,\n  \"bytes\": %llu, \"seconds\": %.3f, \"mb_per_second\": %.1f, "
+            "\"orphans\": %llu, \"quarantined\": %llu,\n  \"bytes\": %llu, \"seconds\": %.3f, "
+            "\"mb_per_second\": %.1f, "
             "\"problem_count\": %llu\n}\n",
             o->told ? "\n  " : "", (unsigned long long)r->environments,
             (unsigned long long)r->blocks, (unsigned long long)r->rows,
             (unsigned long long)r->commits, (unsigned long long)r->orphans,
-            (unsigned long long)r->quarantined, (unsigned long long)r->bytes, seconds, rate, (unsigned long long)r->problems);
+            (unsigned long long)r->quarantined, (unsigned long long)r->bytes, seconds, rate,
+            (unsigned long long)r->problems);
     else
         printf(
             "%llu problems; %llu environments, %llu blocks, %llu rows, %llu commits, %llu blocks "

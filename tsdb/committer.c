@@ -747,8 +747,8 @@ enum err committer_replay(struct tsdb *db, uint64_t id, struct generation **out,
     if (e == ERR_NEWER)
         err_set(msg, e, "journal %llu is of a newer version", (unsigned long long)id);
     if (e == ERR_OK)
-        e = journal_scan(r.g->journal,
-                         &(struct journal_reader){&r, replay_commit, replay_damaged}, msg);
+        e = journal_scan(r.g->journal, &(struct journal_reader){&r, replay_commit, replay_damaged},
+                         msg);
     record_refs_done(&r.refs);
     arena_free(a);
     if (e != ERR_OK) {

@@ -51,8 +51,9 @@ struct journal {
 
 static bool value_is_whole(struct bytes key, struct bytes value)
 {
-    return value.size >= 4 && bytes_u32le(value.data) ==
-                                  hash_crc32c(hash_crc32c(0, key), bytes_slice(value, 4, value.size));
+    return value.size >= 4 &&
+           bytes_u32le(value.data) ==
+               hash_crc32c(hash_crc32c(0, key), bytes_slice(value, 4, value.size));
 }
 
 static void path_of(const char *dir, uint64_t generation, const char *prefix,
@@ -384,7 +385,8 @@ enum err journal_append(struct journal *j, uint64_t seq, struct bytes commit, st
     if (again != ERR_OK) {
         log_error("journal", "%s cannot be opened again after a failed commit: %s", j->path,
                   why.text);
-    } else if (a && get(j, bytes_of(key, 8), a, &found, &why) == ERR_OK && bytes_equal(found, commit)) {
+    } else if (a && get(j, bytes_of(key, 8), a, &found, &why) == ERR_OK &&
+               bytes_equal(found, commit)) {
         log_warn("journal", "a commit that reported \"%s\" is on disk after all",
                  msg ? msg->text : "");
         e = ERR_OK;
@@ -420,8 +422,8 @@ static bool scan_one(void *ctx, struct bytes key, struct bytes value)
     if (key.size != 8 || !value_is_whole(key, value))
         s->r->damaged(s->r->ctx, key.size == 8 ? bytes_u64be(key.data) : 0);
     else
-        s->error = s->r->commit(s->r->ctx, bytes_u64be(key.data),
-                                bytes_slice(value, 4, value.size), s->msg);
+        s->error = s->r->commit(s->r->ctx, bytes_u64be(key.data), bytes_slice(value, 4, value.size),
+                                s->msg);
     return s->error == ERR_OK;
 }
 

@@ -22,7 +22,8 @@
 #define FREE_FLAGS 8u /* MDB_INTEGERKEY */
 #define KEY_MAX 511u
 #define DEPTH_MAX 32u
-#define SPARE_PAGES 4096u /* a file may end before its last page, when that was free again at once */
+#define SPARE_PAGES \
+    4096u /* a file may end before its last page, when that was free again at once */
 enum { IS_BRANCH = 1, IS_LEAF = 2, IS_OVERFLOW = 4, IS_META = 8 };
 enum { NODE_BIG = 1, NODE_SUB = 2 };
 
@@ -79,9 +80,7 @@ static enum err file_open(const char *dir, struct file *out, struct err_msg *msg
     }
     out->size = (uint64_t)st.st_size;
     out->pages = out->size / out->page_size;
-    void *map = out->pages < 2
-                    ? NULL
-                    : mmap(NULL, (size_t)out->size, PROT_READ, MAP_SHARED, fd, 0);
+    void *map = out->pages < 2 ? NULL : mmap(NULL, (size_t)out->size, PROT_READ, MAP_SHARED, fd, 0);
     close(fd);
     if (!map)
         return err_set(msg, ERR_CORRUPT, "%s is shorter than two pages", path);
@@ -255,8 +254,9 @@ static enum err check_leaf(struct walk *w, uint64_t page, unsigned nodes)
         if (e != ERR_OK)
             return e;
     }
-    return used == w->f.page_size - u16(p + 14) ? ERR_OK
-                                                : bad(w, page, "nodes that do not fill their place");
+    return used == w->f.page_size - u16(p + 14)
+               ? ERR_OK
+               : bad(w, page, "nodes that do not fill their place");
 }
 
 static enum err check_page(struct walk *w, uint64_t page, unsigned depth);
@@ -282,8 +282,9 @@ static enum err check_branch(struct walk *w, uint64_t page, unsigned nodes, unsi
         if (e != ERR_OK)
             return e;
     }
-    return used == w->f.page_size - u16(p + 14) ? ERR_OK
-                                                : bad(w, page, "nodes that do not fill their place");
+    return used == w->f.page_size - u16(p + 14)
+               ? ERR_OK
+               : bad(w, page, "nodes that do not fill their place");
 }
 
 static enum err check_page(struct walk *w, uint64_t page, unsigned depth)

@@ -562,8 +562,7 @@ enum err part_is_sealed(struct part *p, uint64_t generation, bool *out, struct e
     if (e != ERR_OK)
         return e;
     *out = lmdb_txn_get(t, PART_DB_SEALED, bytes_of(key, sizeof(key)), &value) == ERR_OK &&
-           value.size == 4 &&
-           bytes_u32le(value.data) == hash_crc32c(0, bytes_of(key, sizeof(key)));
+           value.size == 4 && bytes_u32le(value.data) == hash_crc32c(0, bytes_of(key, sizeof(key)));
     if (*out)
         e = load_sealed(p, t, generation);
     lmdb_txn_abort(t);

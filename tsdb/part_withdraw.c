@@ -87,8 +87,7 @@ static enum err take_out(struct withdraw *w)
 
 static bool is_same(const struct block_key *x, const struct block_key *y)
 {
-    return x->org == y->org && x->kind == y->kind && x->generation == y->generation &&
-           x->n == y->n;
+    return x->org == y->org && x->kind == y->kind && x->generation == y->generation && x->n == y->n;
 }
 
 static void forget(const struct withdraw *w)

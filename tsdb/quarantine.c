@@ -55,7 +55,7 @@ struct quarantine {
 
 static const char *class_name(unsigned class)
 {
-    return class < PART_CLASS_COUNT ? part_class_name((enum part_class)class) : "journal";
+    return class < PART_CLASS_COUNT ? part_class_name((enum part_class) class) : "journal";
 }
 
 struct quarantine *quarantine_new(const char *dir)
@@ -152,17 +152,18 @@ void quarantine_add(struct quarantine *q, const struct quarantine_record *r, con
     if (!is_new)
         return;
     stats_add(&found, 1);
-    log_error("store", "damaged and left out: %s of day %u (org %u, kind %u, generation %llu, %llu): %s",
+    log_error("store",
+              "damaged and left out: %s of day %u (org %u, kind %u, generation %llu, %llu): %s",
               class_name(r->class), r->day, r->org, r->kind, (unsigned long long)r->generation,
               (unsigned long long)r->n, what);
 }
 
 static int signal_of(uint8_t kind)
 {
-    return kind == BLOCK_SPANS                           ? TSDB_SPANS
-           : kind == BLOCK_LOGS                          ? TSDB_LOGS
+    return kind == BLOCK_SPANS                            ? TSDB_SPANS
+           : kind == BLOCK_LOGS                           ? TSDB_LOGS
            : kind == BLOCK_SAMPLES || kind == BLOCK_HISTS ? TSDB_SAMPLES
-                                                         : -1;
+                                                          : -1;
 }
 
 void quarantine_add_block(struct quarantine *q, uint32_t day, enum part_class class,
@@ -249,8 +250,8 @@ enum err quarantine_load(struct quarantine *q, struct tsdb *db)
     struct arena *a = arena_new(0);
     struct tsdb_state_row *rows;
     size_t n = 0;
-    enum err e = a ? tsdb_state_scan(db, TABLE, BYTES_NONE, TSDB_QUARANTINE_MAX, a, &rows, &n)
-                   : ERR_NOMEM;
+    enum err e =
+        a ? tsdb_state_scan(db, TABLE, BYTES_NONE, TSDB_QUARANTINE_MAX, a, &rows, &n) : ERR_NOMEM;
     pthread_mutex_lock(&q->lock);
     for (size_t i = 0; i < n && e == ERR_OK; i++) {
         struct entry one = {.is_saved = true}, *to;
@@ -406,9 +407,9 @@ static enum err remove_kept(struct quarantine *q, const char *prefix, struct err
     struct arena *a = arena_new(0);
     size_t n = 0;
     snprintf(dir, sizeof(dir), "%s/quarantine", q->dir);
-    enum err e = !a                        ? ERR_NOMEM
-                 : access(dir, F_OK) != 0  ? ERR_OK
-                                           : files_list(dir, true, a, &names, &n, msg);
+    enum err e = !a                       ? ERR_NOMEM
+                 : access(dir, F_OK) != 0 ? ERR_OK
+                                          : files_list(dir, true, a, &names, &n, msg);
     for (size_t i = 0; i < n && e == ERR_OK; i++) {
         if (strncmp(names[i], prefix, strlen(prefix)) != 0)
             continue;
@@ -435,10 +436,9 @@ void quarantine_expire(struct quarantine *q, uint32_t day, enum part_class class
     pthread_mutex_lock(&q->lock);
     for (size_t i = 0; i < q->count;) {
         const struct quarantine_record *r = &q->entries[i].r;
-        struct quarantine_record *gone =
-            r->class == class && r->day == day
-                ? realloc(q->gone, (q->gone_count + 1) * sizeof(*gone))
-                : NULL;
+        struct quarantine_record *gone = r->class == class && r->day == day
+                                             ? realloc(q->gone, (q->gone_count + 1) * sizeof(*gone))
+                                             : NULL;
         if (!gone) {
             i++;
             continue;

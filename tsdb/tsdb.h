@@ -93,7 +93,8 @@ struct tsdb_account {
     /* Of those stored, what is not there any more; the others tsdb_count has. */
     uint64_t erased; /* removed by erase jobs; samples too */
     uint64_t expired; /* their day was dropped */
-    uint64_t superseded; /* there twice, kept once; samples: another of the same series and time has taken their place in parts */
+    uint64_t
+        superseded; /* there twice, kept once; samples: another of the same series and time has taken their place in parts */
     uint64_t sampled_out;
 };
 /* Fills at most max rows; returns how many there are. */

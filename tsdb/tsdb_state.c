@@ -65,9 +65,9 @@ enum err tsdb_state_put(struct tsdb_state_write *w, const char *table, struct by
     struct buf stored = {0};
     buf_u32(&stored, hash_crc32c(hash_crc32c(0, bytes_of(k.bytes, k.size)), value));
     buf_bytes_append(&stored, value);
-    enum err e = buf_ok(&stored) ? lmdb_txn_put(w->txn, 0, bytes_of(k.bytes, k.size),
-                                                buf_bytes(&stored), NULL)
-                                 : ERR_NOMEM;
+    enum err e = buf_ok(&stored)
+                     ? lmdb_txn_put(w->txn, 0, bytes_of(k.bytes, k.size), buf_bytes(&stored), NULL)
+                     : ERR_NOMEM;
     buf_done(&stored);
     return e;
 }

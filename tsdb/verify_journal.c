@@ -52,7 +52,8 @@ static bool look_entry(void *ctx, struct bytes key, struct bytes value)
 {
     struct journal_look *l = ctx;
     uint64_t next = 0;
-    bool is_brief = key.size == 1 && key.data[0] == 0; /* the checkpoint once more, without repeats */
+    bool is_brief =
+        key.size == 1 && key.data[0] == 0; /* the checkpoint once more, without repeats */
     l->v->report->bytes += key.size + value.size;
     if ((key.size != 8 && !is_brief) || value.size < 4) {
         verify_say(l->v, "an entry with a key of %zu and a value of %zu bytes", key.size,

@@ -140,8 +140,8 @@ static void put_warnings(struct prom_call *c, const struct tsdb_view *v,
     put_notes(&c->j, "warnings", list, count);
 }
 
-static void put_result(struct prom_call *c, const struct tsdb_view *v,
-                       const struct query_result *r, size_t limit)
+static void put_result(struct prom_call *c, const struct tsdb_view *v, const struct query_result *r,
+                       size_t limit)
 {
     struct json_out *j = &c->j;
     json_out_object(j);
@@ -162,8 +162,7 @@ static void put_result(struct prom_call *c, const struct tsdb_view *v,
         json_out_array_end(j);
     }
     json_out_object_end(j);
-    put_warnings(c, v, r,
-                 r->type != QUERY_SCALAR && r->type != QUERY_STRING && r->count > limit);
+    put_warnings(c, v, r, r->type != QUERY_SCALAR && r->type != QUERY_STRING && r->count > limit);
     put_notes(j, "infos", r->infos, r->info_count);
 }
 

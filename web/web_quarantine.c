@@ -5,9 +5,9 @@
 #include "tsdb/tsdb_quarantine.h"
 #include "web/web_json.h"
 
-static const char *const kinds[] = {NULL,    "index",      "samples", "histograms",
-                                    "cells", "spans",      "texts of spans", "logs",
-                                    "texts of logs", "traces", "exemplars", "metadata"};
+static const char *const kinds[] = {
+    NULL,   "index",         "samples", "histograms", "cells",   "spans", "texts of spans",
+    "logs", "texts of logs", "traces",  "exemplars",  "metadata"};
 
 static void put_day(struct json_out *j, uint32_t day)
 {
@@ -61,8 +61,8 @@ static enum err list(struct web_call *c)
         ARENA_ARRAY(c->arena, struct tsdb_quarantined, TSDB_QUARANTINE_MAX);
     if (!rows)
         return ERR_NOMEM;
-    size_t n = tsdb_quarantine_list(c->web->opts.db, web_call_org(c), false, rows,
-                                    TSDB_QUARANTINE_MAX);
+    size_t n =
+        tsdb_quarantine_list(c->web->opts.db, web_call_org(c), false, rows, TSDB_QUARANTINE_MAX);
     uint64_t sum = 0;
     json_out_object(&c->j);
     json_out_key(&c->j, "quarantine");

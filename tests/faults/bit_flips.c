@@ -285,10 +285,11 @@ int main(int argc, char **argv)
     for (int status; wait(&status) > 0;)
         died |= !WIFEXITED(status) || WEXITSTATUS(status) != 0;
     unsigned wrong = atomic_load(&t->wrong);
-    printf("flipped bits: %u in %zu files: %u answered exactly, %u told what is missing, %u refused "
-           "to start and said why, %u wrong\n",
-           atomic_load(&t->flips), files.count, atomic_load(&t->exact), atomic_load(&t->told),
-           atomic_load(&t->refused), wrong);
+    printf(
+        "flipped bits: %u in %zu files: %u answered exactly, %u told what is missing, %u refused "
+        "to start and said why, %u wrong\n",
+        atomic_load(&t->flips), files.count, atomic_load(&t->exact), atomic_load(&t->told),
+        atomic_load(&t->refused), wrong);
     files_remove_tree(base);
     if (died || !ok)
         return 2;

@@ -32,10 +32,13 @@ enum question {
     ASK_COUNT,
     ASK_FOUND
 };
-static const char *const question_names[] = {
-    "spans",      "texts of spans", "logs",     "texts of logs", "samples",     "label values",
-    "exemplars",  "metadata",       "a trace",  "services",      "span counts", "cells",
-    "row counts", "spans by their attributes"};
+static const char *const question_names[] = {"spans",       "texts of spans",
+                                             "logs",        "texts of logs",
+                                             "samples",     "label values",
+                                             "exemplars",   "metadata",
+                                             "a trace",     "services",
+                                             "span counts", "cells",
+                                             "row counts",  "spans by their attributes"};
 
 struct flip_answers *flip_answers_new(void)
 {
@@ -68,9 +71,8 @@ static void add_samples(struct tsdb *db, struct tsdb_batch *b, unsigned round)
         int64_t t = t0 + i * 15000;
         for (unsigned s = 0; s < 10; s++) {
             snprintf(text, sizeof(text), "host-%u", s);
-            CHECK(tsdb_batch_add_sample(b,
-                                        series(db, b, TSDB_SERIES_SAMPLES, "load", "host", text), t,
-                                        s * 1.37 + i * (s % 3) + round, 0));
+            CHECK(tsdb_batch_add_sample(b, series(db, b, TSDB_SERIES_SAMPLES, "load", "host", text),
+                                        t, s * 1.37 + i * (s % 3) + round, 0));
         }
         for (unsigned k = 0; k < ARRAY_LEN(les); k++)
             CHECK(tsdb_batch_add_sample(
@@ -122,7 +124,8 @@ bool flip_build(const char *dir)
         add_samples(db, b, i);
         add_logs(b, i);
         ok = rows_append(db, b, &r) == ERR_OK;
-        if (ok && i + 2 < ROUNDS) /* compacted; of a second generation; two commits in the journal */
+        if (ok &&
+            i + 2 < ROUNDS) /* compacted; of a second generation; two commits in the journal */
             ok = tsdb_flush(db, i == 1, &msg) == ERR_OK;
     }
     tsdb_close(db, false);
@@ -158,7 +161,8 @@ static size_t size_of(enum tsdb_column_type t)
 {
     static const uint8_t sizes[] = {
 #define SIZE(type) [TSDB_##type] = sizeof(TSDB_CTYPE_##type)
-        SIZE(U8), SIZE(U32), SIZE(I64), SIZE(F64), SIZE(ID8), SIZE(ID16)
+        SIZE(U8),  SIZE(U32), SIZE(I64), SIZE(F64),
+        SIZE(ID8), SIZE(ID16)
 #undef SIZE
     };
     return sizes[t];
@@ -301,12 +305,12 @@ static bool ask_lists(struct tsdb_view *v, struct arena *a, struct flip_answers 
         return false;
     for (size_t i = 0; i < n; i++)
         item(out, ASK_EXEMPLAR,
-             mix_u64(mix_u64(mix(mix(3, ex[i].series.enc), ex[i].labels.enc),
-                             (uint64_t)ex[i].t_ms),
+             mix_u64(mix_u64(mix(mix(3, ex[i].series.enc), ex[i].labels.enc), (uint64_t)ex[i].t_ms),
                      (uint64_t)(ex[i].value * 1000)));
     if (tsdb_metadata_read(v, a, &md, &n) != ERR_OK)
         return false;
-    for (size_t i = 0; i < n; i++) /* the newest help wins: only the family is sure to be the same */
+    for (size_t i = 0; i < n;
+         i++) /* the newest help wins: only the family is sure to be the same */
         item(out, ASK_METADATA, mix(mix(4, md[i].family), md[i].type));
     if (tsdb_services(v, a, &names, &n) != ERR_OK)
         return false;

@@ -352,7 +352,7 @@ static void every_older_directory_is_opened_whole(void **state)
     assert_int_equal(files_list(path, false, arena, &names, &n, &msg), ERR_OK);
     for (size_t i = 0; i < n; i++) {
         char dir[64];
-        struct tsdb_verify_sink sink = {NULL, problem, NULL};
+        struct tsdb_verify_sink sink = {.problem = problem};
         struct tsdb_verify_report report;
         if (strncmp(names[i], "directory-", 10) != 0)
             continue;
