@@ -279,9 +279,16 @@ static enum err read_payload(struct reading *d, uint32_t number, void **out)
 static enum err read_column(struct reading *d, uint32_t number)
 {
     void *p = NULL;
+    /* A tree may have asked for it: what it is a function of is a column nevertheless, not a field of the tree. */
+    const struct vector_source *(*source)(void *, uint32_t) = d->c.source;
+    void *source_ctx = d->c.source_ctx;
     d->col[number].state =
         READING; /* a column that asks for itself, by whatever way, finds nothing */
+    d->c.source = source_of;
+    d->c.source_ctx = d;
     enum err e = read_payload(d, number, &p);
+    d->c.source = source;
+    d->c.source_ctx = source_ctx;
     if (e == ERR_CORRUPT && d->error != ERR_OK)
         e = d->error;
     if (e != ERR_OK)
@@ -328,8 +335,6 @@ enum err columns_decode_rows(struct reader *r, const struct tsdb_schema *schema,
                         .n = (uint32_t)n,
                         .wanted = wanted,
                         .c = {.a = a, .row_count = (uint32_t)n}};
-    d.c.source = source_of;
-    d.c.source_ctx = &d;
     enum err e = read_directory(&d, r);
     for (uint32_t i = 0; merge && i < schema->column_count; i++)
         if (!d.col[i].is_here && (d.col[i].p = columns_get(table, &schema->columns[i])))

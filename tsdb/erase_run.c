@@ -345,7 +345,13 @@ bool erase_step(struct tsdb *db)
         t->may_merge = true;
         atomic_store(&t->is_clean, true);
         fault_point("erase.before_drained");
-        if (is_drained(db, t)) {
+        struct err_msg why = {""};
+        /* What lies in quarantine cannot be searched: all that is kept there goes. */
+        enum err e = quarantine_purge(db->quarantine, &why);
+        if (e != ERR_OK) {
+            say_why(db, t, why.text[0] ? why.text : err_text(e));
+            t->retry_ns = clock_mono_ns() + RETRY_NS;
+        } else if (is_drained(db, t)) {
             finish(db, t);
             more = true;
         } else {

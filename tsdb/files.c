@@ -61,6 +61,17 @@ enum err files_sync_dir(const char *path, struct err_msg *msg)
     return e;
 }
 
+enum err files_sync_file(const char *path, struct err_msg *msg)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return failed("cannot open", path, msg);
+    int rc = fault() ? -1 : fsync(fd);
+    enum err e = rc == 0 ? ERR_OK : failed("cannot sync", path, msg);
+    close(fd);
+    return e;
+}
+
 enum err files_sync_parent(const char *path, struct err_msg *msg)
 {
 #ifdef TELLTALE_FAULT_NO_DIR_SYNC

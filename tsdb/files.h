@@ -12,6 +12,7 @@
 /* With its parents, each synced into its own; existing is fine (and may not be synced: see files_sync_parent). */
 enum err files_make_dir(const char *path, struct err_msg *msg) MUST_CHECK;
 enum err files_sync_dir(const char *path, struct err_msg *msg) MUST_CHECK;
+enum err files_sync_file(const char *path, struct err_msg *msg) MUST_CHECK;
 enum err files_sync_parent(const char *path, struct err_msg *msg) MUST_CHECK;
 enum err files_rename(const char *from, const char *to,
                       struct err_msg *msg) MUST_CHECK; /* and syncs the parent of `to` */

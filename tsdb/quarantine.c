@@ -425,31 +425,61 @@ static enum err remove_kept(struct quarantine *q, const char *prefix, struct err
     return e;
 }
 
+static void expire_kept(struct quarantine *q, const char *prefix)
+{
+    struct err_msg msg = {""};
+    if (remove_kept(q, prefix, &msg) != ERR_OK)
+        log_warn("store", "%s", msg.text);
+}
+
+/* Under q->lock. false: no memory, another time. */
+static bool expire_entry(struct quarantine *q, size_t i)
+{
+    struct quarantine_record *gone = realloc(q->gone, (q->gone_count + 1) * sizeof(*gone));
+    if (!gone)
+        return false;
+    q->gone = gone;
+    gone[q->gone_count++] = q->entries[i].r;
+    q->entries[i] = q->entries[--q->count];
+    q->is_changed = true;
+    q->is_full &= q->count >= TSDB_QUARANTINE_MAX;
+    return true;
+}
+
 void quarantine_expire(struct quarantine *q, uint32_t day, enum part_class class)
 {
     char prefix[48], text[16];
-    struct err_msg msg = {""};
     day_text(day, text);
     snprintf(prefix, sizeof(prefix), "%s-%s-", text, part_class_name(class));
-    if (remove_kept(q, prefix, &msg) != ERR_OK)
-        log_warn("store", "%s", msg.text);
+    expire_kept(q, prefix);
     pthread_mutex_lock(&q->lock);
     for (size_t i = 0; i < q->count;) {
         const struct quarantine_record *r = &q->entries[i].r;
-        struct quarantine_record *gone = r->class == class && r->day == day
-                                             ? realloc(q->gone, (q->gone_count + 1) * sizeof(*gone))
-                                             : NULL;
-        if (!gone) {
+        if (r->class != class || r->day != day || !expire_entry(q, i))
             i++;
-            continue;
-        }
-        q->gone = gone;
-        gone[q->gone_count++] = *r;
-        q->entries[i] = q->entries[--q->count];
-        q->is_changed = true;
     }
-    q->is_full &= q->count >= TSDB_QUARANTINE_MAX;
     pthread_mutex_unlock(&q->lock);
+}
+
+void quarantine_expire_journals(struct quarantine *q, uint32_t before_day)
+{
+    for (;;) {
+        size_t i = 0;
+        char prefix[48];
+        pthread_mutex_lock(&q->lock);
+        while (i < q->count &&
+               (q->entries[i].r.class != QUARANTINE_JOURNAL || q->entries[i].r.day >= before_day))
+            i++;
+        bool is_old = i < q->count;
+        if (is_old)
+            snprintf(prefix, sizeof(prefix), "journal-%llu-",
+                     (unsigned long long)q->entries[i].r.generation);
+        is_old = is_old && expire_entry(q, i);
+        pthread_mutex_unlock(&q->lock);
+        if (!is_old)
+            return;
+        expire_kept(q, prefix);
+    }
 }
 
 enum err quarantine_purge(struct quarantine *q, struct err_msg *msg)

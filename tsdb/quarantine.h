@@ -51,6 +51,8 @@ void quarantine_keep(struct quarantine *q, uint32_t day, enum part_class class,
                      const struct block_meta *m, struct bytes block);
 /* Retention has taken a day of a class: what is kept of it goes, and its records. */
 void quarantine_expire(struct quarantine *q, uint32_t day, enum part_class class);
+/* The same for journals whose newest row is of an earlier day. */
+void quarantine_expire_journals(struct quarantine *q, uint32_t before_day);
 /* Everything that is kept goes, records stay: what is erased must be nowhere. */
 enum err quarantine_purge(struct quarantine *q, struct err_msg *msg) MUST_CHECK;
 /* A record as it stands in the state, in words. Any bytes. */

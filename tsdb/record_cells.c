@@ -52,7 +52,7 @@ static double seconds_of(const struct tsdb_spans *s, uint32_t row, enum kind kin
 static bool is_seconds(double sum, const struct tsdb_spans *s, uint32_t row, enum kind kind)
 {
     double x = seconds_of(s, row, kind);
-    return memcmp(&x, &sum, sizeof(x)) == 0;
+    return x >= 0 && memcmp(&x, &sum, sizeof(x)) == 0;
 }
 
 static enum kind kind_of(const struct tsdb_batch *b, uint32_t i, const struct memory *x)

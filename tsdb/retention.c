@@ -185,6 +185,9 @@ void retention_run(struct tsdb *db)
     if (!clock_is_sane(db, now_ms))
         return;
     raise_floor(db, now_ms);
+    if (now_ms > db->options.retention_ms)
+        quarantine_expire_journals(db->quarantine,
+                                   (uint32_t)((now_ms - db->options.retention_ms) / DAY_MS));
     for (size_t i = 0; i < db->part_count;) {
         struct part *p = db->parts[i]; /* only this thread changes the list */
         int64_t end_ms = ((int64_t)part_day(p) + 1) * DAY_MS;

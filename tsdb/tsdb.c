@@ -107,7 +107,7 @@ static enum err check_version(struct tsdb *db, struct arena *a, struct err_msg *
 
 static enum err open_state(struct tsdb *db, struct err_msg *msg)
 {
-    char path[FILES_PATH_MAX], temporary[FILES_PATH_MAX];
+    char path[FILES_PATH_MAX], temporary[FILES_PATH_MAX], inside[FILES_PATH_MAX + 16];
     struct lmdb_env *env = NULL;
     snprintf(path, sizeof(path), "%s/state", db->dir);
     snprintf(temporary, sizeof(temporary), "%s/.tmp-state", db->dir);
@@ -118,6 +118,9 @@ static enum err open_state(struct tsdb *db, struct err_msg *msg)
         if (e == ERR_OK)
             e = lmdb_env_open(temporary, STATE_MAP_BYTES, NULL, &env, msg);
         lmdb_env_close(env);
+        /* LMDB has not synced its first pages: nothing was committed yet. */
+        if (e == ERR_OK)
+            e = files_sync_file(strcat(strcpy(inside, temporary), "/data.mdb"), msg);
         if (e == ERR_OK)
             e = files_sync_dir(temporary, msg);
         if (e == ERR_OK)

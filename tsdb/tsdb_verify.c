@@ -31,7 +31,8 @@ struct run {
     struct err_msg *msg;
 };
 
-static void tell(const struct verify_env *v, char kind, const char *fmt, va_list args)
+__attribute__((format(printf, 3, 0))) static void tell(const struct verify_env *v, char kind,
+                                                       const char *fmt, va_list args)
 {
     char line[LINE_MAX_BYTES];
     int n = vsnprintf(line + 1, sizeof(line) - 2, fmt, args);

@@ -802,10 +802,14 @@ void vector_put_strings(struct vector_coder *c, const struct bytes *v, uint32_t 
     } else {
         size_t before = out->size;
         buf_u8(out, STRINGS_TEMPLATES);
-        if (!c->zip->is_quick && templates_put(c, v, m, rows, out)) {
-            c->was_function = false;
+        struct arena *sources = c->sources;
+        c->sources = NULL; /* the strings within are not the column */
+        bool done = !c->zip->is_quick && templates_put(c, v, m, rows, out);
+        c->sources = sources;
+        c->made.ids = NULL;
+        c->was_function = false;
+        if (done)
             return;
-        }
         out->size = before;
         buf_u8(out, STRINGS_PLAIN);
         put_list(c, v, m, rows, false, out);

@@ -230,6 +230,19 @@ static void a_user_is_out_of_every_answer_at_once_and_then_out_of_every_byte(voi
     buf_done(&bystander);
 }
 
+/* Something damaged that somebody kept: a directory and the bytes of a block. */
+static void keep_damaged(const char *dir)
+{
+    char path[128];
+    struct err_msg msg;
+    snprintf(path, sizeof(path), "%s/quarantine/20260101-rows-1", dir);
+    assert_int_equal(files_make_dir(path, &msg), ERR_OK);
+    snprintf(path, sizeof(path), "%s/quarantine/20260101-rows-1/data.mdb", dir);
+    assert_int_equal(files_write(path, users_canary(USERS_PROMPT), &msg), ERR_OK);
+    snprintf(path, sizeof(path), "%s/quarantine/20260101-text-1-1-1-1", dir);
+    assert_int_equal(files_write(path, users_canary(USERS_BODY), &msg), ERR_OK);
+}
+
 /* The same without a bystander, so that not one byte may be left. */
 static void fill_alone(struct tsdb *db)
 {
@@ -247,6 +260,7 @@ static void no_byte_of_the_user_is_left_in_any_file(void **state)
     make_dir(dir);
     struct tsdb *db = open_store(dir);
     fill_alone(db);
+    keep_damaged(dir);
     ask_user(db);
     wait_done(db);
     tsdb_close(db, false);
