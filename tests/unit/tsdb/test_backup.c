@@ -681,10 +681,10 @@ static void a_backup_can_be_stopped(void **state)
     struct tsdb_backup_sink sink = {NULL, stop_it, NULL};
     place_make(&p);
     struct tsdb *db = store(p.data);
-    for (uint64_t i = 0; i < 50; i++) /* more than a MiB */
+    for (uint64_t i = 0; i < 120; i++) /* some MiB */
         add(db, i * 2000, 2000);
     assert_int_equal(tsdb_backup_run(db, p.backup, &sink, &r, &msg), ERR_CANCELLED);
-    expect_failed_cleanly(db, &p, 100000);
+    expect_failed_cleanly(db, &p, 240000);
     tsdb_close(db, false);
     files_remove_tree(p.dir);
 }

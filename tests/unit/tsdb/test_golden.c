@@ -199,7 +199,8 @@ struct archive {
     unsigned db;
 };
 
-/* archive := { lenbytes path of the environment, u8 database, lenbytes key, lenbytes value }*; path VERSION: value is the file */
+/* archive := { lenbytes path of the environment, u8 database, lenbytes key, lenbytes value }*; path VERSION: value is the file; key
+ * "directory": an empty one */
 static bool archive_row(void *ctx, struct bytes key, struct bytes value)
 {
     const struct archive *a = ctx;
@@ -239,6 +240,10 @@ static void archive_tree(const char *dir, const char *below, struct buf *out)
     struct err_msg msg;
     snprintf(path, sizeof(path), "%s/%s", dir, below);
     assert_int_equal(files_list(path, false, arena, &names, &n, &msg), ERR_OK);
+    if (n == 0) { /* says by its name which texts the rows above it have */
+        struct archive a = {out, below, 0};
+        (void)archive_row(&a, BYTES_LIT("directory"), BYTES_NONE);
+    }
     for (size_t i = 0; i < n; i++) {
         char child[300];
         snprintf(child, sizeof(child), "%s/%s", below, names[i]);
@@ -315,6 +320,11 @@ static void unpack(struct bytes archive, const char *dir)
         if (strcmp(name, "VERSION") == 0) {
             snprintf(path, sizeof(path), "%s/VERSION", dir);
             assert_int_equal(files_write(path, value, &msg), ERR_OK);
+            continue;
+        }
+        if (bytes_equal_str(key, "directory")) {
+            snprintf(path, sizeof(path), "%s/%s", dir, name);
+            assert_int_equal(files_make_dir(path, &msg), ERR_OK);
             continue;
         }
         if (strcmp(name, u.name) != 0)
