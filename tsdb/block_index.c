@@ -138,7 +138,7 @@ static enum err read_traces(struct bytes block, const uint64_t *prefix, struct a
     if (r.failed || n == 0 || n > BLOCK_TRACES_MAX || n * 11 > reader_left(&r))
         return ERR_CORRUPT;
     struct bytes prefixes = reader_bytes(&r, n * 8);
-    uint32_t found = 0;
+    uint32_t found = 0, cap = 0;
     struct block_trace *t = NULL;
     for (uint64_t i = 0; i < n; i++) {
         uint64_t p = bytes_u64be(prefixes.data + i * 8);
@@ -148,9 +148,14 @@ static enum err read_traces(struct bytes block, const uint64_t *prefix, struct a
             return ERR_CORRUPT;
         if (prefix && p != *prefix)
             continue;
-        t = arena_grow(a, t, sizeof(*t), found, found + more + 1);
-        if (!t)
-            return ERR_LIMIT;
+        if (found + more + 1 > cap) {
+            uint32_t wider =
+                (uint32_t)MAX(found + more + 1, prefix ? 0 : MAX(n, cap * UINT64_C(2)));
+            t = arena_grow(a, t, sizeof(*t), cap, wider);
+            if (!t)
+                return ERR_LIMIT;
+            cap = wider;
+        }
         for (uint64_t k = 0; k <= more; k++)
             t[found++] = (struct block_trace){p, (uint32_t)block_n, (uint32_t)(row + k), 0};
     }
