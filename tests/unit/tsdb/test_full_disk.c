@@ -71,6 +71,15 @@ static int64_t resume_ms(struct tsdb *db, uint64_t *next)
     return (clock_mono_ns() - begin) / 1000000;
 }
 
+/* What the journal has room for may still be taken; then nothing more. */
+static enum err add_until_refused(struct tsdb *db, uint64_t *next)
+{
+    enum err e = ERR_OK;
+    for (int i = 0; i < 10000 && e == ERR_OK; i++)
+        e = add(db, next);
+    return e;
+}
+
 static void nothing_is_accepted_below_the_reserve(void **state)
 {
     char dir[] = "/tmp/telltale-full-XXXXXX";
@@ -152,7 +161,7 @@ static void a_file_system_that_is_really_full_loses_nothing(void **state)
     assert_true(took < 5000);
 
     fill(dir, 0); /* somebody else takes the reserve, too: rows in the head cannot be sealed */
-    assert_int_equal(add(db, &next), ERR_FULL);
+    assert_int_equal(add_until_refused(db, &next), ERR_FULL);
     expect_rows(db, next);
     e = tsdb_flush(db, false, &msg);
     print_message("with no byte left, sealing says: %s %s\n", err_text(e), msg.text);
@@ -171,7 +180,7 @@ static void a_file_system_that_is_really_full_loses_nothing(void **state)
     db = store(data);
     if (db) {
         expect_rows(db, next);
-        assert_int_not_equal(add(db, &next), ERR_OK);
+        assert_int_not_equal(add_until_refused(db, &next), ERR_OK);
         tsdb_close(db, false);
     }
     assert_int_equal(unlink(filler), 0);
