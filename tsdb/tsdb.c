@@ -119,8 +119,9 @@ static enum err open_state(struct tsdb *db, struct err_msg *msg)
             e = lmdb_env_open(temporary, STATE_MAP_BYTES, NULL, &env, msg);
         lmdb_env_close(env);
         /* LMDB has not synced its first pages: nothing was committed yet. */
+        snprintf(inside, sizeof(inside), "%s/data.mdb", temporary);
         if (e == ERR_OK)
-            e = files_sync_file(strcat(strcpy(inside, temporary), "/data.mdb"), msg);
+            e = files_sync_file(inside, msg);
         if (e == ERR_OK)
             e = files_sync_dir(temporary, msg);
         if (e == ERR_OK)
