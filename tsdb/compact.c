@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/fault_point.h"
 #include "base/log.h"
 #include "base/stats.h"
@@ -41,6 +42,9 @@ static uint32_t merged_kinds(enum part_class class)
 #define DAY_MS INT64_C(86400000)
 #define CLOSED_AFTER_MS INT64_C(3600000) /* a day counts as over: nearly all of it is there */
 #define AGAIN_AFTER_MS DAY_MS /* what comes late for a day that was settled waits for so long */
+#define QUIET_MS       \
+    (CLOSED_AFTER_MS / \
+     2) /* a day of long ago that is being filled now is not merged over and over */
 #define KEPT_TABLE "kept_traces" /* org u64 BE, trace id */
 #define KEPT_MAX 1000000u
 
@@ -116,7 +120,7 @@ static bool is_settling(struct tsdb *db, const struct part *p, bool has_work)
 {
     char name[64];
     uint64_t when = 0;
-    if (!has_work || !is_closed(db, p))
+    if (!has_work || !is_closed(db, p) || clock_wall_ms() - part_sealed_ms(p) < QUIET_MS)
         return false;
     mark_name(p, name);
     return state_get_u64(db, name, &when) != ERR_OK ||

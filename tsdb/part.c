@@ -512,7 +512,13 @@ enum err part_seal(struct part *p, uint64_t generation, struct err_msg *msg)
         part_abandon(p);
         return e;
     }
+    p->sealed_ms = clock_wall_ms();
     return part_publish(p);
+}
+
+int64_t part_sealed_ms(const struct part *p)
+{
+    return p->sealed_ms;
 }
 
 struct load_sealed {

@@ -38,6 +38,7 @@ struct part {
     struct block_meta *metas; /* sorted by key */
     size_t meta_count, meta_cap;
     /* owned by flush */
+    int64_t sealed_ms; /* by the clock, of this process's last seal; 0: none yet */
     bool is_unsynced; /* its name in dir is not known to be durable: nothing may be sealed */
     struct lmdb_txn *txn;
     size_t txn_bytes;

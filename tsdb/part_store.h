@@ -43,6 +43,8 @@ const char *part_class_name(enum part_class c);
 enum err part_put(struct part *p, const struct block_meta *m, struct bytes block,
                   struct err_msg *msg) MUST_CHECK;
 enum err part_seal(struct part *p, uint64_t generation, struct err_msg *msg) MUST_CHECK;
+/* Flush thread: when this process last sealed a generation in it, by the clock; 0: it has not. */
+int64_t part_sealed_ms(const struct part *p);
 void part_abandon(struct part *p); /* drops what was put since the last seal */
 enum err part_is_sealed(struct part *p, uint64_t generation, bool *out,
                         struct err_msg *msg) MUST_CHECK;

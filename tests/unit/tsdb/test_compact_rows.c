@@ -141,23 +141,35 @@ static void repeat(struct env *e)
     e->spans[i].times += (uint32_t)e->stored;
 }
 
+static void put_log(struct env *e, struct tsdb_batch *b, uint32_t org, int64_t time)
+{
+    struct buf body = {0};
+    uint32_t row = tsdb_batch_add_log(b), i = e->log_count++;
+    assert_true(row != TSDB_NO_ROW);
+    e->logs[i] = (struct model_log){org, time + i};
+    b->logs.time_ns[row] = e->logs[i].time;
+    b->logs.severity[row] = (uint8_t)(i % 24);
+    b->logs.service[row] = BYTES_LIT("logger");
+    tsdb_attrs_put_str(&body, BYTES_LIT("line"), arena_printf(b->arena, "log %u", i));
+    b->logs.attrs[row] = arena_copy(b->arena, buf_bytes(&body));
+    buf_done(&body);
+}
+
 static void random_logs(struct env *e, uint32_t n)
 {
     uint32_t org = 1 + rnd(e, ORGS) * 2, count = 0;
     struct tsdb_batch *b = tsdb_batch_new(org, TSDB_LOGS, 0);
-    for (; count < n && e->log_count < LOGS_MAX; count++) {
-        struct buf body = {0};
-        uint32_t row = tsdb_batch_add_log(b), i = e->log_count++;
-        assert_true(row != TSDB_NO_ROW);
-        e->logs[i] = (struct model_log){org, now_ns - (int64_t)rnd(e, 100000) * 1000000000 + i};
-        b->logs.time_ns[row] = e->logs[i].time;
-        b->logs.severity[row] = (uint8_t)(i % 24);
-        b->logs.service[row] = BYTES_LIT("logger");
-        tsdb_attrs_put_str(&body, BYTES_LIT("line"), arena_printf(b->arena, "log %u", i));
-        b->logs.attrs[row] = arena_copy(b->arena, buf_bytes(&body));
-        buf_done(&body);
-    }
+    for (; count < n && e->log_count < LOGS_MAX; count++)
+        put_log(e, b, org, now_ns - (int64_t)rnd(e, 100000) * 1000000000);
     append(e, b, count);
+}
+
+/* Something to flush that is of no day but today. */
+static void log_of_now(struct env *e)
+{
+    struct tsdb_batch *b = tsdb_batch_new(1, TSDB_LOGS, 0);
+    put_log(e, b, 1, now_ns);
+    append(e, b, 1);
 }
 
 /* --- questions ----------------------------------------------------------------------------------- */
@@ -564,13 +576,13 @@ static void a_day_is_settled_an_hour_after_its_end_once_and_again_for_what_comes
     flush(&e, false);
     pass_hours(&e, 14);
     now_ns += INT64_C(3540) * 1000000000; /* 00:59 */
-    random_logs(&e, 1);
+    log_of_now(&e);
     flush(&e, false);
-    random_logs(&e, 1);
+    log_of_now(&e);
     flush(&e, false); /* the pass behind the flush before is over */
     assert_int_equal(account_now(&e, TSDB_SPANS).sampled_out, 0);
     now_ns += INT64_C(120) * 1000000000;
-    random_logs(&e, 1);
+    log_of_now(&e);
     flush(&e, false);
     wait_for_sampling(&e, 1);
     int64_t *w = weights_now(&e);
@@ -584,12 +596,12 @@ static void a_day_is_settled_an_hour_after_its_end_once_and_again_for_what_comes
     put_span(&e, b, e.span_count++);
     append(&e, b, 1);
     flush(&e, false);
-    random_logs(&e, 1);
+    log_of_now(&e);
     flush(&e, false);
     assert_int_equal(account_now(&e, TSDB_SPANS).sampled_out, sampled);
     pass_hours(&e, 23);
     now_ns += INT64_C(7200) * 1000000000;
-    random_logs(&e, 1);
+    log_of_now(&e);
     flush(&e, false);
     wait_for_sampling(&e, sampled + 1);
     free(w);
@@ -607,6 +619,26 @@ static void a_day_is_settled_an_hour_after_its_end_once_and_again_for_what_comes
     env_done(&e);
 }
 
+static void a_day_of_long_ago_is_merged_when_it_is_filled_and_not_before(void **state)
+{
+    struct env e;
+    struct tsdb_options o = {.sampling = {KEEP_PERMILLE, 0, 0}};
+    env_make(&e, 4, &o);
+    traces_of_days(&e, 1, 300);
+    for (int i = 0; i < 4; i++) { /* each flush looks at the days, behind the one before */
+        flush(&e, false);
+        now_ns += INT64_C(600) * 1000000000;
+        log_of_now(&e);
+        assert_int_equal(account_now(&e, TSDB_SPANS).sampled_out, 0);
+        if (i < 2)
+            traces_of_days(&e, 1, 10);
+    }
+    now_ns += INT64_C(1800) * 1000000000;
+    flush(&e, false);
+    wait_for_sampling(&e, 1);
+    env_done(&e);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -615,6 +647,7 @@ int main(void)
         cmocka_unit_test(little_memory_gives_the_same_answers),
         cmocka_unit_test(sampling_keeps_what_matters_whole_and_weighs_the_rest),
         cmocka_unit_test(a_day_is_settled_an_hour_after_its_end_once_and_again_for_what_comes_late),
+        cmocka_unit_test(a_day_of_long_ago_is_merged_when_it_is_filled_and_not_before),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
