@@ -42,9 +42,8 @@ static uint32_t merged_kinds(enum part_class class)
 #define DAY_MS INT64_C(86400000)
 #define CLOSED_AFTER_MS INT64_C(3600000) /* a day counts as over: nearly all of it is there */
 #define AGAIN_AFTER_MS DAY_MS /* what comes late for a day that was settled waits for so long */
-#define QUIET_MS       \
-    (CLOSED_AFTER_MS / \
-     2) /* a day of long ago that is being filled now is not merged over and over */
+/* A day of long ago that is being filled now is not merged over and over. */
+#define QUIET_MS (CLOSED_AFTER_MS / 2)
 #define KEPT_TABLE "kept_traces" /* org u64 BE, trace id */
 #define KEPT_MAX 1000000u
 
