@@ -1,5 +1,7 @@
 #include "tsdb/block_index.h"
 
+#include <stdlib.h>
+
 #include "base/check.h"
 
 /* --- series -------------------------------------------------------------------------------------- */
@@ -78,6 +80,22 @@ static uint32_t bloom_bit(uint64_t prefix, uint32_t probe)
     uint64_t h = prefix * 0x9e3779b97f4a7c15u;
     h ^= h >> 29;
     return (uint32_t)((h >> (probe * 15)) % (BLOCK_BLOOM_BYTES * 8));
+}
+
+static int by_prefix(const void *x, const void *y)
+{
+    const struct block_trace *a = x, *b = y;
+    if (a->prefix != b->prefix)
+        return a->prefix < b->prefix ? -1 : 1;
+    if (a->n != b->n)
+        return a->n < b->n ? -1 : 1;
+    return (a->row > b->row) - (a->row < b->row);
+}
+
+void block_traces_sort(struct block_trace *t, size_t n)
+{
+    if (n)
+        qsort(t, n, sizeof(*t), by_prefix);
 }
 
 void block_traces_write(const struct block_trace *t, uint32_t n, struct buf *out,

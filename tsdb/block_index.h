@@ -33,6 +33,8 @@ struct block_trace {
     uint32_t n, row;
     uint32_t more; /* rows that follow row in the block and are of the trace too */
 };
+/* The order in which they are written. */
+void block_traces_sort(struct block_trace *t, size_t n);
 void block_traces_write(const struct block_trace *t, uint32_t n, struct buf *out,
                         struct buf *summary);
 bool block_traces_may_have(struct bytes summary, uint64_t prefix);

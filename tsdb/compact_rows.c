@@ -4,10 +4,10 @@
 
 #include "base/check.h"
 #include "base/hash.h"
+#include "tsdb/block_rows.h"
 #include "tsdb/head_flush.h"
 #include "tsdb/record.h"
 #include "tsdb/view_rows.h"
-#include "tsdb/zone.h"
 
 #define TEXT_TARGET (4u << 20)
 #define TRACES_RUN (1u << 19) /* entries of the trace index that are sorted at once */
@@ -319,45 +319,20 @@ static uint32_t take(struct merge *m, struct window *w)
 static enum err put_block(struct merge *m, enum part_class class, const void *const *sources,
                           const uint32_t *rows, struct block_meta meta)
 {
-    union view_table t;
-    struct buf body = {0}, block = {0}, summary = {0};
-    bool is_text = class == PART_TEXT, is_spans = m->k->is_spans;
-    uint64_t mask = is_text ? m->k->text_mask : ~m->k->text_mask;
-    uint32_t n = (uint32_t)meta.rows;
-    memset(&t, 0, sizeof(t));
-    if (!columns_gather(m->k->schema, sources, rows, n,
-                        is_text ? mask | columns_peers(m->k->schema) : mask, m->scratch, &t))
-        return ERR_NOMEM;
-    if (is_text)
-        zone_write_attrs(is_spans ? t.spans.attrs : t.logs.attrs,
-                         is_spans ? t.spans.resource_attrs : t.logs.resource_attrs, n, &summary);
-    else if (is_spans)
-        zone_write_spans(&t.spans, n, &summary);
-    else
-        zone_write_logs(&t.logs, n, &summary);
-    columns_encode(m->k->schema, &t, NULL, n, mask, &columns_zip_settled, &body);
-    block_pack(buf_bytes(&body), false, &block);
+    struct buf block = {0}, summary = {0};
+    bool is_text = class == PART_TEXT;
+    struct block_rows_source source = {m->k->schema, m->k->text_mask, sources, rows,
+                                       (uint32_t)meta.rows};
+    enum err e =
+        block_rows_write(&source, is_text, &columns_zip_settled, m->scratch, &block, &summary);
     meta.key = (struct block_key){m->job->org, (uint8_t)(is_text ? m->k->text : m->k->rows),
                                   m->job->generation, m->n};
     meta.summary = buf_bytes(&summary);
-    enum err e =
-        buf_ok(&block) && buf_ok(&body) && buf_ok(&summary)
-            ? part_put(is_text ? m->job->text : m->job->rows, &meta, buf_bytes(&block), m->msg)
-            : ERR_NOMEM;
-    buf_done(&body);
+    if (e == ERR_OK)
+        e = part_put(is_text ? m->job->text : m->job->rows, &meta, buf_bytes(&block), m->msg);
     buf_done(&block);
     buf_done(&summary);
     return e;
-}
-
-static int by_prefix(const void *x, const void *y)
-{
-    const struct block_trace *a = x, *b = y;
-    if (a->prefix != b->prefix)
-        return a->prefix < b->prefix ? -1 : 1;
-    if (a->n != b->n)
-        return a->n < b->n ? -1 : 1;
-    return (a->row > b->row) - (a->row < b->row);
 }
 
 /* What has gathered of the trace index. One run of blocks covers all prefixes; a day of very many traces has more than one. */
@@ -365,8 +340,7 @@ static enum err put_traces(struct merge *m)
 {
     int64_t day_ms = (int64_t)part_day(m->job->rows) * 86400000;
     enum err e = ERR_OK;
-    if (m->trace_count)
-        qsort(m->traces, m->trace_count, sizeof(*m->traces), by_prefix);
+    block_traces_sort(m->traces, m->trace_count);
     for (size_t from = 0; from < m->trace_count && e == ERR_OK; from += BLOCK_TRACES_MAX) {
         struct buf block = {0}, summary = {0};
         struct block_meta meta = {

@@ -6,10 +6,9 @@
 #include "base/check.h"
 #include "base/fault_point.h"
 #include "tsdb/block_index.h"
-#include "tsdb/columns.h"
+#include "tsdb/block_rows.h"
 #include "tsdb/part_core.h"
 #include "tsdb/view_rows.h"
-#include "tsdb/zone.h"
 
 struct plan { /* a block with rows that go */
     const struct view_row_kind *k;
@@ -186,13 +185,10 @@ static void number_plans(struct day *d)
 static enum err put_block(struct day *d, struct part *out, const struct plan *p,
                           const union view_table *t, bool text)
 {
-    uint64_t mask = text ? p->k->text_mask : ~p->k->text_mask;
     uint32_t n = p->keep_count;
     const void **sources = ARENA_ARRAY(d->a, const void *, n);
-    union view_table kept;
-    struct buf body = {0}, block = {0}, summary = {0};
+    struct buf block = {0}, summary = {0};
     struct block_meta m = {.rows = n, .time_min = INT64_MAX, .time_max = INT64_MIN};
-    memset(&kept, 0, sizeof(kept));
     for (uint32_t i = 0; sources && i < n; i++) {
         int64_t ms =
             (p->k->is_spans ? t->spans.end_ns[p->keep[i]] : t->logs.time_ns[p->keep[i]]) / 1000000;
@@ -200,27 +196,16 @@ static enum err put_block(struct day *d, struct part *out, const struct plan *p,
         m.time_min = MIN(m.time_min, ms);
         m.time_max = MAX(m.time_max, ms);
     }
-    if (!sources || !columns_gather(p->k->schema, sources, p->keep, n,
-                                    text ? mask | columns_peers(p->k->schema) : mask, d->a, &kept))
-        return ERR_NOMEM;
-    if (text)
-        zone_write_attrs(p->k->is_spans ? kept.spans.attrs : kept.logs.attrs,
-                         p->k->is_spans ? kept.spans.resource_attrs : kept.logs.resource_attrs, n,
-                         &summary);
-    else if (p->k->is_spans)
-        zone_write_spans(&kept.spans, n, &summary);
-    else
-        zone_write_logs(&kept.logs, n, &summary);
-    columns_encode(p->k->schema, &kept, NULL, n, mask, &columns_zip_block, &body);
-    block_pack(buf_bytes(&body), false, &block);
+    struct block_rows_source source = {p->k->schema, p->k->text_mask, sources, p->keep, n};
+    enum err e = sources
+                     ? block_rows_write(&source, text, &columns_zip_block, d->a, &block, &summary)
+                     : ERR_NOMEM;
     m.key = p->rows->key;
     m.key.kind = (uint8_t)(text ? p->k->text : p->k->rows);
     m.key.n = p->n;
     m.summary = buf_bytes(&summary);
-    enum err e = buf_ok(&body) && buf_ok(&block) && buf_ok(&summary)
-                     ? part_put(out, &m, buf_bytes(&block), d->msg)
-                     : ERR_NOMEM;
-    buf_done(&body);
+    if (e == ERR_OK)
+        e = part_put(out, &m, buf_bytes(&block), d->msg);
     buf_done(&block);
     buf_done(&summary);
     return e;
@@ -326,16 +311,6 @@ static enum err add_trace(struct day *d, struct block_trace t)
     return ERR_OK;
 }
 
-static int by_prefix(const void *x, const void *y)
-{
-    const struct block_trace *a = x, *b = y;
-    if (a->prefix != b->prefix)
-        return a->prefix < b->prefix ? -1 : 1;
-    if (a->n != b->n)
-        return a->n < b->n ? -1 : 1;
-    return (a->row > b->row) - (a->row < b->row);
-}
-
 /* Entries of blocks that stay as they are. */
 static enum err keep_traces(struct day *d, uint64_t generation)
 {
@@ -368,8 +343,7 @@ static enum err put_traces(struct day *d, struct part *fresh, uint64_t generatio
 {
     int64_t day_ms = (int64_t)part_day(d->rows) * 86400000;
     enum err e = ERR_OK;
-    if (d->trace_count)
-        qsort(d->traces, d->trace_count, sizeof(*d->traces), by_prefix);
+    block_traces_sort(d->traces, d->trace_count);
     for (size_t from = 0, n = 0; from < d->trace_count && e == ERR_OK;
          from += BLOCK_TRACES_MAX, n++) {
         struct buf block = {0}, summary = {0};

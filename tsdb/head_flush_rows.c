@@ -1,9 +1,8 @@
 #include <stdlib.h>
 
 #include "base/check.h"
-#include "tsdb/columns.h"
+#include "tsdb/block_rows.h"
 #include "tsdb/head_flush.h"
-#include "tsdb/zone.h"
 
 #define TEXT_TARGET (4u << 20)
 
@@ -39,71 +38,37 @@ static size_t cut(const struct kind *k, const struct head_row *r, size_t from, s
     return i;
 }
 
-/* One column after the other: the rows of a block come from many batches, and a column of one batch lies together. */
-static bool gather(struct head_flush *f, const struct kind *k, const struct head_row *r, uint32_t n,
-                   uint64_t mask, void *table)
-{
-    const void **sources = ARENA_ARRAY(f->scratch, const void *, n);
-    uint32_t *rows = ARENA_ARRAY(f->scratch, uint32_t, n);
-    if (!sources || !rows)
-        return false;
-    for (uint32_t i = 0; i < n; i++) {
-        sources[i] = table_of(f, k, &r[i]);
-        rows[i] = r[i].row;
-    }
-    return columns_gather(k->schema, sources, rows, n, mask, f->scratch, table);
-}
-
+/* The rows of a block come from many batches. */
 static enum err put_rows(struct head_flush *f, const struct kind *k, const struct head_row *r,
                          uint32_t n, uint32_t block_n, enum part_class class)
 {
-    union {
-        struct tsdb_spans spans;
-        struct tsdb_logs logs;
-    } t;
-    struct buf body = {0}, block = {0}, summary = {0};
-    uint64_t mask = class == PART_TEXT ? k->text_mask : ~k->text_mask;
+    struct buf block = {0}, summary = {0};
     struct block_meta meta = {.rows = n, .time_min = INT64_MAX, .time_max = INT64_MIN};
+    const void **tables = ARENA_ARRAY(f->scratch, const void *, n);
+    uint32_t *rows = ARENA_ARRAY(f->scratch, uint32_t, n);
+    if (!tables || !rows)
+        return ERR_NOMEM;
     for (uint32_t i = 0; i < n; i++) {
         meta.time_min = MIN(meta.time_min, r[i].t_ns / 1000000);
         meta.time_max = MAX(meta.time_max, r[i].t_ns / 1000000);
+        tables[i] = table_of(f, k, &r[i]);
+        rows[i] = r[i].row;
     }
-    memset(&t, 0, sizeof(t));
-    /* texts that repeat a column of the rows only name it */
-    if (!gather(f, k, r, n, class == PART_TEXT ? mask | columns_peers(k->schema) : mask, &t))
-        return ERR_NOMEM;
-    if (class == PART_TEXT)
-        zone_write_attrs(k->is_spans ? t.spans.attrs : t.logs.attrs,
-                         k->is_spans ? t.spans.resource_attrs : t.logs.resource_attrs, n, &summary);
-    else if (k->is_spans)
-        zone_write_spans(&t.spans, n, &summary);
-    else
-        zone_write_logs(&t.logs, n, &summary);
-    columns_encode(k->schema, &t, NULL, n, mask, &columns_zip_block, &body);
-    block_pack(buf_bytes(&body), false, &block);
-    block.failed |= body.failed;
-    enum err e = head_flush_put(f, &meta, r[0].org, class == PART_TEXT ? k->text : k->rows, class,
-                                block_n, &block, &summary);
-    buf_done(&body);
+    struct block_rows_source source = {k->schema, k->text_mask, tables, rows, n};
+    enum err e = block_rows_write(&source, class == PART_TEXT, &columns_zip_block, f->scratch,
+                                  &block, &summary);
+    if (e == ERR_OK)
+        e = head_flush_put(f, &meta, r[0].org, class == PART_TEXT ? k->text : k->rows, class,
+                           block_n, &block, &summary);
     buf_done(&block);
     buf_done(&summary);
     return e;
 }
 
-static int by_prefix(const void *x, const void *y)
-{
-    const struct block_trace *a = x, *b = y;
-    if (a->prefix != b->prefix)
-        return a->prefix < b->prefix ? -1 : 1;
-    if (a->n != b->n)
-        return a->n < b->n ? -1 : 1;
-    return (a->row > b->row) - (a->row < b->row);
-}
-
 static enum err put_traces(struct head_flush *f, uint32_t org, struct block_trace *t, size_t n)
 {
     enum err e = ERR_OK;
-    qsort(t, n, sizeof(*t), by_prefix);
+    block_traces_sort(t, n);
     for (size_t from = 0, block_n = 0; from < n && e == ERR_OK;
          from += BLOCK_TRACES_MAX, block_n++) {
         struct buf block = {0}, summary = {0};

@@ -222,14 +222,14 @@ static void a_truncated_file_is_a_finding_and_kills_nobody(void **state)
     struct err_msg msg = {""};
     struct stat st;
     make(&p);
-    const char *file = file_of(&p, "parts/20261120/text-1");
+    const char *file = file_of(&p, "parts/20261120/text");
     assert_int_equal(stat(file, &st), 0);
     for (off_t size = st.st_size - 4096; size >= 0; size = size ? size / 2 : -1) {
         assert_int_equal(truncate(file, size), 0);
         assert_int_equal(look(p.dir, &t, &r, &msg), ERR_OK);
         if (size <= st.st_size / 2) {
             assert_true(t.count >= 1);
-            assert_non_null(strstr(t.text, "parts/20261120/text-1: "));
+            assert_non_null(strstr(t.text, "parts/20261120/text: "));
         }
     }
     files_remove_tree(p.dir);
@@ -240,7 +240,7 @@ static void flipped_bits_are_looked_at_without_dying(void **state)
     static const char *const envs[] = {"state",
                                        "journal/3",
                                        "parts/20261120/rows",
-                                       "parts/20261120/text-1",
+                                       "parts/20261120/text",
                                        "parts/20261120/cells",
                                        "parts/20261120/samples"};
     struct place p;
