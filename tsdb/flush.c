@@ -5,6 +5,7 @@
  * flushed_generation are invisible.
  */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -20,7 +21,6 @@
 
 #define RETRY_MS_MIN 50 /* doubled at each failure in a row */
 #define RETRY_MS_MAX 5000
-#define TOUCHED_MAX 4096u
 #define HOUSEKEEPING_NS (60 * INT64_C(1000000000))
 #define SETTLING_NS \
     (10 * HOUSEKEEPING_NS) /* so often days are looked at that are over, when nothing is flushed */
@@ -40,10 +40,25 @@ struct flush {
     struct tsdb *db;
     struct generation *g;
     struct part *open; /* being written */
-    struct part *touched[TOUCHED_MAX];
-    size_t touched_count;
+    struct part **touched;
+    size_t touched_count, touched_cap;
+    enum err looked; /* the first error of want_part */
     struct err_msg *msg;
 };
+
+static enum err touch(struct flush *f, struct part *p)
+{
+    if (f->touched_count == f->touched_cap) {
+        size_t cap = f->touched_cap ? 2 * f->touched_cap : 16;
+        struct part **touched = realloc(f->touched, cap * sizeof(struct part *));
+        if (!touched)
+            return ERR_NOMEM;
+        f->touched = touched;
+        f->touched_cap = cap;
+    }
+    f->touched[f->touched_count++] = p;
+    return ERR_OK;
+}
 
 static enum err seal_open(struct flush *f)
 {
@@ -63,54 +78,62 @@ static enum err put_block(void *ctx, const struct block_meta *m, struct bytes bl
         enum err e = seal_open(f);
         if (e != ERR_OK)
             return e;
-        f->open = pin_part(f->db, m->day, (enum part_class)m->class, false);
-        if (!f->open)
-            return ERR_NOMEM;
-        if (f->touched_count == TOUCHED_MAX)
-            return err_set(f->msg, ERR_LIMIT, "one generation touches more than %u parts",
-                           TOUCHED_MAX);
-        f->touched[f->touched_count++] = f->open;
+        struct part *p = pin_part(f->db, m->day, (enum part_class)m->class, false);
+        e = p ? touch(f, p) : ERR_NOMEM;
+        if (e != ERR_OK)
+            return e;
+        f->open = p;
     }
     return part_put(f->open, m, block, f->msg);
 }
 
+/* What cannot be asked now is asked again at the next attempt: a block that is written twice would be counted twice. */
 static bool want_part(void *ctx, uint32_t day, enum part_class class)
 {
     struct flush *f = ctx;
-    struct err_msg msg;
     bool sealed = false;
     struct part *p = pin_part(f->db, day, class, false);
-    if (p && part_is_sealed(p, f->g->id, &sealed, &msg) == ERR_OK && sealed) {
-        if (f->touched_count < TOUCHED_MAX)
-            f->touched[f->touched_count++] = p; /* its blocks become visible with the others */
-        return false;
-    }
-    return true;
+    enum err e = p ? part_is_sealed(p, f->g->id, &sealed, f->msg) : ERR_NOMEM;
+    if (e == ERR_OK && sealed)
+        e = touch(f, p); /* its blocks become visible with the others */
+    if (f->looked == ERR_OK)
+        f->looked = e;
+    return e == ERR_OK && !sealed;
 }
 
 /* Everything of it may have happened before: in a process that was killed, or in an attempt that failed half-way. */
-static enum err flush_generation(struct tsdb *db, struct generation *g, struct err_msg *msg)
+static enum err flush_parts(struct flush *f)
 {
-    static struct flush f; /* one flush thread; the list of parts is too large for a stack */
-    struct block_sink sink = {&f, put_block};
-    f = (struct flush){.db = db, .g = g, .msg = msg};
-    enum err e = head_flush(g->head, want_part, &f, &sink, msg);
+    struct tsdb *db = f->db;
+    struct generation *g = f->g;
+    struct block_sink sink = {f, put_block};
+    enum err e = head_flush(g->head, want_part, f, &sink, f->msg);
     if (e == ERR_OK)
-        e = seal_open(&f);
+        e = f->looked;
+    if (e == ERR_OK)
+        e = seal_open(f);
     if (e != ERR_OK) {
-        for (size_t i = 0; i < f.touched_count; i++)
-            part_abandon(f.touched[i]);
+        for (size_t i = 0; i < f->touched_count; i++)
+            part_abandon(f->touched[i]);
         return e;
     }
     char path[FILES_PATH_MAX];
     snprintf(path, sizeof(path), "%s/parts", db->dir);
-    e = files_sync_dir(path, msg);
+    e = files_sync_dir(path, f->msg);
     fault_point("flush.before_state");
     if (e == ERR_OK)
-        e = state_put_u64(db, "flushed_generation", g->id, msg);
+        e = state_put_u64(db, "flushed_generation", g->id, f->msg);
     fault_point("flush.after_state");
     if (e == ERR_OK)
-        e = pin_replace(db, g->head, f.touched, f.touched_count, g->id);
+        e = pin_replace(db, g->head, f->touched, f->touched_count, g->id);
+    return e;
+}
+
+static enum err flush_generation(struct tsdb *db, struct generation *g, struct err_msg *msg)
+{
+    struct flush f = {.db = db, .g = g, .msg = msg};
+    enum err e = flush_parts(&f);
+    free(f.touched);
     return e;
 }
 

@@ -32,6 +32,7 @@ struct head_flush {
     size_t span_count, log_count;
     uint32_t *order; /* series sorted by org and labels */
     uint32_t day;
+    struct head_resolved nobodys; /* what is found twice in an org without rows: nothing */
     struct err_msg *msg;
 };
 

@@ -48,13 +48,12 @@ static uint32_t hists_in_chunk(const struct head_point *p, const struct head_cel
 }
 
 /* Where what is found twice is counted. */
-static struct head_resolved *sealed_of(const struct head_flush *f, uint32_t org)
+static struct head_resolved *sealed_of(struct head_flush *f, uint32_t org)
 {
-    static struct head_resolved nobodys; /* of an org without rows there is nothing */
     for (uint32_t i = 0; i < f->h->org_count; i++)
         if (f->h->orgs[i].org == org)
             return &f->h->orgs[i].sealed;
-    return &nobodys;
+    return &f->nobodys;
 }
 
 /* The day's samples (floats and histograms apart) of one series, as chunks. */
