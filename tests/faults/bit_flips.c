@@ -269,6 +269,7 @@ int main(int argc, char **argv)
         log_set_level((enum log_level) - 1); /* nothing: what is damaged here is meant to be */
     snprintf(store, sizeof(store), "%s/store", base);
     snprintf(dir, sizeof(dir), "%s/0", base);
+    (void)mallopt(M_MMAP_THRESHOLD, 256 << 10); /* see power_cut.c */
     struct first first = {store, dir, &files, flip_answers_new()};
     bool ok = first.right && fault_child_run(build, &first, "building");
     if (ok) {
