@@ -29,6 +29,11 @@ STATS_COUNTER(commits_failed, "telltale_store_commit_failures_total", "",
 STATS_COUNTER(requests_repeated, "telltale_store_repeated_requests_total", "",
               "Requests answered from the deduplication window.");
 
+#define CLAIMS "telltale_store_claims_total"
+#define CLAIMS_HELP "Consumed messages that were not stored, by reason."
+STATS_COUNTER(claims_repeated, CLAIMS, "result=\"repeated\"", CLAIMS_HELP);
+STATS_COUNTER(claims_refused, CLAIMS, "result=\"gap\"", CLAIMS_HELP);
+
 STATS_COUNTER(series_forgotten, "telltale_store_series_forgotten_total", "",
               "Series that nobody used for long, dropped from memory (not from disk).");
 
@@ -105,9 +110,10 @@ enum err committer_new_generation(struct tsdb *db, uint64_t id, struct err_msg *
     struct generation *g = generation_new(db, id), *old = db->live;
     struct buf checkpoint = {0}, brief = {0};
     struct dedup *none = dedup_new();
-    checkpoint_write(&checkpoint, db->next_seq, db->accounts, db->requests, clock_wall_ns());
+    checkpoint_write(&checkpoint, db->next_seq, db->accounts, db->requests, db->offsets,
+                     clock_wall_ns());
     if (none)
-        checkpoint_write(&brief, db->next_seq, db->accounts, none, clock_wall_ns());
+        checkpoint_write(&brief, db->next_seq, db->accounts, none, db->offsets, clock_wall_ns());
     dedup_free(none);
     enum err e = g && none && buf_ok(&checkpoint) && buf_ok(&brief) ? ERR_OK : ERR_NOMEM;
     fault_point("rotate.before_journal");
@@ -355,7 +361,8 @@ static void put_entry(struct buf *out, const struct entry *e, struct bytes recor
                                  .signal = b->signal,
                                  .stored = rows_of(b) - MIN(duplicate, rows_of(b)),
                                  .duplicate = duplicate,
-                                 .record = record};
+                                 .record = record,
+                                 .claim = b->claim};
     for (size_t i = 0; i < TSDB_REJECT_COUNT; i++)
         entry.rejected[i] = b->rejected[i];
     commit_put(out, &entry);
@@ -387,6 +394,7 @@ static enum err encode_entry(struct tsdb *db, struct commit *c, struct entry *e)
 static void undo(struct tsdb *db, struct commit *c)
 {
     record_defs_failed(&db->defs);
+    offsets_settle(db->offsets, false);
     dedup_rows_undo(&db->live->rows, c->rows_before);
     for (size_t i = c->count; i-- > 0;) {
         struct entry *e = &c->entries[i];
@@ -473,6 +481,7 @@ static void commit_publish(struct tsdb *db, struct commit *c)
     }
     head_apply(db->live->head, c->batches, c->seqs, n);
     record_defs_committed(&db->defs);
+    offsets_settle(db->offsets, true);
     db->live->commits++;
     atomic_store(&db->committed_seq, c->entries[c->count - 1].seq);
     atomic_store(&db->last_commit_ms, clock_wall_ms());
@@ -528,8 +537,34 @@ static void commit_done(struct commit *c)
     free(c->seqs);
 }
 
+/* Messages that are stored already, or whose predecessors are not, are answered and leave. */
+static struct store_item *take_claims(struct tsdb *db, struct store_item *items, size_t *count)
+{
+    struct store_item *first = items, **at = &first;
+    for (struct store_item *item; (item = *at);) {
+        const struct tsdb_claim *c = &item->batch->claim;
+        enum err e = c->topic.size ? offsets_claim(db->offsets, c) : ERR_OK;
+        if (e == ERR_OK) {
+            at = &item->next;
+            continue;
+        }
+        struct tsdb_result r = {.repeated_request = e == ERR_NOT_FOUND};
+        *at = item->next;
+        (*count)--;
+        stats_add(e == ERR_NOT_FOUND ? &claims_repeated : &claims_refused, 1);
+        if (item->done)
+            item->done(item->ctx, e == ERR_NOT_FOUND ? ERR_OK : e, &r);
+        tsdb_batch_free(item->batch);
+        free(item);
+    }
+    return first;
+}
+
 static void commit_run(struct tsdb *db, struct store_item *items, size_t count)
 {
+    items = take_claims(db, items, &count);
+    if (!items)
+        return;
     struct commit c = {.entries = calloc(count, sizeof(struct entry)),
                        .count = count,
                        .first_seq = db->next_seq,
@@ -541,6 +576,7 @@ static void commit_run(struct tsdb *db, struct store_item *items, size_t count)
     int64_t begin = clock_mono_ns(), now_ns = clock_wall_ns();
     if (!c.entries || !c.results || !c.batches || !c.seqs) {
         commit_done(&c);
+        offsets_settle(db->offsets, false);
         refuse(items);
         return;
     }
@@ -693,6 +729,9 @@ static enum err replay_commit(void *ctx, uint64_t first_seq, struct bytes commit
             return e;
         account_add(r->db->accounts, entry.org, entry.signal, entry.stored, entry.duplicate,
                     entry.rejected);
+        e = entry.claim.topic.size ? offsets_replay(r->db->offsets, &entry.claim) : ERR_OK;
+        if (e != ERR_OK)
+            return e;
     }
     if (e != ERR_NOT_FOUND) {
         if (e == ERR_NEWER)
@@ -713,7 +752,7 @@ static enum err replay_checkpoint(struct replay *r, struct arena *a, struct err_
     for (int brief = 0; brief < 2; brief++) {
         enum err e = journal_checkpoint(r->g->journal, brief, a, &text, msg);
         if (e == ERR_OK)
-            e = checkpoint_read(text, &db->next_seq, db->accounts, db->requests);
+            e = checkpoint_read(text, &db->next_seq, db->accounts, db->requests, db->offsets);
         if (e != ERR_CORRUPT)
             return e;
         note_damage(r, 0, NULL,

@@ -70,6 +70,7 @@ struct tsdb {
     int lock_fd;
     struct tsdb_registry *series;
     struct account *accounts;
+    struct offsets *offsets;
     struct quarantine *quarantine;
     struct arena_budget queries;
     struct lmdb_env *state;

@@ -3,6 +3,7 @@
 #include "base/check.h"
 
 #define ENTRY_REPEAT 1u
+#define ENTRY_CLAIM 2u
 
 /* --- VERSION ------------------------------------------------------------------------------------- */
 
@@ -57,17 +58,22 @@ enum err store_version_check(struct bytes text, const char *dir, struct err_msg 
 /* --- checkpoint ---------------------------------------------------------------------------------- */
 
 void checkpoint_write(struct buf *out, uint64_t next_seq, struct account *accounts,
-                      struct dedup *requests, int64_t now_ns)
+                      struct dedup *requests, struct offsets *offsets, int64_t now_ns)
 {
+    struct buf places = {0};
     buf_varint(out, FORMAT_CHECKPOINT);
     buf_varint(out, next_seq);
     account_encode(accounts, out);
     dedup_encode(requests, now_ns, out);
-    buf_lenbytes(out, BYTES_NONE); /* consumer offsets of the Kafka reader, once there is one */
+    offsets_encode(offsets, &places);
+    buf_lenbytes(out, buf_bytes(&places));
+    if (!buf_ok(&places))
+        out->failed = true;
+    buf_done(&places);
 }
 
 enum err checkpoint_read(struct bytes text, uint64_t *next_seq, struct account *accounts,
-                         struct dedup *requests)
+                         struct dedup *requests, struct offsets *offsets)
 {
     struct reader r = reader_of(text);
     uint64_t format = reader_varint(&r), next = reader_varint(&r);
@@ -81,11 +87,13 @@ enum err checkpoint_read(struct bytes text, uint64_t *next_seq, struct account *
         return ERR_OK;
     if (!account_decode(accounts, &r) || !dedup_decode(requests, &r))
         return ERR_CORRUPT;
-    (void)reader_lenbytes(&r);
+    struct bytes places = reader_lenbytes(&r);
     if (r.failed || reader_left(&r) != 0)
         return ERR_CORRUPT;
-    *next_seq = next;
-    return ERR_OK;
+    e = offsets_decode(offsets, places);
+    if (e == ERR_OK)
+        *next_seq = next;
+    return e;
 }
 
 /* --- commits ------------------------------------------------------------------------------------- */
@@ -98,7 +106,8 @@ void commit_begin(struct buf *out, uint64_t entries)
 
 void commit_put(struct buf *out, const struct commit_entry *e)
 {
-    buf_u8(out, e->is_repeat ? ENTRY_REPEAT : 0);
+    buf_u8(out, (uint8_t)((e->is_repeat ? ENTRY_REPEAT : 0) |
+                          (e->claim.topic.size ? ENTRY_CLAIM : 0)));
     buf_varint(out, e->seq);
     buf_varint(out, e->org);
     buf_u8(out, (uint8_t)e->signal);
@@ -108,6 +117,29 @@ void commit_put(struct buf *out, const struct commit_entry *e)
     for (size_t i = 0; i < TSDB_REJECT_COUNT; i++)
         buf_varint(out, e->rejected[i]);
     buf_lenbytes(out, e->record);
+    if (e->claim.topic.size) {
+        buf_lenbytes(out, e->claim.topic);
+        buf_varint(out, e->claim.partition);
+        buf_zigzag(out, e->claim.epoch);
+        buf_varint(out, (uint64_t)e->claim.from);
+        buf_varint(out, (uint64_t)e->claim.next);
+    }
+}
+
+static bool read_claim(struct reader *in, struct tsdb_claim *out)
+{
+    out->topic = reader_lenbytes(in);
+    uint64_t partition = reader_varint(in);
+    int64_t epoch = reader_zigzag(in);
+    uint64_t from = reader_varint(in), next = reader_varint(in);
+    if (in->failed || out->topic.size == 0 || partition > INT32_MAX || epoch < -1 ||
+        epoch > INT32_MAX || next > INT64_MAX || from >= next)
+        return false;
+    out->partition = (uint32_t)partition;
+    out->epoch = (int32_t)epoch;
+    out->from = (int64_t)from;
+    out->next = (int64_t)next;
+    return true;
 }
 
 enum err commit_open(struct bytes commit, uint64_t first_seq, struct commit_reader *out)
@@ -127,7 +159,8 @@ enum err commit_next(struct commit_reader *r, struct commit_entry *out)
     struct reader *in = &r->in;
     if (r->left == 0)
         return reader_left(in) || in->failed ? ERR_CORRUPT : ERR_NOT_FOUND;
-    *out = (struct commit_entry){.is_repeat = reader_u8(in) & ENTRY_REPEAT};
+    uint8_t flags = reader_u8(in);
+    *out = (struct commit_entry){.is_repeat = flags & ENTRY_REPEAT};
     out->seq = reader_varint(in);
     uint64_t org = reader_varint(in);
     uint8_t signal = reader_u8(in);
@@ -140,6 +173,9 @@ enum err commit_next(struct commit_reader *r, struct commit_entry *out)
             out->rejected[k] = v;
     }
     out->record = reader_lenbytes(in);
+    if (flags & ~(ENTRY_REPEAT | ENTRY_CLAIM) ||
+        ((flags & ENTRY_CLAIM) && !read_claim(in, &out->claim)))
+        return ERR_CORRUPT;
     /* Numbers rise, and the one after the last must still be a number. */
     if (in->failed || signal >= TSDB_SIGNAL_COUNT || org > UINT32_MAX || out->seq <= r->seq ||
         out->seq >= UINT64_MAX - 1)

@@ -275,6 +275,7 @@ static void store_free(struct tsdb *db)
     pin_clear(db);
     dedup_free(db->requests);
     account_free(db->accounts);
+    offsets_free(db->offsets);
     tsdb_registry_free(db->series);
     quarantine_free(db->quarantine);
     lmdb_env_close(db->state);
@@ -329,9 +330,10 @@ static enum err open_all(struct tsdb *db, struct arena *a, struct err_msg *msg)
     db->queries.max = db->options.memory_limit_bytes / 2;
     index_cache_limit(MIN(db->options.memory_limit_bytes / 8, (uint64_t)INDEX_CACHE_BYTES));
     db->accounts = account_new();
+    db->offsets = offsets_new();
     db->requests = dedup_new();
     db->quarantine = quarantine_new(db->dir);
-    if (e == ERR_OK && (!db->series || !db->accounts || !db->requests || !db->quarantine))
+    if (e == ERR_OK && (!db->series || !db->accounts || !db->offsets || !db->requests || !db->quarantine))
         e = ERR_NOMEM;
     if (e == ERR_OK)
         e = quarantine_load(db->quarantine, db);
@@ -502,6 +504,12 @@ int64_t tsdb_retention_floor_ms(const struct tsdb *db)
 uint64_t tsdb_committed_seq(const struct tsdb *db)
 {
     return atomic_load(&((struct tsdb *)(uintptr_t)db)->committed_seq);
+}
+
+enum err tsdb_position_of(struct tsdb *db, struct bytes topic, uint32_t partition,
+                          struct tsdb_position *out)
+{
+    return offsets_find(db->offsets, topic, partition, out) ? ERR_OK : ERR_NOT_FOUND;
 }
 
 size_t tsdb_accounts(struct tsdb *db, struct tsdb_account *out, size_t max)

@@ -62,16 +62,20 @@ struct arena_budget *tsdb_query_budget(struct tsdb *db);
 struct tsdb_result {
     uint64_t seq;
     uint64_t stored, duplicate; /* rows of the request's signal */
-    bool repeated_request; /* answered from the dedup window */
+    bool repeated_request; /* answered from the dedup window, or its claim says that it was stored before */
     uint64_t rejected; /* of the original request when repeated, else of this one */
     struct err_msg reject_msg;
 };
 /* Called on the committer thread; must only hand over (post to a loop). r is valid during the call. */
 typedef void (*tsdb_append_done)(void *ctx, enum err e, const struct tsdb_result *r);
 
-/* On ERR_OK the batch is taken and done will be called exactly once; otherwise nothing is taken. */
+/* On ERR_OK the batch is taken and done will be called exactly once; otherwise nothing is taken. Batches are committed in the order of the
+ * calls. With a claim, done(ERR_CONFLICT) says that what comes before it is not stored: go back to tsdb_position_of. */
 enum err tsdb_append(struct tsdb *db, struct tsdb_batch **take_batch, tsdb_append_done done,
                      void *ctx) MUST_CHECK;
+/* Where to go on in a log; ERR_NOT_FOUND: nothing of it was ever taken. Also after a restart: it moves with the rows. */
+enum err tsdb_position_of(struct tsdb *db, struct bytes topic, uint32_t partition,
+                          struct tsdb_position *out) MUST_CHECK;
 /* A request is being received or decoded: the open commit may wait for it (at most 2 ms). Balanced by expect_end. */
 void tsdb_expect_begin(struct tsdb *db);
 void tsdb_expect_end(struct tsdb *db);

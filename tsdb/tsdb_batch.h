@@ -259,6 +259,20 @@ enum tsdb_reject {
         TSDB_REJECT_COUNT
 };
 
+/* Where a message that was consumed stands in its log. The store takes the batch only if it has got to `from`, and gets to `next` in the
+ * transaction that holds the rows: a message that is delivered twice is stored once. */
+struct tsdb_claim {
+    struct bytes topic; /* empty: not from a log; must live as long as the batch */
+    uint32_t partition;
+    int32_t epoch; /* of the partition's leader; -1: unknown */
+    int64_t from, next; /* from <= the message's offset < next; between from and it the log has nothing */
+    bool is_reset; /* wherever the store has got to: what lies between is gone */
+};
+struct tsdb_position {
+    int64_t next;
+    int32_t epoch;
+};
+
 struct tsdb_batch {
     struct arena *arena; /* owns all of it, the batch struct included */
     uint32_t org;
@@ -278,6 +292,7 @@ struct tsdb_batch {
     uint64_t rejected[TSDB_REJECT_COUNT]; /* of those, refused before the store */
     struct err_msg reject_msg; /* the first refusal, for partial_success */
     int64_t received_ns; /* wall clock when the request was complete */
+    struct tsdb_claim claim;
 };
 
 /* A batch whose arena may use bytes_max; NULL when out of memory. */

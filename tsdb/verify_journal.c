@@ -15,6 +15,7 @@ struct journal_look {
     struct verify_env *v;
     struct tsdb_registry *series;
     struct account *accounts;
+    struct offsets *offsets;
     struct dedup *requests;
     struct record_refs refs;
     uint64_t last_seq;
@@ -73,7 +74,7 @@ static bool look_entry(void *ctx, struct bytes key, struct bytes value)
         return true;
     }
     l->has_checkpoint |= !is_brief;
-    enum err e = checkpoint_read(body, &next, l->accounts, l->requests);
+    enum err e = checkpoint_read(body, &next, l->accounts, l->requests, l->offsets);
     if (e != ERR_OK)
         verify_say(l->v, "the checkpoint %s",
                    e == ERR_NEWER ? "is of a newer version" : "does not decode");
@@ -84,11 +85,11 @@ static bool look_entry(void *ctx, struct bytes key, struct bytes value)
 
 void verify_journal(struct verify_env *v)
 {
-    struct journal_look l = {v, tsdb_registry_new(0), account_new(), dedup_new(), {0}, 0, false};
+    struct journal_look l = {v, tsdb_registry_new(0), account_new(), offsets_new(), dedup_new(), {0}, 0, false};
     struct lmdb_env *env = NULL;
     struct lmdb_txn *t;
     struct err_msg why = {""};
-    enum err e = l.series && l.accounts && l.requests
+    enum err e = l.series && l.accounts && l.offsets && l.requests
                      ? lmdb_env_open_read(v->path, MAP_BYTES, NULL, &env, &why)
                      : ERR_NOMEM;
     if (e == ERR_OK && (e = lmdb_env_begin(env, false, &t, &why)) == ERR_OK) {
@@ -103,6 +104,7 @@ void verify_journal(struct verify_env *v)
     record_refs_done(&l.refs);
     dedup_free(l.requests);
     account_free(l.accounts);
+    offsets_free(l.offsets);
     tsdb_registry_free(l.series);
 }
 

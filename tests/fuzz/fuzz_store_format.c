@@ -23,14 +23,15 @@ static void checkpoint(struct bytes in)
 {
     struct account *accounts = account_new(), *again = account_new();
     struct dedup *requests = dedup_new(), *same = dedup_new();
+    struct offsets *places = offsets_new(), *those = offsets_new();
     uint64_t next = 0, next_again = 0;
     struct buf first = {0}, second = {0};
-    REQUIRE(accounts && again && requests && same);
-    if (checkpoint_read(in, &next, accounts, requests) == ERR_OK) {
-        checkpoint_write(&first, next, accounts, requests, INT64_MIN);
-        REQUIRE(checkpoint_read(buf_bytes(&first), &next_again, again, same) == ERR_OK);
+    REQUIRE(accounts && again && requests && same && places && those);
+    if (checkpoint_read(in, &next, accounts, requests, places) == ERR_OK) {
+        checkpoint_write(&first, next, accounts, requests, places, INT64_MIN);
+        REQUIRE(checkpoint_read(buf_bytes(&first), &next_again, again, same, those) == ERR_OK);
         REQUIRE(next_again == next);
-        checkpoint_write(&second, next, again, same, INT64_MIN);
+        checkpoint_write(&second, next, again, same, those, INT64_MIN);
         REQUIRE(bytes_equal(buf_bytes(&first), buf_bytes(&second)));
     }
     buf_done(&first);
@@ -39,6 +40,8 @@ static void checkpoint(struct bytes in)
     account_free(again);
     dedup_free(requests);
     dedup_free(same);
+    offsets_free(places);
+    offsets_free(those);
 }
 
 static void commit(struct bytes in)
@@ -59,7 +62,8 @@ static void commit(struct bytes in)
         while ((err = commit_next(&s, &f)) == ERR_OK)
             n--;
         REQUIRE(err == ERR_NOT_FOUND && n == 0 && s.seq == r.seq && f.seq == e.seq &&
-                bytes_equal(f.record, e.record));
+                bytes_equal(f.record, e.record) && bytes_equal(f.claim.topic, e.claim.topic) &&
+                f.claim.next == e.claim.next);
     }
     buf_done(&out);
 }

@@ -711,6 +711,9 @@ static void make_checkpoint(struct buf *out)
 {
     struct account *accounts = account_new();
     struct dedup *requests = dedup_new();
+    struct offsets *offsets = offsets_new();
+    const struct tsdb_claim claim = {
+        .topic = BYTES_LIT("otlp_spans"), .partition = 3, .epoch = 5, .from = 10, .next = 11};
     const uint64_t rejected[TSDB_REJECT_COUNT] = {0, 5, 0, 1};
     struct dedup_entry e = {
         .key = {1, 2}, .time_ns = T0_NS, .seq = 41, .stored = 10, .rejected = 5};
@@ -719,7 +722,9 @@ static void make_checkpoint(struct buf *out)
     account_add(accounts, 1, TSDB_SPANS, 100, 3, rejected);
     account_add(accounts, 2, TSDB_SAMPLES, 7, 0, rejected);
     dedup_add(requests, &e);
-    checkpoint_write(out, 42, accounts, requests, T0_NS);
+    if (offsets_replay(offsets, &claim) == ERR_OK)
+        checkpoint_write(out, 42, accounts, requests, offsets, T0_NS);
+    offsets_free(offsets);
     dedup_free(requests);
     account_free(accounts);
 }
@@ -728,9 +733,11 @@ static enum err dump_checkpoint(struct bytes in, struct buf *text)
 {
     struct account *accounts = account_new();
     struct dedup *requests = dedup_new();
+    struct offsets *offsets = offsets_new();
+    struct tsdb_position at;
     struct tsdb_account rows[4];
     uint64_t next = 0;
-    enum err e = checkpoint_read(in, &next, accounts, requests);
+    enum err e = checkpoint_read(in, &next, accounts, requests, offsets);
     size_t n = e == ERR_OK ? account_copy(accounts, rows, ARRAY_LEN(rows)) : 0;
     for (size_t i = 0; i < MIN(n, ARRAY_LEN(rows)); i++)
         buf_printf(text,
@@ -745,6 +752,9 @@ static enum err dump_checkpoint(struct bytes in, struct buf *text)
                    "next %" PRIu64 "; request seq %" PRIu64 " stored %" PRIu64 " rejected %" PRIu64
                    " %s\n",
                    next, d->seq, d->stored, d->rejected, d->reject_text);
+    if (e == ERR_OK && offsets_find(offsets, BYTES_LIT("otlp_spans"), 3, &at))
+        buf_printf(text, "otlp_spans 3: next %" PRIi64 " epoch %d\n", at.next, (int)at.epoch);
+    offsets_free(offsets);
     dedup_free(requests);
     account_free(accounts);
     return e;
@@ -759,9 +769,13 @@ static void make_commit(struct buf *out)
                              .duplicate = 1,
                              .record = BYTES_LIT("a record")};
     e.rejected[2] = 9;
-    commit_begin(out, 2);
+    commit_begin(out, 3);
     commit_put(out, &e);
     commit_put(out, &(struct commit_entry){.is_repeat = true, .seq = 8, .org = 1});
+    e.seq = 9;
+    e.claim = (struct tsdb_claim){
+        .topic = BYTES_LIT("otlp_logs"), .partition = 1, .epoch = -1, .from = 100, .next = 102};
+    commit_put(out, &e);
 }
 
 static enum err dump_commit(struct bytes in, struct buf *text)
@@ -775,6 +789,11 @@ static enum err dump_commit(struct bytes in, struct buf *text)
                    " duplicate %" PRIu64 " rejected %" PRIu64 " ",
                    c.seq, c.is_repeat, c.org, (int)c.signal, c.stored, c.duplicate, c.rejected[2]);
         say_bytes(text, c.record);
+        if (c.claim.topic.size) {
+            say_bytes(text, c.claim.topic);
+            buf_printf(text, "%u epoch %d from %" PRIi64 " next %" PRIi64, c.claim.partition,
+                       (int)c.claim.epoch, c.claim.from, c.claim.next);
+        }
         buf_str(text, "\n");
     }
     return e == ERR_NOT_FOUND ? ERR_OK : e;
