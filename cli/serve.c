@@ -19,6 +19,7 @@
 #include "cli/serve_options.h"
 #include "cli/verbs.h"
 #include "collector/collector.h"
+#include "collector/kafka/kafka.h"
 #include "collector/net/net.h"
 #include "collector/stage/stage.h"
 #include "detectors/detectors.h"
@@ -38,6 +39,7 @@ struct server {
     struct web_access *access;
     struct detectors *detectors;
     struct collector *collector;
+    struct kafka *kafka;
     struct web *web;
     struct web_prom *prom;
     struct net *net;
@@ -278,6 +280,28 @@ static enum err start_doors(struct server *s)
     return e;
 }
 
+static struct kafka_options kafka_options_of(const struct server *s)
+{
+    const struct serve_options *o = &s->options;
+    return (struct kafka_options){.db = s->db,
+                                  .stage = s->stage,
+                                  .brokers = o->kafka,
+                                  .group = o->kafka_group,
+                                  .config_file = o->kafka_config,
+                                  .topics = o->kafka_topics.items,
+                                  .topic_count = o->kafka_topics.count,
+                                  .partitions = o->kafka_partitions.items,
+                                  .partition_count = o->kafka_partitions.count,
+                                  .from_end = strcmp(o->kafka_start, "latest") == 0};
+}
+
+/* Last: what is read is answered for by nobody else. */
+static enum err start_kafka(struct server *s)
+{
+    struct kafka_options o = kafka_options_of(s);
+    return o.brokers ? kafka_new(&o, &s->kafka, &s->msg) : ERR_OK;
+}
+
 static enum err start(struct server *s)
 {
     enum err e = start_stage(s);
@@ -291,7 +315,9 @@ static enum err start(struct server *s)
         e = start_access(s);
     if (e == ERR_OK)
         e = start_detectors(s);
-    return e == ERR_OK ? start_doors(s) : e;
+    if (e == ERR_OK)
+        e = start_doors(s);
+    return e == ERR_OK ? start_kafka(s) : e;
 }
 
 /* Nobody new, then nobody at all, then what they left is sealed, then the parts that used each other go in the order of that use. */
@@ -303,6 +329,7 @@ static bool stop(struct server *s, bool seal)
         web_set_ready(s->web, false);
     if (s->net)
         net_stop_accepting(s->net);
+    kafka_free(s->kafka);
     if (s->web)
         web_stop(s->web);
     if (s->detectors)
@@ -475,6 +502,9 @@ int verbs_check_config(int argc, char **argv)
                      : ERR_OK;
             query_slo_set_done(&set);
         }
+        struct kafka_options k = kafka_options_of(&s);
+        if (e == ERR_OK && k.brokers)
+            e = kafka_check(&k, &s.msg);
         if (e == ERR_OK && e2 == ERR_OK && e3 == ERR_OK) {
             printf("the configuration is all right\n");
             rc = 0;

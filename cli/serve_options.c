@@ -31,6 +31,12 @@ static const struct config_option options[] = {
     {"receivers",               NULL,                  CONFIG_NODE,        NULL,               AT(receivers),              NULL,   "Webhooks that alerts go to: a list of {name, url, secrets, …}, see docs/webhooks.md."},
     {"entries",                 NULL,                  CONFIG_NODE,        NULL,               AT(entries),                NULL,   "Which spans are user requests: a list of {service, route, operation, name}; `*` at an end matches any rest."},
     {"prices",                  "--prices",            CONFIG_STR,         NULL,               AT(prices),                 "FILE", "YAML price table that overrides the built-in one, see docs/genai.md."},
+    {"kafka.brokers",           "--kafka",             CONFIG_STR,         NULL,               AT(kafka),                  "A:P",  "Kafka brokers, HOST:PORT[,…]: OTLP messages are read from there, each stored once, see docs/kafka.md."},
+    {"kafka.group",             "--kafka-group",       CONFIG_STR,         "telltale",         AT(kafka_group),            "NAME", "Consumer group: its members share the partitions."},
+    {"kafka.topics",            "--kafka-topic",       CONFIG_LIST,        NULL,               AT(kafka_topics),           "T=S",  "TOPIC=SIGNAL or TOPIC=SIGNAL@ORG, SIGNAL spans, metrics or logs; repeat for more. Without any: otlp_spans, otlp_metrics and otlp_logs."},
+    {"kafka.partitions",        "--kafka-partition",   CONFIG_LIST,        NULL,               AT(kafka_partitions),       "T:N",  "TOPIC:N or TOPIC:N-M: this node reads these partitions and no others, without hand-overs; repeat for more."},
+    {"kafka.config",            "--kafka-config",      CONFIG_STR,         NULL,               AT(kafka_config),           "FILE", "Properties of the Kafka client (librdkafka), NAME=VALUE a line: TLS, SASL, limits."},
+    {"kafka.start",             NULL,                  CONFIG_STR,         "earliest",         AT(kafka_start),            "W",    "Where a partition is begun of which nothing was ever read: earliest or latest."},
     {"query.timeout",           NULL,                  CONFIG_DURATION_MS, "30s",              AT(query_timeout_ms),       "D",    "A query that takes longer is ended."},
     {"query.threads",           NULL,                  CONFIG_U64,         "2",                AT(query_threads),          "N",    "Queries that run at once."},
     {"query.max_samples",       NULL,                  CONFIG_U64,         "50000000",         AT(query_samples_max),      "N",    "A query that would hold more samples in memory is refused."},
@@ -93,6 +99,9 @@ static enum err check_together(const struct serve_options *o, struct buf *errors
         buf_str(errors, "sampling.keep_permille: give a number from 1 to 1000\n");
     if (o->sampling_per_kind > UINT32_MAX)
         buf_str(errors, "sampling.per_kind: give a number up to 4294967295\n");
+    if (strcmp(o->kafka_start, "earliest") != 0 && strcmp(o->kafka_start, "latest") != 0)
+        buf_printf(errors, "kafka.start: '%s' is not valid; give earliest or latest\n",
+                   o->kafka_start);
     return errors->size == before ? ERR_OK : ERR_INVALID;
 }
 

@@ -26,12 +26,6 @@ STATS_COUNTER(requests_encoding, REQUESTS, "result=\"unsupported_encoding\"", RE
 STATS_COUNTER(requests_unavailable, REQUESTS, "result=\"unavailable\"", REQUESTS_HELP)
 STATS_COUNTER(requests_failed, REQUESTS, "result=\"failed\"", REQUESTS_HELP)
 
-#define REJECTED "telltale_ingest_rejected_rows_total"
-#define REJECTED_HELP "Rows refused one by one while their request was accepted."
-#define X(name, text) STATS_COUNTER(rejected_##name, REJECTED, "reason=\"" text "\"", REJECTED_HELP)
-TSDB_REJECT_TABLE(X)
-#undef X
-
 struct job {
     struct ingest_route route; /* a copy: answers may be given after the collector's end */
     struct net_request *req;
@@ -193,15 +187,6 @@ static void on_stored(void *ctx, enum err e, const struct tsdb_result *r)
 
 /* --- the way in ----------------------------------------------------------------------------------- */
 
-static void count_rejected(const struct tsdb_batch *b)
-{
-#define X(name, text)                    \
-    if (b->rejected[TSDB_REJECT_##name]) \
-        stats_add(&rejected_##name, (int64_t)b->rejected[TSDB_REJECT_##name]);
-    TSDB_REJECT_TABLE(X)
-#undef X
-}
-
 static enum err decode(struct job *j, struct tsdb_batch **out, struct err_msg *msg)
 {
     const struct ingest *in = j->route.ingest;
@@ -240,7 +225,7 @@ static void store(struct job *j)
                         "the request needs more memory than one may use; send smaller batches");
     }
     if (e == ERR_OK) {
-        count_rejected(b);
+        stage_count_rejected(b);
         msg.text[0] = 0;
         tsdb_batch_trim(b);
         e = tsdb_append(in->db, &b, on_stored, j);

@@ -19,11 +19,12 @@ MAY_INCLUDE = {
     "collector/otlp": {"tsdb", "collector/net"},
     "collector/genai": {"tsdb"},
     "collector/stage": {"tsdb", "collector/genai"},
+    "collector/kafka": {"tsdb", "collector/otlp", "collector/stage"},
     "collector": {"tsdb", "collector/net", "collector/otlp", "collector/genai", "collector/stage"},
     "detectors": {"query", "tsdb", "gpu"},
     "web": {"query", "detectors", "tsdb", "collector/net"},
     "cli": {"base", "tsdb", "query", "detectors", "web", "collector", "collector/net", "collector/otlp",
-            "collector/genai", "collector/stage", "gpu"},
+            "collector/genai", "collector/stage", "collector/kafka", "gpu"},
 }
 BANNED = {
     "strcpy": "memcpy with a checked size, or arena_copy",

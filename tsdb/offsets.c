@@ -178,8 +178,8 @@ static enum err decode_one(struct reader *r, struct offsets *into)
     bool found;
     uint64_t partition = reader_varint(r), next = reader_varint(r);
     int64_t epoch = reader_zigzag(r);
-    if (r->failed || c.topic.size == 0 || partition > INT32_MAX || next > INT64_MAX ||
-        epoch < -1 || epoch > INT32_MAX)
+    if (r->failed || c.topic.size == 0 || partition > INT32_MAX || next > INT64_MAX || epoch < -1 ||
+        epoch > INT32_MAX)
         return ERR_CORRUPT;
     c.partition = (uint32_t)partition;
     size_t at = find(into, c.topic, c.partition, &found);

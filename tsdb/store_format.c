@@ -106,8 +106,8 @@ void commit_begin(struct buf *out, uint64_t entries)
 
 void commit_put(struct buf *out, const struct commit_entry *e)
 {
-    buf_u8(out, (uint8_t)((e->is_repeat ? ENTRY_REPEAT : 0) |
-                          (e->claim.topic.size ? ENTRY_CLAIM : 0)));
+    buf_u8(out,
+           (uint8_t)((e->is_repeat ? ENTRY_REPEAT : 0) | (e->claim.topic.size ? ENTRY_CLAIM : 0)));
     buf_varint(out, e->seq);
     buf_varint(out, e->org);
     buf_u8(out, (uint8_t)e->signal);

@@ -333,7 +333,8 @@ static enum err open_all(struct tsdb *db, struct arena *a, struct err_msg *msg)
     db->offsets = offsets_new();
     db->requests = dedup_new();
     db->quarantine = quarantine_new(db->dir);
-    if (e == ERR_OK && (!db->series || !db->accounts || !db->offsets || !db->requests || !db->quarantine))
+    if (e == ERR_OK &&
+        (!db->series || !db->accounts || !db->offsets || !db->requests || !db->quarantine))
         e = ERR_NOMEM;
     if (e == ERR_OK)
         e = quarantine_load(db->quarantine, db);

@@ -62,7 +62,8 @@ struct arena_budget *tsdb_query_budget(struct tsdb *db);
 struct tsdb_result {
     uint64_t seq;
     uint64_t stored, duplicate; /* rows of the request's signal */
-    bool repeated_request; /* answered from the dedup window, or its claim says that it was stored before */
+    bool
+        repeated_request; /* answered from the dedup window, or its claim says that it was stored before */
     uint64_t rejected; /* of the original request when repeated, else of this one */
     struct err_msg reject_msg;
 };

@@ -265,7 +265,8 @@ struct tsdb_claim {
     struct bytes topic; /* empty: not from a log; must live as long as the batch */
     uint32_t partition;
     int32_t epoch; /* of the partition's leader; -1: unknown */
-    int64_t from, next; /* from <= the message's offset < next; between from and it the log has nothing */
+    int64_t from,
+        next; /* from <= the message's offset < next; between from and it the log has nothing */
     bool is_reset; /* wherever the store has got to: what lies between is gone */
 };
 struct tsdb_position {

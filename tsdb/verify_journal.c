@@ -85,7 +85,8 @@ static bool look_entry(void *ctx, struct bytes key, struct bytes value)
 
 void verify_journal(struct verify_env *v)
 {
-    struct journal_look l = {v, tsdb_registry_new(0), account_new(), offsets_new(), dedup_new(), {0}, 0, false};
+    struct journal_look l = {
+        v, tsdb_registry_new(0), account_new(), offsets_new(), dedup_new(), {0}, 0, false};
     struct lmdb_env *env = NULL;
     struct lmdb_txn *t;
     struct err_msg why = {""};

@@ -35,6 +35,8 @@ void stage_set_series(struct stage *s, struct tsdb_registry *series);
 /* Fills the canonical columns of the batch's spans and adds the derived cells of its spans and logs. */
 enum err stage_apply(struct stage *s, struct tsdb_batch *b, struct err_msg *msg) MUST_CHECK;
 struct tsdb_settler stage_settler(struct stage *s);
+/* Adds the batch's refused rows to telltale_ingest_rejected_rows_total{reason}. */
+void stage_count_rejected(const struct tsdb_batch *b);
 
 /* One latency threshold of a loaded SLO: from now on kept as an exact counter, llm_latency_events_total{family,le,result,reason}. */
 struct stage_threshold {

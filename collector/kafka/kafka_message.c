@@ -1,0 +1,131 @@
+#include "collector/kafka/kafka_message.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "collector/otlp/otlp.h"
+#include "tsdb/tsdb_attrs.h"
+
+#define SEVERITY_ERROR 17
+#define BATCH_BYTES ((size_t)1 << 20)
+
+static enum otlp_encoding encoding_of(struct bytes value)
+{
+    for (size_t i = 0; i < value.size; i++)
+        if (!strchr(" \t\r\n", value.data[i]))
+            return value.data[i] == '{' ? OTLP_JSON : OTLP_PROTOBUF;
+    return OTLP_PROTOBUF;
+}
+
+static enum err decode(const struct kafka_message *m, struct tsdb *db, struct stage *stage,
+                       struct tsdb_batch **out, struct err_msg *msg)
+{
+    struct otlp_decode_options o = {.org = m->org,
+                                    .signal = m->signal,
+                                    .encoding = encoding_of(m->value),
+                                    .series = tsdb_series(db),
+                                    .now_ns = clock_wall_ns(),
+                                    .floor_ms = tsdb_retention_floor_ms(db)};
+    if (m->value.size > OTLP_BODY_MAX)
+        return err_set(msg, ERR_TOO_LARGE, "the message has more than 64 MiB");
+    uint8_t *body = malloc(m->value.size + 1);
+    if (!body)
+        return ERR_NOMEM;
+    if (m->value.size)
+        memcpy(body, m->value.data, m->value.size);
+    enum err e = otlp_decode(&o, body, m->value.size, out, msg);
+    if (e == ERR_OK && stage) {
+        e = stage_apply(stage, *out, msg);
+        if (e != ERR_OK) {
+            tsdb_batch_free(*out);
+            *out = NULL;
+        }
+        if (e == ERR_LIMIT)
+            e = err_set(msg, ERR_TOO_LARGE, "the message needs more memory than one may use");
+    }
+    if (e == ERR_OK)
+        (*out)->request_key = (struct hash128){0, 0}; /* the claim says what is a repeat */
+    return e;
+}
+
+/* How much of this one may be kept. */
+static size_t allowance(struct kafka_poison *p, size_t size, int64_t now_ns)
+{
+    int64_t minute = now_ns / 60000000000;
+    if (p->minute != minute)
+        *p = (struct kafka_poison){.minute = minute};
+    size_t n = MIN(MIN(size, KAFKA_POISON_KEPT), KAFKA_POISON_BUDGET - p->kept);
+    p->kept += n;
+    return n;
+}
+
+static void put_attrs(struct buf *out, const struct kafka_message *m, struct bytes kept)
+{
+    tsdb_attrs_put_str(out, BYTES_LIT("messaging.system"), BYTES_LIT("kafka"));
+    tsdb_attrs_put_str(out, BYTES_LIT("messaging.destination.name"), bytes_str(m->topic));
+    tsdb_attrs_put_i64(out, BYTES_LIT("messaging.destination.partition.id"), m->partition);
+    tsdb_attrs_put_i64(out, BYTES_LIT("messaging.kafka.offset"), m->offset);
+    tsdb_attrs_put_i64(out, BYTES_LIT("messaging.message.body.size"), (int64_t)m->value.size);
+    tsdb_attrs_put(out, BYTES_LIT("telltale.quarantine.payload"),
+                   (struct tsdb_value){TSDB_VALUE_BYTES, {.bytes = kept}});
+}
+
+/* One log record instead of what could not be read. */
+static enum err poison_batch(const struct kafka_message *m, struct kafka_poison *poison,
+                             const char *why, struct tsdb_batch **out)
+{
+    struct tsdb_batch *b = tsdb_batch_new(m->org, TSDB_LOGS, BATCH_BYTES);
+    struct buf body = {0}, attrs = {0};
+    int64_t now_ns = clock_wall_ns();
+    uint32_t row = b ? tsdb_batch_add_log(b) : TSDB_NO_ROW;
+    if (row == TSDB_NO_ROW) {
+        tsdb_batch_free(b);
+        return ERR_NOMEM;
+    }
+    size_t kept = allowance(poison, m->value.size, now_ns);
+    put_attrs(&attrs, m, bytes_slice(m->value, 0, kept));
+    tsdb_attrs_put_value(&body, (struct tsdb_value){TSDB_VALUE_STRING, {.bytes = bytes_str(why)}});
+    struct tsdb_logs *l = &b->logs;
+    l->time_ns[row] = l->observed_ns[row] = now_ns;
+    l->severity[row] = SEVERITY_ERROR;
+    l->severity_text[row] = BYTES_LIT("ERROR");
+    l->service[row] = BYTES_LIT(KAFKA_POISON_SERVICE);
+    l->event_name[row] = BYTES_LIT("telltale.quarantine");
+    l->body[row] = arena_copy(b->arena, buf_bytes(&body));
+    l->attrs[row] = arena_copy(b->arena, buf_bytes(&attrs));
+    b->received = 1;
+    b->received_ns = now_ns;
+    bool ok = buf_ok(&body) && buf_ok(&attrs) && l->body[row].data && l->attrs[row].data;
+    buf_done(&body);
+    buf_done(&attrs);
+    if (!ok) {
+        tsdb_batch_free(b);
+        return ERR_NOMEM;
+    }
+    *out = b;
+    return ERR_OK;
+}
+
+enum err kafka_message_batch(const struct kafka_message *m, struct tsdb *db, struct stage *stage,
+                             struct kafka_poison *poison, struct tsdb_batch **out,
+                             bool *out_is_poison)
+{
+    struct err_msg msg = {""};
+    *out_is_poison = false;
+    enum err e = decode(m, db, stage, out, &msg);
+    if (e != ERR_OK && e != ERR_NOMEM) {
+        const char *why = msg.text[0] ? msg.text : err_text(e);
+        log_warn("kafka", "message %lld of %s[%u] cannot be read: %s", (long long)m->offset,
+                 m->topic, m->partition, why);
+        *out_is_poison = true;
+        e = poison_batch(m, poison, why, out);
+    }
+    if (e == ERR_OK) {
+        stage_count_rejected(*out);
+        tsdb_batch_trim(*out);
+    }
+    return e;
+}

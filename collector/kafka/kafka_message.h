@@ -1,0 +1,35 @@
+/* One message: from its bytes to a batch.
+ *
+ * Owner: the batch is the caller's.  Thread: any.
+ * Failure: ERR_NOMEM: try again later. Everything else about a message is no failure: it becomes a batch with one log record that says what
+ *          is wrong, and has the message's first bytes.
+ * Limits: KAFKA_POISON_KEPT bytes of a message that cannot be decoded are kept, and KAFKA_POISON_BUDGET of all such messages in a minute.
+ */
+#ifndef COLLECTOR_KAFKA_KAFKA_MESSAGE_H
+#define COLLECTOR_KAFKA_KAFKA_MESSAGE_H
+
+#include "collector/stage/stage.h"
+#include "tsdb/tsdb.h"
+
+#define KAFKA_POISON_KEPT ((size_t)64 << 10)
+#define KAFKA_POISON_BUDGET ((size_t)16 << 20)
+#define KAFKA_POISON_SERVICE "telltale.kafka"
+
+struct kafka_message {
+    const char *topic;
+    uint32_t partition, org;
+    int64_t offset, time_ms; /* time_ms: as the broker has it; 0: unknown */
+    enum tsdb_signal signal;
+    struct bytes value; /* protobuf, or JSON where it begins with a brace */
+};
+
+struct kafka_poison { /* what is left of the budget; of one reader */
+    int64_t minute;
+    size_t kept;
+};
+
+enum err kafka_message_batch(const struct kafka_message *m, struct tsdb *db, struct stage *stage,
+                             struct kafka_poison *poison, struct tsdb_batch **out,
+                             bool *out_is_poison) MUST_CHECK;
+
+#endif

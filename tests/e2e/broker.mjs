@@ -1,0 +1,83 @@
+// A real Kafka broker: one node (KRaft), its jars by Maven, on free ports of loopback, its data in a directory of its own.
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { connect } from "node:net";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { sleep } from "./server.mjs";
+
+const pom = fileURLToPath(new URL("./kafka/pom.xml", import.meta.url));
+const lib = fileURLToPath(new URL("../../build/kafka/lib", import.meta.url));
+
+// Why there can be no broker here; undefined: there can.
+export function whyNoBroker() {
+  for (const tool of ["java", "mvn", "kcat"])
+    if (spawnSync(tool, ["-version"]).error && spawnSync(tool, ["-V"]).error) return `${tool} is not installed`;
+  if (existsSync(lib) && readdirSync(lib).some((name) => name.startsWith("kafka_"))) return undefined;
+  mkdirSync(lib, { recursive: true });
+  const got = spawnSync("mvn", ["-q", "-B", "-f", pom, "dependency:copy-dependencies", `-DoutputDirectory=${lib}`], { encoding: "utf8", timeout: 300000 });
+  return got.status === 0 ? undefined : `Maven could not bring the broker's jars: ${(got.stdout + got.stderr).slice(-500)}`;
+}
+
+async function freePort() {
+  const server = createServer();
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+function accepts(port) {
+  return new Promise((resolve) => {
+    const socket = connect(port, "127.0.0.1");
+    socket.on("connect", () => (socket.destroy(), resolve(true)));
+    socket.on("error", () => resolve(false));
+  });
+}
+
+// {address, start(), kill(), stop()}; start and kill may take turns.
+export async function makeBroker(directory, partitions) {
+  const port = await freePort(), controller = await freePort();
+  const properties = join(directory, "server.properties"), logging = join(directory, "log4j.properties");
+  writeFileSync(
+    properties,
+    `process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:${controller}
+listeners=PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:${port}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs=${join(directory, "logs")}
+num.partitions=${partitions}
+offsets.topic.num.partitions=1
+offsets.topic.replication.factor=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+group.initial.rebalance.delay.ms=0
+auto.create.topics.enable=true
+`,
+  );
+  writeFileSync(logging, "log4j.rootLogger=ERROR, out\nlog4j.appender.out=org.apache.log4j.ConsoleAppender\nlog4j.appender.out.layout=org.apache.log4j.SimpleLayout\n");
+  const java = ["-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", `-Dlog4j.configuration=file:${logging}`, "-cp", `${lib}/*`];
+  const made = spawnSync("java", [...java, "kafka.tools.StorageTool", "format", "-t", "dGVsbHRhbGUtdGVzdC0wMA", "-c", properties], { encoding: "utf8" });
+  if (made.status !== 0) throw new Error(`the broker's storage cannot be made: ${made.stdout}${made.stderr}`);
+  let child, said = "", exited;
+  return {
+    address: `127.0.0.1:${port}`,
+    said: () => said,
+    async start() {
+      child = spawn("java", [...java, "kafka.Kafka", properties], { stdio: ["ignore", "pipe", "pipe"] });
+      for (const out of [child.stdout, child.stderr]) out.on("data", (chunk) => (said = (said + chunk).slice(-20000)));
+      exited = new Promise((resolve) => child.on("exit", resolve));
+      for (const end = Date.now() + 120000; !(await accepts(port)); await sleep(100))
+        if (Date.now() > end || child.exitCode !== null) throw new Error(`the broker does not come up: ${said}`);
+    },
+    async kill() {
+      child.kill("SIGKILL");
+      await exited;
+    },
+  };
+}

@@ -1,0 +1,414 @@
+/* The reader against a cluster of librdkafka's own making, in this process: each message once, through restarts, failed commits, poison and
+ * logs that lose their beginning or are made anew. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include <librdkafka/rdkafka.h>
+#include <librdkafka/rdkafka_mock.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/stats.h"
+#include "collector/kafka/kafka.h"
+#include "otlp.pb-c.h"
+#include "tsdb/files.h"
+#include "tsdb/lmdb_env.h"
+#include "tsdb/tsdb_attrs.h"
+#include "tsdb/tsdb_read.h"
+
+#define TOPIC "otlp_spans"
+#define PARTITIONS 4
+#define PATIENCE_MS 60000
+#define YEARS (100 * INT64_C(365) * 86400000)
+
+static struct {
+    char dir[64];
+    rd_kafka_t *producer;
+    rd_kafka_mock_cluster_t *cluster;
+    struct tsdb *db;
+    struct kafka *kafka;
+    uint64_t sent; /* ids below are there */
+} t;
+
+static void open_store(void)
+{
+    struct tsdb_options o = {.dir = t.dir,
+                             .retention_ms = YEARS,
+                             .retention_content_ms = YEARS,
+                             .retention_cells_ms = YEARS};
+    struct err_msg msg = {""};
+    if (tsdb_open(&o, &t.db, &msg) != ERR_OK)
+        fail_msg("open: %s", msg.text);
+}
+
+/* As kcat -F takes them. The cluster of this process forgets a member that has left only when its session is over. */
+static const char *properties(void)
+{
+    static char path[96];
+    snprintf(path, sizeof(path), "%s.properties", t.dir);
+    FILE *f = fopen(path, "we");
+    assert_non_null(f);
+    fputs("session.timeout.ms=6000\n", f);
+    (void)fclose(f);
+    return path;
+}
+
+static void read_on(const char *group, const char *const *partitions, size_t n)
+{
+    struct kafka_options o = {.db = t.db,
+                              .brokers = rd_kafka_mock_cluster_bootstraps(t.cluster),
+                              .group = group,
+                              .config_file = properties(),
+                              .partitions = partitions,
+                              .partition_count = n};
+    struct err_msg msg = {""};
+    if (kafka_new(&o, &t.kafka, &msg) != ERR_OK)
+        fail_msg("kafka: %s", msg.text);
+}
+
+static void stop_reading(void)
+{
+    kafka_free(t.kafka);
+    t.kafka = NULL;
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    char why[256];
+    memset(&t, 0, sizeof(t));
+    snprintf(t.dir, sizeof(t.dir), "%s/telltale-kafka-XXXXXX",
+             access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    if (!mkdtemp(t.dir))
+        return -1;
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    rd_kafka_conf_set(conf, "client.id", "test", why, sizeof(why));
+    t.producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof(why));
+    if (!t.producer)
+        return -1;
+    t.cluster = rd_kafka_mock_cluster_new(t.producer, 1);
+    if (!t.cluster || rd_kafka_brokers_add(t.producer, rd_kafka_mock_cluster_bootstraps(t.cluster)) < 1)
+        return -1;
+    rd_kafka_mock_topic_create(t.cluster, TOPIC, PARTITIONS, 1);
+    rd_kafka_mock_topic_create(t.cluster, "otlp_metrics", 1, 1);
+    rd_kafka_mock_topic_create(t.cluster, "otlp_logs", 1, 1);
+    open_store();
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    lmdb_env_fail_at(0);
+    stop_reading();
+    tsdb_close(t.db, false);
+    rd_kafka_mock_cluster_destroy(t.cluster);
+    rd_kafka_destroy(t.producer);
+    files_remove_tree(t.dir);
+    (void)unlink(properties());
+    return 0;
+}
+
+/* --- what is sent -------------------------------------------------------------------------------- */
+
+static void produce(int32_t partition, const void *value, size_t size)
+{
+    rd_kafka_resp_err_t e =
+        rd_kafka_producev(t.producer, RD_KAFKA_V_TOPIC(TOPIC), RD_KAFKA_V_PARTITION(partition),
+                          RD_KAFKA_V_VALUE((void *)(uintptr_t)value, size),
+                          RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END);
+    assert_int_equal(e, RD_KAFKA_RESP_ERR_NO_ERROR);
+}
+
+/* One span a message; its id says which it is. */
+static void send_span(int32_t partition)
+{
+    uint8_t trace[16] = {1}, span[8], text[256];
+    uint64_t id = ++t.sent;
+    for (unsigned i = 0; i < 8; i++)
+        trace[8 + i] = span[i] = (uint8_t)(id >> (8 * (7 - i)));
+    Otlp__Span s = OTLP__SPAN__INIT,
+                                          *spans[] = {&s};
+    s.trace_id = (ProtobufCBinaryData){16, trace};
+    s.span_id = (ProtobufCBinaryData){8, span};
+    s.name = (char *)(uintptr_t) "work";
+    s.start_time_unix_nano = (uint64_t)clock_wall_ns();
+    s.end_time_unix_nano = s.start_time_unix_nano + 1000;
+    Otlp__ScopeSpans
+        scope = OTLP__SCOPE_SPANS__INIT,
+        *scopes[] = {&scope};
+    scope.n_spans = 1;
+    scope.spans = spans;
+    Otlp__ResourceSpans
+        resource = OTLP__RESOURCE_SPANS__INIT,
+        *resources[] = {&resource};
+    resource.n_scope_spans = 1;
+    resource.scope_spans = scopes;
+    Otlp__ExportTraceServiceRequest request =
+        OTLP__EXPORT_TRACE_SERVICE_REQUEST__INIT;
+    request.n_resource_spans = 1;
+    request.resource_spans = resources;
+    size_t n = protobuf_c_message_pack(&request.base, text);
+    assert_true(n <= sizeof(text));
+    produce(partition, text, n);
+}
+
+static void send_spans(unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        send_span((int32_t)(i % PARTITIONS));
+    assert_int_equal(rd_kafka_flush(t.producer, PATIENCE_MS), RD_KAFKA_RESP_ERR_NO_ERROR);
+}
+
+/* --- what is there ------------------------------------------------------------------------------- */
+
+/* Counts into times what is in a store. */
+static void add_times(struct tsdb *db, uint8_t *times)
+{
+    struct arena *a = arena_new(0);
+    struct tsdb_view *v;
+    struct tsdb_spans spans = {0};
+    struct tsdb_span_filter all = {.start_max_ns = INT64_MAX};
+    assert_int_equal(tsdb_view_open(db, TSDB_ORG_DEFAULT, NULL, &v), ERR_OK);
+    assert_int_equal(tsdb_span_scan(v, &all, 1u << 20, a, &spans), ERR_OK);
+    for (uint32_t i = 0; i < spans.count; i++) {
+        uint64_t id = bytes_u64be(spans.span_id[i].b);
+        assert_true(id >= 1 && id <= t.sent);
+        times[id]++;
+    }
+    tsdb_view_close(v);
+    arena_free(a);
+}
+
+/* Waits until as many spans are there as were sent, looks a little longer, and wants each once. */
+static void each_is_there_once(void)
+{
+    uint64_t n = 0;
+    for (int64_t end = clock_mono_ns() + PATIENCE_MS * INT64_C(1000000);
+         n < t.sent && clock_mono_ns() < end; clock_sleep_ms(5))
+        assert_int_equal(tsdb_count(t.db, TSDB_ORG_DEFAULT, TSDB_SPANS, &n), ERR_OK);
+    clock_sleep_ms(50);
+    uint8_t *times = calloc(t.sent + 1, 1);
+    add_times(t.db, times);
+    for (uint64_t id = 1; id <= t.sent; id++)
+        assert_int_equal(times[id], 1);
+    free(times);
+}
+
+static int64_t place(uint32_t partition)
+{
+    struct tsdb_position at;
+    return tsdb_position_of(t.db, BYTES_LIT(TOPIC), partition, &at) == ERR_OK ? at.next : -1;
+}
+
+/* --- tests --------------------------------------------------------------------------------------- */
+
+static void each_message_is_stored_once_through_restarts_and_groups(void **state)
+{
+    (void)state;
+    read_on("a", NULL, 0);
+    send_spans(200);
+    each_is_there_once();
+    stop_reading();
+    send_spans(100);
+    tsdb_close(t.db, true);
+    open_store();
+    read_on("a", NULL, 0);
+    each_is_there_once();
+    stop_reading();
+    read_on("b", NULL, 0); /* a group that was never there: the store knows better */
+    send_spans(40);
+    each_is_there_once();
+    for (uint32_t i = 0; i < PARTITIONS; i++)
+        assert_int_equal(place(i), t.sent / PARTITIONS);
+}
+
+static uint64_t count_of(struct tsdb *db)
+{
+    uint64_t n = 0;
+    assert_int_equal(tsdb_count(db, TSDB_ORG_DEFAULT, TSDB_SPANS, &n), ERR_OK);
+    return n;
+}
+
+static int64_t counted;
+
+static void add_counter(void *name, const struct stats_value *v)
+{
+    if (strcmp(v->name, name) == 0)
+        counted += stats_get(v);
+}
+
+static int64_t counter(const char *name)
+{
+    counted = 0;
+    stats_each(add_counter, (void *)(uintptr_t)name);
+    return counted;
+}
+
+static void two_nodes_of_a_group_share_a_topic_and_hand_partitions_over(void **state)
+{
+    (void)state;
+    read_on("a", NULL, 0);
+    send_spans(40);
+    each_is_there_once();
+    struct tsdb *first_db = t.db;
+    struct kafka *first = t.kafka;
+    char first_dir[sizeof(t.dir)];
+    memcpy(first_dir, t.dir, sizeof(t.dir));
+    snprintf(t.dir, sizeof(t.dir), "%.40s-2", first_dir);
+    open_store();
+    read_on("a", NULL, 0);
+    for (int64_t end = clock_mono_ns() + PATIENCE_MS * INT64_C(1000000);
+         count_of(t.db) == 0 && clock_mono_ns() < end; clock_sleep_ms(20))
+        send_spans(4); /* until the second has got its share */
+    uint64_t before = count_of(first_db);
+    kafka_free(first); /* and then the second has all */
+    send_spans(40);
+    assert_true(before > 0);
+    static uint8_t times[1u << 16];
+    uint64_t once = 0, twice = 0;
+    assert_true(t.sent < sizeof(times));
+    for (int64_t end = clock_mono_ns() + PATIENCE_MS * INT64_C(1000000);
+         once + twice < t.sent && clock_mono_ns() < end; clock_sleep_ms(20)) {
+        once = twice = 0;
+        memset(times, 0, sizeof(times));
+        add_times(first_db, times);
+        add_times(t.db, times);
+        for (uint64_t id = 1; id <= t.sent; id++) {
+            once += times[id] == 1;
+            twice += times[id] == 2;
+        }
+    }
+    assert_int_equal(once + twice, t.sent);
+    /* This cluster refuses offsets while members come; what it was not told is recorded. */
+    assert_true(twice <= (uint64_t)counter("telltale_kafka_handover_repeats_total"));
+    tsdb_close(first_db, false);
+    files_remove_tree(first_dir);
+}
+
+static void fixed_partitions_are_read_and_no_others(void **state)
+{
+    (void)state;
+    const char *const mine[] = {TOPIC ":0-1", TOPIC ":3"};
+    read_on("a", mine, ARRAY_LEN(mine));
+    send_spans(40);
+    uint64_t n = 0;
+    for (int64_t end = clock_mono_ns() + PATIENCE_MS * INT64_C(1000000);
+         n < 30 && clock_mono_ns() < end; clock_sleep_ms(5))
+        assert_int_equal(tsdb_count(t.db, TSDB_ORG_DEFAULT, TSDB_SPANS, &n), ERR_OK);
+    clock_sleep_ms(200);
+    assert_int_equal(tsdb_count(t.db, TSDB_ORG_DEFAULT, TSDB_SPANS, &n), ERR_OK);
+    assert_int_equal(n, 30);
+    assert_int_equal(place(2), -1);
+    stop_reading();
+    const char *const all[] = {TOPIC ":0-3"};
+    read_on("a", all, 1);
+    each_is_there_once();
+}
+
+static void commits_that_fail_are_read_again(void **state)
+{
+    (void)state;
+    read_on("a", NULL, 0);
+    send_spans(40);
+    each_is_there_once();
+    lmdb_env_fault_is(LMDB_ENV_FAIL);
+    for (unsigned i = 0; i < 5; i++) {
+        lmdb_env_fail_at(1 + i % 3);
+        send_spans(80);
+        clock_sleep_ms(20);
+    }
+    lmdb_env_fail_at(0);
+    each_is_there_once();
+}
+
+static void poison_is_kept_and_the_partition_moves_on(void **state)
+{
+    (void)state;
+    static const char broken[] = "\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f", json[] = "{\"a\":";
+    read_on("a", NULL, 0);
+    send_spans(4);
+    produce(0, broken, sizeof(broken) - 1);
+    produce(0, json, sizeof(json) - 1);
+    produce(0, NULL, 0); /* a tombstone: nothing to store, nothing wrong */
+    send_spans(4);
+    each_is_there_once();
+    assert_int_equal(place(0), 5);
+    struct arena *a = arena_new(0);
+    struct tsdb_view *v;
+    struct tsdb_logs logs = {0};
+    struct tsdb_log_filter f = {.max_ns = INT64_MAX, .service = BYTES_LIT("telltale.kafka")};
+    assert_int_equal(tsdb_view_open(t.db, TSDB_ORG_DEFAULT, NULL, &v), ERR_OK);
+    assert_int_equal(tsdb_log_scan(v, &f, 100, a, &logs), ERR_OK);
+    assert_int_equal(logs.count, 2);
+    unsigned seen = 0;
+    for (uint32_t i = 0; i < logs.count; i++) {
+        struct tsdb_value offset, payload;
+        assert_true(
+            tsdb_attrs_find(logs.attrs[i], BYTES_LIT("messaging.kafka.offset"), &offset));
+        assert_true(
+            tsdb_attrs_find(logs.attrs[i], BYTES_LIT("telltale.quarantine.payload"), &payload));
+        seen |= 1u << offset.integer;
+        if (offset.integer == 1)
+            assert_true(bytes_equal(payload.bytes, bytes_of(broken, sizeof(broken) - 1)));
+    }
+    assert_int_equal(seen, 6); /* 1 and 2 */
+    tsdb_view_close(v);
+    arena_free(a);
+}
+
+static void options_that_are_wrong_are_named(void **state)
+{
+    (void)state;
+    static const char *const topics[] = {"spans", "a=traces", "=spans", "a=spans@0", "a=spans@x"};
+    static const char *const partitions[] = {"otlp_spans", "otlp_spans:", "otlp_spans:3-1",
+                                             "other:1", "otlp_spans:1-99999"};
+    struct err_msg msg;
+    struct kafka_options o = {.db = t.db, .brokers = "127.0.0.1:1"};
+    assert_int_equal(kafka_check(&o, &msg), ERR_OK);
+    for (size_t i = 0; i < ARRAY_LEN(topics); i++) {
+        o = (struct kafka_options){.brokers = "h:1", .topics = &topics[i], .topic_count = 1};
+        assert_int_equal(kafka_check(&o, &msg), ERR_INVALID);
+        assert_non_null(strstr(msg.text, "kafka.topics"));
+    }
+    for (size_t i = 0; i < ARRAY_LEN(partitions); i++) {
+        o = (struct kafka_options){
+            .brokers = "h:1", .partitions = &partitions[i], .partition_count = 1};
+        assert_int_equal(kafka_check(&o, &msg), ERR_INVALID);
+        assert_non_null(strstr(msg.text, "kafka.partitions"));
+    }
+    char path[96];
+    snprintf(path, sizeof(path), "%s/kafka.properties", t.dir);
+    static const char *const lines[] = {"no.such.thing=1", "enable.auto.commit=true", "sasl"};
+    for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
+        FILE *f = fopen(path, "we");
+        assert_non_null(f);
+        fprintf(f, "# a comment\n\n%s\n", lines[i]);
+        (void)fclose(f);
+        o = (struct kafka_options){.brokers = "h:1", .config_file = path};
+        assert_int_equal(kafka_check(&o, &msg), ERR_INVALID);
+        assert_non_null(strstr(msg.text, "kafka.properties:3"));
+    }
+}
+
+int main(void)
+{
+#define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        CASE(each_message_is_stored_once_through_restarts_and_groups),
+        CASE(two_nodes_of_a_group_share_a_topic_and_hand_partitions_over),
+        CASE(fixed_partitions_are_read_and_no_others),
+        CASE(commits_that_fail_are_read_again),
+        CASE(poison_is_kept_and_the_partition_moves_on),
+        CASE(options_that_are_wrong_are_named),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
