@@ -10,6 +10,7 @@
 #include "base/stats.h"
 #include "tsdb/compact_rows.h"
 #include "tsdb/compact_series.h"
+#include "tsdb/quarantine.h"
 #include "tsdb/totals.h"
 #include "tsdb/tsdb_state.h"
 
@@ -126,11 +127,6 @@ static bool is_settling(struct tsdb *db, const struct part *p, bool has_work)
            retention_clock_ms(db) - (int64_t)when >= AGAIN_AFTER_MS;
 }
 
-static enum err merge_org(const struct compact_job *job, struct err_msg *msg)
-{
-    return compact_series(job, msg);
-}
-
 /* metas of one org: those that are merged go to their merger, the others as they are. */
 static enum err rewrite_org(struct part *fresh, const struct part_snapshot *snapshot,
                             const struct block_meta *metas, size_t n, const struct survey *s,
@@ -153,7 +149,7 @@ static enum err rewrite_org(struct part *fresh, const struct part_snapshot *snap
     }
     job.metas = merged;
     if (e == ERR_OK && job.meta_count)
-        e = merge_org(&job, msg);
+        e = compact_series(&job, msg);
     free(merged);
     return e;
 }
@@ -202,7 +198,7 @@ static enum err rewrite(struct tsdb *db, struct part *p, const struct part_snaps
 
 struct pair {
     struct part *rows, *text, *fresh_rows, *fresh_text; /* texts: NULL when there are none */
-    const struct part_snapshot *from, *text_from;
+    struct part_snapshot *from, *text_from;
     bool is_closed; /* an hour ago or more its day has ended */
     uint64_t superseded, sampled_out;
 };
@@ -226,8 +222,12 @@ static enum err see_part(struct compact_sample *s, const struct part_snapshot *p
     for (size_t i = 0; i < n && e == ERR_OK; i++)
         if (m[i].key.org == org && m[i].key.kind == BLOCK_SPANS &&
             m[i].key.generation <= sight->flushed && m[i].time_max >= sight->min_ms &&
-            m[i].time_min <= sight->max_ms && (m[i].key.generation <= decided) == sight->is_decided)
+            m[i].time_min <= sight->max_ms &&
+            (m[i].key.generation <= decided) == sight->is_decided) {
             e = compact_sample_see(s, p, &m[i], sight->is_own, sight->is_decided, msg);
+            if (e == ERR_CORRUPT && !sight->is_own)
+                e = ERR_OK; /* said when that day is looked at itself */
+        }
     return e;
 }
 
@@ -245,11 +245,11 @@ static enum err see_days(struct tsdb *db, const struct pair *p, uint32_t org, ui
                                   start_ms + DAY_MS + CLOSED_AFTER_MS, days == 0, round == 0};
             if (part_class_of(other) != PART_ROWS || days < -1 || days > 1)
                 continue;
-            const struct part_snapshot *snapshot = part_snapshot_new(other, UINT64_MAX);
-            e = snapshot ? see_part(s, snapshot, org, &sight, msg) : ERR_NOMEM;
-            part_snapshot_release(snapshot);
-            if (e == ERR_CORRUPT && days != 0)
-                e = ERR_OK; /* said when that day is looked at itself */
+            struct part_snapshot *beside = days ? part_snapshot_new(other, UINT64_MAX) : NULL;
+            e = !days    ? see_part(s, p->from, org, &sight, msg)
+                : beside ? see_part(s, beside, org, &sight, msg)
+                         : ERR_NOMEM;
+            part_snapshot_release(beside);
         }
     return e;
 }
@@ -416,23 +416,39 @@ static void survey_add(struct survey *s, const struct survey *more)
     s->bytes_largest += more->bytes_largest;
 }
 
+/* What a rewrite reads; sound: without what is damaged, which is on record from then on. */
+static enum err snapshot_of(struct tsdb *db, struct part *p, bool sound, struct part_snapshot **out,
+                            size_t *out_left, struct err_msg *msg)
+{
+    *out_left = 0;
+    if (!sound)
+        return (*out = part_snapshot_new(p, UINT64_MAX)) ? ERR_OK : ERR_NOMEM;
+    enum err e = part_snapshot_sound(p, true, out, out_left, msg);
+    if (e == ERR_OK && *out_left && (e = quarantine_save(db->quarantine, db)) != ERR_OK) {
+        part_snapshot_release(*out);
+        *out = NULL;
+        err_set(msg, e, "what is damaged cannot be recorded: %s", err_text(e));
+    }
+    return e;
+}
+
 static enum err compact_pair(struct tsdb *db, struct part *rows, uint64_t flushed, bool asked,
-                             struct err_msg *msg)
+                             bool sound, struct err_msg *msg)
 {
     struct pair p = {.rows = rows, .text = text_beside(db, rows), .is_closed = is_closed(db, rows)};
-    size_t n, texts = 0;
+    size_t n, texts = 0, left, texts_left = 0;
     if (p.text && part_is_left_alone(p.text))
         return ERR_OK;
-    p.from = part_snapshot_new(rows, UINT64_MAX);
-    p.text_from = p.text ? part_snapshot_new(p.text, UINT64_MAX) : NULL;
-    enum err e = p.from && (p.text_from || !p.text) ? ERR_OK : ERR_NOMEM;
+    enum err e = snapshot_of(db, rows, sound, &p.from, &left, msg);
+    if (e == ERR_OK && p.text)
+        e = snapshot_of(db, p.text, sound, &p.text_from, &texts_left, msg);
     if (e == ERR_OK) {
         const struct block_meta *m = part_snapshot_blocks(p.from, &n),
                                 *t = p.text ? part_snapshot_blocks(p.text_from, &texts) : NULL;
         struct survey s = survey(m, n, COMPACT_ROWS_KINDS, flushed),
                       of_text = survey(t, texts, COMPACT_TEXT_KINDS, flushed);
         survey_add(&s, &of_text);
-        if (!texts) { /* gone with its retention, or damaged: it stays what it is */
+        if (!texts && !texts_left) { /* gone with its retention, or empty: it stays what it is */
             part_snapshot_release(p.text_from);
             p.text_from = NULL;
             p.text = NULL;
@@ -440,7 +456,7 @@ static enum err compact_pair(struct tsdb *db, struct part *rows, uint64_t flushe
         if (p.text)
             part_retain(p.text); /* its place in the list goes to the one that replaces it */
         bool undecided = p.is_closed && has_undecided(db, p.from, flushed);
-        if (is_due(&s, asked) || (asked && undecided) ||
+        if (sound || is_due(&s, asked) || (asked && undecided) ||
             is_settling(db, rows, s.generations > 1 || undecided)) {
             e = rewrite_pair(db, &p, &s, flushed, msg);
             stats_add(&compactions, e == ERR_OK);
@@ -457,22 +473,22 @@ static enum err compact_pair(struct tsdb *db, struct part *rows, uint64_t flushe
 /* --- parts --------------------------------------------------------------------------------------- */
 
 static enum err compact_part(struct tsdb *db, struct part *p, uint64_t flushed, bool asked,
-                             struct err_msg *msg)
+                             bool sound, struct err_msg *msg)
 {
     if (part_class_of(p) == PART_ROWS)
-        return compact_pair(db, p, flushed, asked, msg);
+        return compact_pair(db, p, flushed, asked, sound, msg);
 
     uint32_t kinds = merged_kinds(part_class_of(p));
-    struct part_snapshot *snapshot = kinds ? part_snapshot_new(p, UINT64_MAX) : NULL;
-    size_t n;
+    struct part_snapshot *snapshot;
+    size_t n, left;
     if (!kinds)
         return ERR_OK;
-    if (!snapshot)
-        return ERR_NOMEM;
+    enum err e = snapshot_of(db, p, sound, &snapshot, &left, msg);
+    if (e != ERR_OK)
+        return e;
     const struct block_meta *m = part_snapshot_blocks(snapshot, &n);
     struct survey s = survey(m, n, kinds, flushed);
-    enum err e = ERR_OK;
-    if (is_due(&s, asked) || is_settling(db, p, s.generations > 1)) {
+    if (sound || is_due(&s, asked) || is_settling(db, p, s.generations > 1)) {
         e = rewrite(db, p, snapshot, &s, flushed, msg);
         stats_add(&compactions, e == ERR_OK);
         if (e == ERR_OK && is_closed(db, p))
@@ -480,20 +496,6 @@ static enum err compact_part(struct tsdb *db, struct part *p, uint64_t flushed, 
     }
     part_snapshot_release(snapshot);
     return e;
-}
-
-/* Once more without what is damaged, where that can be told. */
-static enum err compact_damaged(struct tsdb *db, struct part *p, uint64_t flushed, bool asked,
-                                struct err_msg *msg)
-{
-    struct part *text = part_class_of(p) == PART_ROWS ? text_beside(db, p) : NULL;
-    size_t left = 0, texts_left = 0;
-    enum err e = part_withdraw(p, &left, msg);
-    if (e == ERR_OK && text)
-        e = part_withdraw(text, &texts_left, msg);
-    if (e != ERR_OK)
-        return e;
-    return left + texts_left ? compact_part(db, p, flushed, asked, msg) : ERR_CORRUPT;
 }
 
 enum err compact_run(struct tsdb *db, bool asked, struct err_msg *msg)
@@ -508,9 +510,9 @@ enum err compact_run(struct tsdb *db, bool asked, struct err_msg *msg)
         if (part_is_left_alone(p))
             continue;
         part_retain(p); /* its place in the list goes to the one that replaces it */
-        enum err e = compact_part(db, p, flushed, asked, &why);
-        if (e == ERR_CORRUPT)
-            e = compact_damaged(db, p, flushed, asked, &why);
+        enum err e = compact_part(db, p, flushed, asked, false, &why);
+        if (e == ERR_CORRUPT) /* once more without what is damaged, where that can be told */
+            e = compact_part(db, p, flushed, asked, true, &why);
         if (e == ERR_CORRUPT || e == ERR_NEWER)
             part_leave_alone(p);
         if (e != ERR_OK) {

@@ -13,7 +13,6 @@
 struct plan { /* a block with rows that go */
     const struct view_row_kind *k;
     const struct block_meta *rows, *text; /* text NULL: there is none any more */
-    uint32_t n; /* of the block that takes its place */
     uint32_t *keep, keep_count;
 };
 
@@ -28,26 +27,6 @@ struct day {
     struct arena *a;
     struct err_msg *msg;
 };
-
-enum err erase_parts_finish(struct erase_pass *pass, struct part *old, struct part *fresh,
-                            struct err_msg *msg)
-{
-    fault_point("erase.before_seal");
-    enum err e = part_rewrite_seal(fresh, old, msg);
-    if (e == ERR_OK) {
-        uint64_t before = part_bytes(old), after = part_bytes(fresh);
-        pass->found.bytes = before > after ? before - after : 0;
-        pass->found.parts = 1;
-        e = pass->note(pass->ctx, old, &pass->found, msg);
-    }
-    fault_point("erase.before_exchange");
-    if (e == ERR_OK)
-        e = pin_exchange_part(pass->db, old, fresh, pass->flushed, msg);
-    else
-        part_release(fresh);
-    fault_point("erase.after_exchange");
-    return e;
-}
 
 /* --- blocks -------------------------------------------------------------------------------------- */
 
@@ -157,30 +136,6 @@ static enum err examine(struct day *d, const struct block_meta *m, const struct 
     return ERR_OK;
 }
 
-/* Numbers that no block of the generation has, of rows or of texts. */
-static void number_plans(struct day *d)
-{
-    for (size_t i = 0; i < d->plan_count; i++) {
-        struct plan *p = &d->plans[i];
-        const struct part_snapshot *both[] = {d->of_rows, d->of_text};
-        uint32_t next = 0;
-        for (size_t b = 0; b < ARRAY_LEN(both); b++) {
-            size_t n = 0;
-            const struct block_meta *m = both[b] ? part_snapshot_blocks(both[b], &n) : NULL;
-            for (size_t k = 0; k < n; k++)
-                if (m[k].key.org == p->rows->key.org &&
-                    m[k].key.generation == p->rows->key.generation &&
-                    m[k].key.kind == (b == 0 ? p->k->rows : p->k->text))
-                    next = MAX(next, m[k].key.n + 1);
-        }
-        for (size_t k = 0; k < i; k++)
-            if (d->plans[k].k == p->k &&
-                d->plans[k].rows->key.generation == p->rows->key.generation)
-                next = MAX(next, d->plans[k].n + 1);
-        p->n = next;
-    }
-}
-
 /* The rows that stay, as a block of rows or of texts. */
 static enum err put_block(struct day *d, struct part *out, const struct plan *p,
                           const union view_table *t, bool text)
@@ -202,7 +157,6 @@ static enum err put_block(struct day *d, struct part *out, const struct plan *p,
                      : ERR_NOMEM;
     m.key = p->rows->key;
     m.key.kind = (uint8_t)(text ? p->k->text : p->k->rows);
-    m.key.n = p->n;
     m.summary = buf_bytes(&summary);
     if (e == ERR_OK)
         e = part_put(out, &m, buf_bytes(&block), d->msg);
@@ -213,68 +167,40 @@ static enum err put_block(struct day *d, struct part *out, const struct plan *p,
 
 /* --- texts --------------------------------------------------------------------------------------- */
 
-/* The first step: plans are sorted by (kind, generation); each generation is sealed by itself, as it was before. */
-static enum err add_texts(struct day *d)
-{
-    enum err e = ERR_OK;
-    uint64_t open = 0;
-    bool any = false;
-    for (size_t i = 0; i < d->plan_count && e == ERR_OK; i++) {
-        const struct plan *p = &d->plans[i];
-        union view_table t;
-        if (!p->text || !p->keep_count)
-            continue;
-        if (any && open != p->rows->key.generation)
-            e = part_seal(d->text, open, d->msg);
-        if (e == ERR_OK)
-            e = load(d, p->rows, p->text, p->k, &t);
-        if (e == ERR_OK)
-            e = put_block(d, d->text, p, &t, true);
-        open = p->rows->key.generation;
-        any = true;
-    }
-    if (e == ERR_OK && any)
-        e = part_seal(d->text, open, d->msg);
-    if (e != ERR_OK && d->text) {
-        part_abandon(d->text);
-        return e;
-    }
-    fault_point("erase.after_texts");
-    return any ? pin_replace(d->pass->db, NULL, &d->text, 1, d->pass->flushed) : e;
-}
-
-/* Nobody's: a text of the org whose rows are not there. */
-static bool is_stale(const struct day *d, const struct part_snapshot *rows,
-                     const struct block_meta *m)
+/* Nobody's: a text of the org whose rows are not there, such as those of a damaged block. Whose it was cannot be told. */
+static bool is_nobodys(const struct day *d, const struct block_meta *m)
 {
     const struct view_row_kind *k = kind_of_text(m->key.kind);
-    return k && m->key.org == d->pass->target->org && m->key.generation <= d->pass->flushed &&
-           !find(rows, &m->key, k->rows);
+    return k && m->key.generation <= d->pass->flushed &&
+           (d->pass->sound || erase_parts_concerns(d->pass, m)) &&
+           !find(d->of_rows, &m->key, k->rows);
 }
 
-/* The last step, also when an earlier attempt did the others. rows: the part as it is now. */
-static enum err drop_stale_texts(struct day *d, struct part *rows)
+static bool has_nobodys(const struct day *d)
 {
-    struct part *fresh;
-    size_t n, stale = 0;
-    struct part_snapshot *now = part_snapshot_new(rows, UINT64_MAX),
-                         *text = part_snapshot_new(d->text, UINT64_MAX);
-    enum err e = now && text ? ERR_OK : ERR_NOMEM;
-    const struct block_meta *m = e == ERR_OK ? part_snapshot_blocks(text, &n) : NULL;
-    for (size_t i = 0; m && i < n; i++)
-        stale += is_stale(d, now, &m[i]);
-    if (e == ERR_OK && stale && (e = part_rewrite_begin(d->text, &fresh, d->msg)) == ERR_OK) {
-        for (size_t i = 0; i < n && e == ERR_OK; i++)
-            if (!is_stale(d, now, &m[i]))
-                e = part_copy(fresh, text, &m[i], d->msg);
-        d->pass->found = (struct tsdb_erased){0};
-        if (e == ERR_OK)
-            e = erase_parts_finish(d->pass, d->text, fresh, d->msg);
-        else
-            part_release(fresh);
+    bool has = false;
+    size_t n = 0;
+    const struct block_meta *m = d->of_text ? part_snapshot_blocks(d->of_text, &n) : NULL;
+    for (size_t i = 0; i < n && !has; i++)
+        has = is_nobodys(d, &m[i]);
+    return has;
+}
+
+static enum err put_texts(struct day *d, struct part *fresh)
+{
+    enum err e = ERR_OK;
+    size_t n;
+    const struct block_meta *m = part_snapshot_blocks(d->of_text, &n);
+    for (size_t i = 0; i < n && e == ERR_OK; i++) {
+        const struct plan *p = NULL;
+        union view_table t;
+        for (size_t k = 0; k < d->plan_count && !p; k++)
+            p = d->plans[k].text == &m[i] ? &d->plans[k] : NULL;
+        if (!p && !is_nobodys(d, &m[i]))
+            e = part_copy(fresh, d->of_text, &m[i], d->msg);
+        if (p && p->keep_count && (e = load(d, p->rows, p->text, p->k, &t)) == ERR_OK)
+            e = put_block(d, fresh, p, &t, true);
     }
-    part_snapshot_release(now);
-    part_snapshot_release(text);
     return e;
 }
 
@@ -288,13 +214,14 @@ static const struct plan *plan_of(const struct day *d, const struct block_meta *
     return NULL;
 }
 
-static bool is_index_of_plans(const struct day *d, const struct block_meta *m)
+/* The index of traces of a generation is made again when one of its blocks is, or when a part of it may be missing. */
+static bool is_reindexed(const struct day *d, const struct block_key *k)
 {
-    for (size_t i = 0; i < d->plan_count && m->key.kind == BLOCK_TRACES; i++)
-        if (d->plans[i].k->is_spans && d->plans[i].rows->key.org == m->key.org &&
-            d->plans[i].rows->key.generation == m->key.generation)
-            return true;
-    return false;
+    bool is = d->pass->sound;
+    for (size_t i = 0; i < d->plan_count && !is; i++)
+        is = d->plans[i].k->is_spans && d->plans[i].rows->key.org == k->org &&
+             d->plans[i].rows->key.generation == k->generation;
+    return is;
 }
 
 static enum err add_trace(struct day *d, struct block_trace t)
@@ -311,35 +238,7 @@ static enum err add_trace(struct day *d, struct block_trace t)
     return ERR_OK;
 }
 
-/* Entries of blocks that stay as they are. */
-static enum err keep_traces(struct day *d, uint64_t generation)
-{
-    size_t n;
-    const struct block_meta *m = part_snapshot_blocks(d->of_rows, &n);
-    enum err e = ERR_OK;
-    for (size_t i = 0; i < n && e == ERR_OK; i++) {
-        struct bytes block;
-        struct block_trace *t = NULL;
-        uint32_t count = 0;
-        if (m[i].key.kind != BLOCK_TRACES || m[i].key.org != d->pass->target->org ||
-            m[i].key.generation != generation)
-            continue;
-        arena_reset(d->a);
-        e = part_fetch(d->of_rows, &m[i], d->a, &block, d->msg);
-        if (e == ERR_OK)
-            e = block_traces_read(block, d->a, &t, &count);
-        for (uint32_t k = 0; k < count && e == ERR_OK; k++) {
-            bool gone = false;
-            for (size_t p = 0; p < d->plan_count && !gone; p++)
-                gone = d->plans[p].k->is_spans && d->plans[p].rows->key.generation == generation &&
-                       d->plans[p].rows->key.n == t[k].n;
-            e = gone ? ERR_OK : add_trace(d, t[k]);
-        }
-    }
-    return e;
-}
-
-static enum err put_traces(struct day *d, struct part *fresh, uint64_t generation)
+static enum err put_traces(struct day *d, struct part *fresh, uint32_t org, uint64_t generation)
 {
     int64_t day_ms = (int64_t)part_day(d->rows) * 86400000;
     enum err e = ERR_OK;
@@ -347,7 +246,7 @@ static enum err put_traces(struct day *d, struct part *fresh, uint64_t generatio
     for (size_t from = 0, n = 0; from < d->trace_count && e == ERR_OK;
          from += BLOCK_TRACES_MAX, n++) {
         struct buf block = {0}, summary = {0};
-        struct block_meta m = {.key = {d->pass->target->org, BLOCK_TRACES, generation, (uint32_t)n},
+        struct block_meta m = {.key = {org, BLOCK_TRACES, generation, (uint32_t)n},
                                .time_min = day_ms,
                                .time_max = day_ms + 86399999};
         block_traces_write(d->traces + from,
@@ -362,60 +261,92 @@ static enum err put_traces(struct day *d, struct part *fresh, uint64_t generatio
     return e;
 }
 
-/* One block of a plan without the rows that go, and its traces. */
-static enum err put_plan(struct day *d, struct part *fresh, const struct plan *p)
+/* Runs of rows of one trace. keep NULL: all rows stay. */
+static enum err add_traces(struct day *d, const struct tsdb_spans *t, const uint32_t *keep,
+                           uint32_t count, uint32_t n)
 {
-    union view_table t;
-    enum err e = load(d, p->rows, NULL, p->k, &t);
-    if (e == ERR_OK && p->keep_count)
-        e = put_block(d, fresh, p, &t, false);
+    enum err e = ERR_OK;
     size_t first = d->trace_count;
-    for (uint32_t i = 0; p->k->is_spans && i < p->keep_count && e == ERR_OK; i++) {
-        uint64_t prefix = bytes_u64be(t.spans.trace_id[p->keep[i]].b);
+    for (uint32_t i = 0; i < count && e == ERR_OK; i++) {
+        uint64_t prefix = bytes_u64be(t->trace_id[keep ? keep[i] : i].b);
         if (d->trace_count > first && d->traces[d->trace_count - 1].prefix == prefix)
             d->traces[d->trace_count - 1].more++;
         else
-            e = add_trace(d, (struct block_trace){prefix, p->n, i, 0});
+            e = add_trace(d, (struct block_trace){prefix, n, i, 0});
     }
     return e;
 }
 
-static enum err rewrite_rows(struct day *d)
+/* One block of rows, as it is or without the rows that go; is_indexed: with its traces. */
+static enum err put_rows(struct day *d, struct part *fresh, const struct block_meta *m,
+                         bool is_indexed)
 {
-    struct part *fresh;
+    const struct plan *p = plan_of(d, m);
+    union view_table t;
+    enum err e = ERR_OK;
+    if (p || is_indexed)
+        e = load(d, m, NULL, kind_of_rows(m->key.kind), &t);
+    if (e == ERR_OK && !p)
+        e = part_copy(fresh, d->of_rows, m, d->msg);
+    if (e == ERR_OK && p && p->keep_count)
+        e = put_block(d, fresh, p, &t, false);
+    if (e == ERR_OK && is_indexed)
+        e = add_traces(d, &t.spans, p ? p->keep : NULL, p ? p->keep_count : t.spans.count,
+                       m->key.n);
+    return e;
+}
+
+/* Sorted: the spans of a generation follow one another. */
+static bool ends_generation(const struct block_meta *m, size_t n)
+{
+    return n == 1 || m[1].key.kind != BLOCK_SPANS || m[1].key.org != m->key.org ||
+           m[1].key.generation != m->key.generation;
+}
+
+static enum err put_all_rows(struct day *d, struct part *fresh)
+{
     size_t n;
     const struct block_meta *m = part_snapshot_blocks(d->of_rows, &n);
-    enum err e = part_rewrite_begin(d->rows, &fresh, d->msg);
+    enum err e = ERR_OK;
+    d->trace_count = 0;
+    for (size_t i = 0; i < n && e == ERR_OK; i++) {
+        bool is_again = is_reindexed(d, &m[i].key), is_spans = m[i].key.kind == BLOCK_SPANS;
+        if (kind_of_rows(m[i].key.kind))
+            e = put_rows(d, fresh, &m[i], is_spans && is_again);
+        else if (m[i].key.kind != BLOCK_TRACES || !is_again)
+            e = part_copy(fresh, d->of_rows, &m[i], d->msg);
+        if (e == ERR_OK && is_spans && is_again && ends_generation(&m[i], n - i)) {
+            e = put_traces(d, fresh, m[i].key.org, m[i].key.generation);
+            d->trace_count = 0;
+        }
+    }
+    return e;
+}
+
+static enum err rewrite(struct day *d)
+{
+    struct part *fresh = NULL, *fresh_text = NULL;
+    enum err e = part_rewrite_begin_pair(d->rows, d->text, &fresh, &fresh_text, d->msg);
     if (e != ERR_OK)
         return e;
-    for (size_t i = 0; i < n && e == ERR_OK; i++)
-        if (!plan_of(d, &m[i]) && !is_index_of_plans(d, &m[i]))
-            e = part_copy(fresh, d->of_rows, &m[i], d->msg);
-    for (size_t from = 0, to; from < d->plan_count && e == ERR_OK; from = to) {
-        uint64_t generation = d->plans[from].rows->key.generation;
-        bool spans = d->plans[from].k->is_spans;
-        d->trace_count = 0;
-        for (to = from; to < d->plan_count && e == ERR_OK && d->plans[to].k->is_spans == spans &&
-                        d->plans[to].rows->key.generation == generation;
-             to++)
-            e = put_plan(d, fresh, &d->plans[to]);
-        if (e == ERR_OK && spans)
-            e = keep_traces(d, generation);
-        if (e == ERR_OK && spans)
-            e = put_traces(d, fresh, generation);
-    }
+    if (fresh_text)
+        e = put_texts(d, fresh_text);
+    fault_point("erase.after_texts");
     if (e == ERR_OK)
-        return erase_parts_finish(d->pass, d->rows, fresh, d->msg);
+        e = put_all_rows(d, fresh);
+    if (e == ERR_OK)
+        return erase_parts_finish(d->pass, d->rows, fresh, d->text, fresh_text, d->msg);
     part_release(fresh);
+    part_release(fresh_text);
     return e;
 }
 
 /* --- a day --------------------------------------------------------------------------------------- */
 
-static struct part *part_beside(const struct tsdb *db, const struct part *p, enum part_class class)
+static struct part *text_beside(const struct tsdb *db, const struct part *p)
 {
     for (size_t i = 0; i < db->part_count; i++)
-        if (part_day(db->parts[i]) == part_day(p) && part_class_of(db->parts[i]) == class)
+        if (part_day(db->parts[i]) == part_day(p) && part_class_of(db->parts[i]) == PART_TEXT)
             return db->parts[i];
     return NULL;
 }
@@ -430,38 +361,44 @@ static enum err examine_all(struct day *d)
         if (k && erase_parts_concerns(d->pass, &m[i]))
             e = examine(d, &m[i], k);
     }
-    number_plans(d);
+    return e;
+}
+
+/* Texts whose rows lie in quarantine have none; d->of_rows stays NULL where there is nothing at all. */
+static enum err open_rows(struct day *d)
+{
+    enum err e = erase_parts_open(d->pass, d->rows, &d->of_rows, d->msg);
+    if (e == ERR_NOT_FOUND && !d->text)
+        return ERR_OK;
+    if (e == ERR_NOT_FOUND && (e = part_open(d->rows, true, d->msg)) == ERR_OK)
+        e = erase_parts_open(d->pass, d->rows, &d->of_rows, d->msg);
     return e;
 }
 
 enum err erase_parts_rows(struct erase_pass *pass, struct part *p, struct err_msg *msg)
 {
     struct day d = {.pass = pass, .rows = p, .msg = msg, .a = arena_new(0)};
-    enum err e = d.a ? part_open(p, false, msg) : ERR_NOMEM;
-    pass->found = (struct tsdb_erased){0};
-    d.text = part_beside(pass->db, p, PART_TEXT);
-    if (e == ERR_OK && d.text)
-        e = part_open(d.text, false, msg);
-    if (e == ERR_NOT_FOUND) { /* made and not yet written to */
-        arena_free(d.a);
-        return ERR_OK;
+    enum err e = d.a ? ERR_OK : ERR_NOMEM;
+    if (e == ERR_OK && (d.text = text_beside(pass->db, p))) {
+        part_retain(d.text);
+        e = erase_parts_open(pass, d.text, &d.of_text, msg);
     }
-    if (e == ERR_OK && (part_is_left_alone(p) || (d.text && part_is_left_alone(d.text))))
-        e = err_set(msg, ERR_CORRUPT, "%s has damaged blocks", part_path(p));
-    d.of_rows = e == ERR_OK ? part_snapshot_new(p, UINT64_MAX) : NULL;
-    d.of_text = e == ERR_OK && d.text ? part_snapshot_new(d.text, UINT64_MAX) : NULL;
-    if (e == ERR_OK && (!d.of_rows || (d.text && !d.of_text)))
-        e = ERR_NOMEM;
+    if (e == ERR_NOT_FOUND) { /* made and not yet written to, or they lie in quarantine */
+        part_release(d.text);
+        d.text = NULL;
+        e = ERR_OK;
+    }
     if (e == ERR_OK)
+        e = open_rows(&d);
+    if (e == ERR_OK && d.of_rows)
         e = examine_all(&d);
-    if (e == ERR_OK && d.plan_count && d.text)
-        e = add_texts(&d);
-    if (e == ERR_OK && d.plan_count)
-        e = rewrite_rows(&d);
-    if (e == ERR_OK && d.text)
-        e = drop_stale_texts(&d, part_beside(pass->db, p, PART_ROWS));
+    if (e == ERR_OK && d.of_rows &&
+        (d.plan_count || has_nobodys(&d) || pass->sound || part_is_damaged(p) ||
+         (d.text && part_is_damaged(d.text))))
+        e = rewrite(&d);
     part_snapshot_release(d.of_rows);
     part_snapshot_release(d.of_text);
+    part_release(d.text);
     for (size_t i = 0; i < d.plan_count; i++)
         free(d.plans[i].keep);
     free(d.plans);

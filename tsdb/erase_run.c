@@ -10,10 +10,10 @@
 #include "base/stats.h"
 #include "tsdb/erase_parts.h"
 #include "tsdb/erase_store.h"
+#include "tsdb/part_core.h"
 #include "tsdb/totals.h"
 
 #define RETRY_NS (10 * INT64_C(1000000000))
-#define RECEIPT_VERSION 1u
 #define DIRTY "erase_state_dirty" /* free pages of state still hold what was to be erased */
 
 STATS_COUNTER(jobs_done, "telltale_store_erase_jobs_total", "", "Erase jobs that are done.");
@@ -134,6 +134,55 @@ static enum err note(void *ctx, const struct part *p, const struct tsdb_erased *
     return e == ERR_OK ? e : err_set(msg, e, "what is erased cannot be noted: %s", err_text(e));
 }
 
+enum err erase_parts_open(struct erase_pass *pass, struct part *p, struct part_snapshot **out,
+                          struct err_msg *msg)
+{
+    size_t n;
+    enum err e = part_open(p, false, msg);
+    if (e != ERR_OK)
+        return e;
+    if (pass->sound)
+        return part_snapshot_sound(p, false, out, &n, msg);
+    if (part_is_left_alone(p))
+        return err_set(msg, ERR_CORRUPT, "%s has damaged blocks", part_path(p));
+    if (!(*out = part_snapshot_new(p, UINT64_MAX)))
+        return ERR_NOMEM;
+    return part_snapshot_blocks(*out, &n) ? ERR_OK : ERR_NOMEM;
+}
+
+enum err erase_parts_finish(struct erase_pass *pass, struct part *old, struct part *fresh,
+                            struct part *text, struct part *fresh_text, struct err_msg *msg)
+{
+    fault_point("erase.before_seal");
+    enum err e = fresh_text ? part_rewrite_seal(fresh_text, text, msg) : ERR_OK;
+    fault_point("erase.between_seals");
+    if (e == ERR_OK)
+        e = part_rewrite_seal(fresh, old, msg);
+    if (e == ERR_OK && (e = quarantine_save(pass->db->quarantine, pass->db)) != ERR_OK)
+        err_set(msg, e, "what is damaged cannot be recorded: %s", err_text(e));
+    if (e == ERR_OK) {
+        uint64_t before = part_bytes(old) + (fresh_text ? part_bytes(text) : 0),
+                 after = part_bytes(fresh) + (fresh_text ? part_bytes(fresh_text) : 0);
+        pass->found.bytes = before > after ? before - after : 0;
+        pass->found.parts = fresh_text ? 2 : 1;
+        e = pass->note(pass->ctx, old, &pass->found, msg);
+    }
+    fault_point("erase.before_exchange");
+    if (e == ERR_OK)
+        e = pin_exchange_pair(pass->db, old, fresh, text, fresh_text, pass->flushed, msg);
+    else
+        part_release(fresh), part_release(fresh_text);
+    fault_point("erase.after_exchange");
+    return e;
+}
+
+static enum err rewrite(struct erase_pass *pass, struct part *p, struct err_msg *msg)
+{
+    pass->found = (struct tsdb_erased){0};
+    return part_class_of(p) == PART_ROWS ? erase_parts_rows(pass, p, msg)
+                                         : erase_parts_series(pass, p, msg);
+}
+
 static void leave_alone(struct tsdb *db, const struct part *p)
 {
     for (size_t i = 0; i < db->part_count; i++)
@@ -156,8 +205,12 @@ static void visit(struct tsdb *db, struct erase_target *t, struct part *p)
     return;
 #endif
     part_retain(p); /* its place goes to the one that replaces it */
-    enum err e = part_class_of(p) == PART_ROWS ? erase_parts_rows(&pass, p, &msg)
-                                               : erase_parts_series(&pass, p, &msg);
+    enum err e = rewrite(&pass, p, &msg);
+    if (e == ERR_CORRUPT) { /* what is damaged cannot be searched: it goes */
+        pass.sound = true;
+        msg = (struct err_msg){""};
+        e = rewrite(&pass, p, &msg);
+    }
     t->next = place_of(p) + 1;
     if (e != ERR_OK) {
         stats_add(&failures, 1);
@@ -192,6 +245,25 @@ static bool has_name(const char *dir, const char *prefix, struct arena *a)
     return found;
 }
 
+/* Texts that were replaced and have not gone. */
+static bool has_other_text(const struct tsdb *db, const char *dir, struct arena *a)
+{
+    char path[FILES_PATH_MAX + PART_NAME_MAX], **names;
+    struct err_msg msg;
+    size_t n = 0;
+    if (files_list(dir, true, a, &names, &n, &msg) != ERR_OK)
+        return true;
+    for (size_t i = 0; i < n; i++) {
+        bool is_known = strncmp(names[i], part_class_name(PART_TEXT), 4) != 0;
+        snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
+        for (size_t k = 0; k < db->part_count && !is_known; k++)
+            is_known = strcmp(part_path(db->parts[k]), path) == 0;
+        if (!is_known)
+            return true;
+    }
+    return false;
+}
+
 /* Replaced parts are there as long as somebody reads them; generations of the journal as long as they cannot be unlinked. */
 static bool is_drained(struct tsdb *db, const struct erase_target *t)
 {
@@ -205,7 +277,7 @@ static bool is_drained(struct tsdb *db, const struct erase_target *t)
     clean = clean && files_list(path, false, a, &days, &n, &msg) == ERR_OK;
     for (size_t i = 0; i < n && clean; i++) {
         snprintf(path, sizeof(path), "%s/parts/%s", db->dir, days[i]);
-        clean = !has_name(path, ".tmp-", a);
+        clean = !has_name(path, ".tmp-", a) && !has_other_text(db, path, a);
     }
     snprintf(path, sizeof(path), "%s/journal", db->dir);
     clean = clean && files_list(path, true, a, &days, &n, &msg) == ERR_OK;
@@ -241,7 +313,9 @@ static enum err write_receipt(struct tsdb *db, const struct erase_target *t, str
     enum err e = erase_sum_parts(db, t->id, a, sum);
     if (e != ERR_OK)
         return e;
-    buf_u8(&row, RECEIPT_VERSION);
+    uint64_t damaged, damaged_rows;
+    quarantine_count(db->quarantine, t->org, &damaged, &damaged_rows);
+    buf_u8(&row, ERASE_RECEIPT_VERSION);
     buf_u8(&row, (uint8_t)t->kind);
     buf_varint(&row, t->org);
     buf_zigzag(&row, t->asked_ms);
@@ -251,6 +325,8 @@ static enum err write_receipt(struct tsdb *db, const struct erase_target *t, str
     buf_varint(&row, t->id_count);
     buf_varint(&row, t->state_rows);
     erased_write(sum, &row);
+    buf_varint(&row, damaged);
+    buf_varint(&row, damaged_rows);
     e = buf_ok(&row) ? tsdb_state_begin(db, &w) : ERR_NOMEM;
     if (e == ERR_OK) {
         uint8_t one[8] = {1};

@@ -155,7 +155,7 @@ static enum err rewrite(struct work *w)
             e = write_generation(w, fresh, m->key.generation); /* once, at its first index block */
     }
     if (e == ERR_OK)
-        return erase_parts_finish(w->pass, w->part, fresh, w->msg);
+        return erase_parts_finish(w->pass, w->part, fresh, NULL, NULL, w->msg);
     part_release(fresh);
     return e;
 }
@@ -164,23 +164,18 @@ enum err erase_parts_series(struct erase_pass *pass, struct part *p, struct err_
 {
     struct work w = {.pass = pass, .part = p, .msg = msg, .a = arena_new(0)};
     bool any = false;
-    enum err e = w.a ? part_open(p, false, msg) : ERR_NOMEM;
-    pass->found = (struct tsdb_erased){0};
+    enum err e = w.a ? erase_parts_open(pass, p, &w.snapshot, msg) : ERR_NOMEM;
     if (e == ERR_NOT_FOUND) {
         arena_free(w.a);
         return ERR_OK;
     }
-    if (e == ERR_OK && part_is_left_alone(p))
-        e = err_set(msg, ERR_CORRUPT, "%s has damaged blocks", part_path(p));
-    if (e == ERR_OK && !(w.snapshot = part_snapshot_new(p, UINT64_MAX)))
-        e = ERR_NOMEM;
     if (e == ERR_OK) {
         w.metas = part_snapshot_blocks(w.snapshot, &w.count);
         e = (w.written = calloc(w.count + 1, 1)) ? ERR_OK : ERR_NOMEM;
     }
     if (e == ERR_OK)
         e = examine(&w, &any);
-    if (e == ERR_OK && any)
+    if (e == ERR_OK && (any || pass->sound || part_is_damaged(p)))
         e = rewrite(&w);
     part_snapshot_release(w.snapshot);
     free(w.written);

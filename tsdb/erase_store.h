@@ -11,6 +11,7 @@
 #include "tsdb/part_store.h"
 #include "tsdb/tsdb_state.h"
 
+#define ERASE_RECEIPT_VERSION 2u
 #define ERASE_TABLE "erase" /* id u64 BE -> target */
 #define ERASE_TABLE_IDS "erase_ids" /* id u64 BE, chunk u32 BE -> ids of 16 bytes */
 #define ERASE_TABLE_PARTS "erase_parts" /* id u64 BE, day u32 BE, class u8 -> counts */

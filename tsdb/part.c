@@ -151,9 +151,11 @@ struct load {
     enum err error;
 };
 
+/* Under p->lock. */
 static void report(struct part *p, const struct block_key *key, const char *what)
 {
     struct block_meta m = {.key = *key};
+    p->is_damaged = true;
     stats_add(&block_corrupt, 1);
     quarantine_add_block(p->quarantine, p->day, p->class, &m, what);
 }
@@ -355,6 +357,15 @@ enum err part_open(struct part *p, bool make, struct err_msg *msg)
     return e;
 }
 
+bool part_is_damaged(const struct part *shared)
+{
+    struct part *p = (struct part *)(uintptr_t)shared;
+    pthread_mutex_lock(&p->lock);
+    bool is_damaged = p->is_damaged;
+    pthread_mutex_unlock(&p->lock);
+    return is_damaged;
+}
+
 uint64_t part_bytes(struct part *p)
 {
     pthread_mutex_lock(&p->lock);
@@ -432,7 +443,8 @@ static bool add_to_roll(void *ctx, struct bytes key, struct bytes value)
     return true;
 }
 
-enum err part_put_roll(struct part *p, struct err_msg *msg)
+/* In the transaction that changes the manifest: how many rows it has from now on, and which. */
+static enum err put_roll(struct part *p, struct err_msg *msg)
 {
     static const uint8_t key[8] = {0};
     struct part_roll roll = {0};
@@ -457,7 +469,7 @@ enum err part_put_manifest(struct part *p, struct err_msg *msg)
                          : ERR_NOMEM;
         buf_done(&row);
     }
-    return e == ERR_OK ? part_put_roll(p, msg) : e;
+    return e == ERR_OK ? put_roll(p, msg) : e;
 }
 
 enum err part_publish(struct part *p)
@@ -655,7 +667,7 @@ const struct block_meta *part_snapshot_blocks(const struct part_snapshot *shared
 bool part_snapshot_is_readable(const struct part_snapshot *s)
 {
     pthread_mutex_lock(&s->part->lock);
-    bool is_readable = s->part->env || !s->part->exists;
+    bool is_readable = (s->part->env && s->metas) || !s->part->exists;
     pthread_mutex_unlock(&s->part->lock);
     return is_readable;
 }

@@ -28,7 +28,7 @@ struct part {
     _Atomic bool is_left_alone; /* no rewriting until the next start */
     /* guarded by lock */
     pthread_mutex_t lock;
-    bool exists, failed;
+    bool exists, failed, is_damaged;
     char place
         [FILES_PATH_MAX]; /* where the directory lies now: path, but for one that was dropped or is being made */
     bool is_removed; /* the directory goes with the last reference */
@@ -61,8 +61,6 @@ struct part_snapshot {
 enum err part_open(struct part *p, bool make, struct err_msg *msg) MUST_CHECK;
 /* A new environment at p->place, its directory synced; the name is the caller's to make durable. */
 enum err part_make_env(const char *place, struct err_msg *msg) MUST_CHECK;
-/* In the transaction that changes the manifest: how many rows it has from now on, and which. */
-enum err part_put_roll(struct part *p, struct err_msg *msg) MUST_CHECK;
 /* Ends the transaction of part_put. */
 enum err part_txn_flush(struct part *p, struct err_msg *msg) MUST_CHECK;
 /* Manifest rows of what was put since the last seal, into p->txn. */

@@ -76,8 +76,12 @@ enum err part_exchange_pair(struct part *rows, struct part *fresh_rows, const ch
                             struct err_msg *msg) MUST_CHECK;
 /* At start: what crashes left in parts/<YYYYMMDD>; a directory without a part in it goes. */
 void part_clean_day(const char *dir);
-/* Damaged blocks leave the manifest, and samples whose labels are damaged; their bytes are kept in the quarantine. */
-enum err part_withdraw(struct part *p, size_t *out_count, struct err_msg *msg) MUST_CHECK;
+/* A snapshot of all generations without what is damaged, and without samples whose labels are: for a rewrite. Reads every block. What is left
+ * out is recorded (quarantine_save before the old part goes); is_kept: its bytes are kept in the quarantine. */
+enum err part_snapshot_sound(struct part *p, bool is_kept, struct part_snapshot **out,
+                             size_t *out_left, struct err_msg *msg) MUST_CHECK;
+/* Known from opening it: bytes may lie in it that no sound manifest row names. A rewrite leaves them behind. */
+bool part_is_damaged(const struct part *p);
 /* Rewriting it is of no use until the next start: its blocks are damaged. */
 void part_leave_alone(struct part *p);
 bool part_is_left_alone(const struct part *p);

@@ -318,17 +318,17 @@ static enum err put_all(struct quarantine *q, struct tsdb_state_write *w)
     return e;
 }
 
-void quarantine_save(struct quarantine *q, struct tsdb *db)
+enum err quarantine_save(struct quarantine *q, struct tsdb *db)
 {
     struct tsdb_state_write *w;
     pthread_mutex_lock(&q->lock);
     bool is_changed = q->is_changed;
     pthread_mutex_unlock(&q->lock);
     if (!is_changed)
-        return;
+        return ERR_OK;
     enum err e = tsdb_state_begin(db, &w); /* before the lock: who writes to the state may add */
     if (e != ERR_OK)
-        return;
+        return e;
     pthread_mutex_lock(&q->lock);
     size_t count = q->count, gone = q->gone_count;
     uint64_t sums[TOTALS_MAX];
@@ -354,6 +354,7 @@ void quarantine_save(struct quarantine *q, struct tsdb *db)
         q->is_changed = true; /* again, in the next round */
     }
     pthread_mutex_unlock(&q->lock);
+    return e;
 }
 
 /* --- what is kept -------------------------------------------------------------------------------- */
@@ -487,6 +488,23 @@ enum err quarantine_purge(struct quarantine *q, struct err_msg *msg)
     return remove_kept(q, "", msg);
 }
 
+static bool is_of(const struct quarantine_record *r, uint32_t org)
+{
+    return r->org == org || (!r->org && !r->kind);
+}
+
+void quarantine_count(struct quarantine *q, uint32_t org, uint64_t *out_records, uint64_t *out_rows)
+{
+    *out_records = *out_rows = 0;
+    pthread_mutex_lock(&q->lock);
+    for (size_t i = 0; i < q->count; i++) {
+        bool is = is_of(&q->entries[i].r, org);
+        *out_records += is;
+        *out_rows += is ? q->entries[i].r.rows : 0;
+    }
+    pthread_mutex_unlock(&q->lock);
+}
+
 /* --- asking -------------------------------------------------------------------------------------- */
 
 static int by_day(const void *x, const void *y)
@@ -503,7 +521,7 @@ size_t tsdb_quarantine_list(struct tsdb *db, uint32_t org, bool every_org,
     pthread_mutex_lock(&q->lock);
     for (size_t i = 0; i < q->count; i++) {
         const struct entry *x = &q->entries[i];
-        if (!every_org && x->r.org != org && (x->r.org || x->r.kind))
+        if (!every_org && !is_of(&x->r, org))
             continue;
         if (n++ >= max)
             continue;

@@ -36,8 +36,8 @@ struct quarantine *quarantine_new(const char *dir);
 void quarantine_free(struct quarantine *q);
 /* What earlier processes found. */
 enum err quarantine_load(struct quarantine *q, struct tsdb *db) MUST_CHECK;
-/* Makes durable what has been added since. */
-void quarantine_save(struct quarantine *q, struct tsdb *db);
+/* Makes durable what has been added since. Failure: the next call does it. */
+enum err quarantine_save(struct quarantine *q, struct tsdb *db);
 /* q NULL: only logged. */
 void quarantine_add(struct quarantine *q, const struct quarantine_record *r, const char *what);
 /* Of a block. */
@@ -57,6 +57,9 @@ void quarantine_expire_journals(struct quarantine *q, uint32_t before_day);
 enum err quarantine_purge(struct quarantine *q, struct err_msg *msg) MUST_CHECK;
 /* A record as it stands in the state, in words. Any bytes. */
 bool quarantine_text(struct bytes key, struct bytes value, char *out, size_t size);
+/* Records of what is of the org or of no single one, and their rows. */
+void quarantine_count(struct quarantine *q, uint32_t org, uint64_t *out_records,
+                      uint64_t *out_rows);
 /* Rows that the accounts still call stored. */
 uint64_t quarantine_rows(struct quarantine *q, uint32_t org, int signal);
 

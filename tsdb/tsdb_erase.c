@@ -14,7 +14,6 @@
 #include "tsdb/view_core.h"
 
 #define IDS_PER_ROW 32768u
-#define RECEIPT_VERSION 1u
 #define STATE_VALUE_MIN 4u /* shorter values are in too much that has nothing to do with them */
 
 /* --- the set ------------------------------------------------------------------------------------- */
@@ -509,7 +508,10 @@ static enum err tell_done(struct bytes key, struct bytes row, struct tsdb_erase_
     j->max_ms = reader_zigzag(&r);
     j->series = reader_varint(&r);
     j->state_rows = reader_varint(&r);
-    return erased_read(&r, &j->erased) && version == RECEIPT_VERSION ? ERR_OK : ERR_CORRUPT;
+    bool is_whole = erased_read(&r, &j->erased);
+    j->damaged = reader_varint(&r);
+    j->damaged_rows = reader_varint(&r);
+    return is_whole && !r.failed && version == ERASE_RECEIPT_VERSION ? ERR_OK : ERR_CORRUPT;
 }
 
 static enum err tell_active(struct tsdb *db, struct erase_target *t, struct arena *a,

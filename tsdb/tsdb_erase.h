@@ -61,6 +61,9 @@ struct tsdb_erase_job {
     uint64_t series; /* chosen by the selector; of traces: how many */
     uint64_t state_rows; /* rows of other tables in state that hold the value: theirs to remove */
     struct tsdb_erased erased;
+    /* Of what is done: what of the org could not be read, so not be searched either, of all that was kept (blocks, commits, environments; rows as far
+     * as known). Its bytes have gone with the quarantine, whosever they were. */
+    uint64_t damaged, damaged_rows;
     char why[160]; /* what holds it up; empty: nothing */
 };
 /* Jobs and receipts of the org, oldest first; id 0 = all. */

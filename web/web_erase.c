@@ -140,6 +140,8 @@ static void put_job(struct json_out *j, const struct tsdb_erase_job *job)
     for (size_t i = 0; i < ARRAY_LEN(counts); i++)
         web_json_i64(j, counts[i].name, (int64_t)counts[i].v);
     json_out_object_end(j);
+    web_json_i64(j, "damaged", (int64_t)job->damaged);
+    web_json_i64(j, "damaged_rows", (int64_t)job->damaged_rows);
     json_out_key(j, "waits_for");
     if (job->why[0])
         json_out_str(j, job->why);

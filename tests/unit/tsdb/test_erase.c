@@ -394,7 +394,7 @@ static uint64_t kill_at, *met; /* met: between processes */
 
 static void count_down(const char *name)
 {
-    if (strncmp(name, "erase.", 6) != 0 && strncmp(name, "rewrite.", 8) != 0)
+    if (strncmp(name, "erase.", 6) != 0 && strncmp(name, "compact.", 8) != 0)
         return;
     if (__atomic_add_fetch(met, 1, __ATOMIC_SEQ_CST) == kill_at)
         kill(getpid(), SIGKILL);
