@@ -1,6 +1,7 @@
 /* Jaeger's query API, as Grafana's data source and the Jaeger UI ask it. Times are microseconds. */
 #include "base/check.h"
 #include "base/clock.h"
+#include "tsdb/tsdb_quarantine.h"
 #include "web/web_json.h"
 
 #include <math.h>
@@ -13,9 +14,12 @@ static void list_begin(struct web_call *c)
     json_out_array(&c->j);
 }
 
-static void list_end(struct web_call *c, size_t total)
+/* v: what was read, NULL: nothing. "warnings" beside Jaeger's members: its clients take no notice of it. */
+static void list_end(struct web_call *c, const struct tsdb_view *v, size_t total)
 {
     json_out_array_end(&c->j);
+    if (v)
+        web_quarantine_warnings(c, v);
     web_json_i64(&c->j, "total", (int64_t)total);
     web_json_i64(&c->j, "limit", 0);
     web_json_i64(&c->j, "offset", 0);
@@ -37,7 +41,7 @@ static enum err services(struct web_call *c)
         list_begin(c);
         for (size_t i = 0; i < n; i++)
             json_out_bytes(&c->j, names[i]);
-        list_end(c, n);
+        list_end(c, v, n);
     }
     tsdb_view_close(v);
     return e;
@@ -66,7 +70,7 @@ static enum err operations_of(struct web_call *c, struct bytes service, bool as_
             } else {
                 json_out_bytes(&c->j, names[i]);
             }
-        list_end(c, n);
+        list_end(c, v, n);
     }
     tsdb_view_close(v);
     return e;
@@ -210,8 +214,10 @@ static uint32_t process_of(const struct tsdb_spans *t, uint32_t row, uint32_t *f
     return (*count)++;
 }
 
-static enum err trace_json(struct web_call *c, const struct tsdb_spans *t, struct arena *a)
+static enum err trace_json(struct web_call *c, const struct tsdb_view *v,
+                           const struct tsdb_spans *t, struct arena *a)
 {
+    struct tsdb_damage damage;
     struct json_out *j = &c->j;
     uint32_t *firsts = ARENA_ARRAY(a, uint32_t, t->count), processes = 0;
     if (!firsts)
@@ -253,8 +259,12 @@ static enum err trace_json(struct web_call *c, const struct tsdb_spans *t, struc
         json_out_object_end(j);
     }
     json_out_object_end(j);
-    json_out_key(j, "warnings");
-    json_out_null(j);
+    if (tsdb_view_damage(v, &damage, 1)) {
+        web_quarantine_warnings(c, v);
+    } else {
+        json_out_key(j, "warnings");
+        json_out_null(j);
+    }
     json_out_object_end(j);
     return ERR_OK;
 }
@@ -287,10 +297,10 @@ static enum err trace(struct web_call *c)
     e = scratch ? tsdb_trace(v, id, scratch, &spans) : ERR_NOMEM;
     if (e == ERR_OK) {
         list_begin(c);
-        e = trace_json(c, &spans, scratch);
-        list_end(c, 1);
+        e = trace_json(c, v, &spans, scratch);
+        list_end(c, v, 1);
     } else if (e == ERR_NOT_FOUND) {
-        err_set(&c->msg, e, "trace not found");
+        err_set(&c->msg, e, "trace not found%s", web_quarantine_doubt(v));
     }
     arena_free(scratch);
     tsdb_view_close(v);
@@ -359,11 +369,11 @@ static enum err by_ids(struct web_call *c, struct tsdb_view *v, const struct tsd
         if (e == ERR_NOT_FOUND)
             e = ERR_OK;
         else if (e == ERR_OK && spans.count) {
-            e = trace_json(c, &spans, scratch);
+            e = trace_json(c, v, &spans, scratch);
             found++;
         }
     }
-    list_end(c, found);
+    list_end(c, v, found);
     arena_free(scratch);
     return e;
 }
@@ -403,7 +413,7 @@ static enum err traces(struct web_call *c)
 static enum err dependencies(struct web_call *c)
 {
     list_begin(c);
-    list_end(c, 0);
+    list_end(c, NULL, 0);
     return ERR_OK;
 }
 

@@ -21,6 +21,18 @@ void web_admin_accounts(struct web_call *c); /* an array */
 enum err web_admin_freshness(struct web_call *c, struct tsdb_view *v) MUST_CHECK; /* an array */
 /* The member "warnings", an array of sentences, when what the view has looked at is damaged in part; else nothing. */
 void web_quarantine_warnings(struct web_call *c, const struct tsdb_view *v);
+/* For the end of "not found": empty, or that it may lie in what is damaged. */
+const char *web_quarantine_doubt(const struct tsdb_view *v);
+/* What is damaged of the cells, samples and journals of the call's org, which counts that are kept outside of views are made from. */
+struct web_damage {
+    struct tsdb_quarantined *rows;
+    size_t count;
+    bool is_more; /* the list is full */
+};
+enum err web_quarantine_counts(struct web_call *c, struct web_damage *out) MUST_CHECK;
+/* The member "warnings" for counts between two moments. */
+void web_quarantine_warnings_between(struct web_call *c, const struct web_damage *d, bool samples,
+                                     int64_t from_ms, int64_t to_ms);
 enum err web_slo_table(struct web_call *c) MUST_CHECK; /* an array of objectives */
 enum err web_slo_alerts(struct web_call *c) MUST_CHECK; /* an array of alerts */
 void web_traces_summary(struct json_out *j, const struct query_trace_summary *s); /* an object */

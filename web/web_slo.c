@@ -1,6 +1,7 @@
 /* Objectives, budgets, alerts and the outbox; Prometheus' rules and alerts. Snapshots of detectors, written as JSON. */
 #include "base/check.h"
 #include "base/clock.h"
+#include "tsdb/tsdb_quarantine.h"
 #include "web/web_json.h"
 
 static void counts_json(struct json_out *j, const char *key, const struct query_slo_counts *n)
@@ -44,8 +45,18 @@ static void rule_json(struct json_out *j, const struct detectors_rule_row *r)
     json_out_object_end(j);
 }
 
-static void slo_json(struct json_out *j, const struct detectors_slo_row *s)
+/* Samples: a ratio of two selectors is counted from them. */
+static void damage_json(struct web_call *c, const struct web_damage *d, const struct query_slo *s,
+                        int64_t from_ms, int64_t to_ms)
 {
+    web_quarantine_warnings_between(c, d, s->indicator == QUERY_SLO_RATIO,
+                                    from_ms - (int64_t)s->period_minutes * 60000, to_ms);
+}
+
+static void slo_json(struct web_call *c, const struct web_damage *d,
+                     const struct detectors_slo_row *s)
+{
+    struct json_out *j = &c->j;
     json_out_object(j);
     web_json_str(j, "id", s->slo->id);
     web_json_str(j, "name", s->slo->display_name.size ? s->slo->display_name : s->slo->id);
@@ -89,21 +100,25 @@ static void slo_json(struct json_out *j, const struct detectors_slo_row *s)
     web_json_i64(j, "revised_minutes", (int64_t)s->revised_minutes);
     web_json_i64(j, "revised_events", (int64_t)s->revised_events);
     web_json_i64(j, "budget_since_ms", s->budget_since_ms);
+    damage_json(c, d, s->slo, s->horizon_ms, s->horizon_ms);
     json_out_object_end(j);
 }
 
 enum err web_slo_table(struct web_call *c)
 {
     struct detectors_slo_row *rows = NULL;
+    struct web_damage damage = {0};
     size_t n = 0;
     enum err e = web_call_sees_detectors(c)
                      ? detectors_slos(c->web->opts.detectors, c->arena, &rows, &n)
                      : ERR_OK;
+    if (e == ERR_OK && n)
+        e = web_quarantine_counts(c, &damage);
     if (e != ERR_OK)
         return err_set(&c->msg, e, "the objectives cannot be read: %s", err_text(e));
     json_out_array(&c->j);
     for (size_t i = 0; i < n; i++)
-        slo_json(&c->j, &rows[i]);
+        slo_json(c, &damage, &rows[i]);
     json_out_array_end(&c->j);
     return ERR_OK;
 }
@@ -120,14 +135,17 @@ static enum err slos(struct web_call *c)
 static enum err slo_one(struct web_call *c)
 {
     struct detectors_slo_row row;
+    struct web_damage damage = {0};
     enum err e =
         web_call_sees_detectors(c)
             ? detectors_slo(c->web->opts.detectors, net_request_param(c->req, 0), c->arena, &row)
             : ERR_NOT_FOUND;
+    if (e == ERR_OK)
+        e = web_quarantine_counts(c, &damage);
     if (e != ERR_OK)
         return err_set(&c->msg, e, "%s",
                        e == ERR_NOT_FOUND ? "there is no objective of this id" : err_text(e));
-    slo_json(&c->j, &row);
+    slo_json(c, &damage, &row);
     return ERR_OK;
 }
 
@@ -154,6 +172,8 @@ static void integers_json(struct json_out *j, const char *key, const int64_t *v,
 static enum err budgets(struct web_call *c)
 {
     struct detectors_series s = {0};
+    struct detectors_slo_row row;
+    struct web_damage damage = {0};
     struct bytes id = web_call_value(c, "slo");
     int64_t now = clock_wall_ms(), from = 0, to = 0, step = 1;
     enum err e = web_call_i64(c, "to", now, 0, INT64_MAX / 2, &to);
@@ -169,6 +189,10 @@ static enum err budgets(struct web_call *c)
     if (e == ERR_OK)
         e = detectors_slo_series(c->web->opts.detectors, id, from, to, (uint32_t)step, c->arena,
                                  &s);
+    if (e == ERR_OK)
+        e = detectors_slo(c->web->opts.detectors, id, c->arena, &row);
+    if (e == ERR_OK)
+        e = web_quarantine_counts(c, &damage);
     if (e != ERR_OK)
         return err_set(&c->msg, e, "%s",
                        e == ERR_NOT_FOUND ? "slo: there is no objective of this id"
@@ -186,6 +210,7 @@ static enum err budgets(struct web_call *c)
     points_json(&c->j, "burn_short", s.burn_short, s.count);
     integers_json(&c->j, "bad", s.bad, s.count);
     integers_json(&c->j, "eligible", s.eligible, s.count);
+    damage_json(c, &damage, row.slo, from, to);
     json_out_object_end(&c->j);
     return ERR_OK;
 }

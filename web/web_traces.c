@@ -251,12 +251,14 @@ static enum err trace(struct web_call *c)
         for (uint32_t i = 0; i < spans.count; i++)
             span_json(&c->j, &spans, layout.order[i], &layout, summary.start_ns);
         json_out_array_end(&c->j);
+        web_quarantine_warnings(c, v);
         json_out_object_end(&c->j);
     } else {
-        err_set(&c->msg, e, "%s",
+        err_set(&c->msg, e, "%s%s",
                 e == ERR_NOT_FOUND ? "no trace of this id is stored: it may be past retention, "
                                      "or was never sent here"
-                                   : err_text(e));
+                                   : err_text(e),
+                e == ERR_NOT_FOUND ? web_quarantine_doubt(v) : "");
     }
     arena_free(scratch);
     tsdb_view_close(v);
