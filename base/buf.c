@@ -31,6 +31,7 @@ bool buf_reserve(struct buf *b, size_t more)
     size_t cap = b->cap ? b->cap * 2 : 64;
     while (cap < need)
         cap *= 2;
+    cap = cap < limit ? cap : limit; /* what is below cap may be written */
     uint8_t *p = realloc(b->data, cap);
     if (!p) {
         b->failed = true;
@@ -57,12 +58,6 @@ void buf_bytes_append(struct buf *b, struct bytes s)
 void buf_str(struct buf *b, const char *s)
 {
     buf_append(b, s, strlen(s));
-}
-
-void buf_u8(struct buf *b, uint8_t v)
-{
-    if (buf_reserve(b, 1))
-        b->data[b->size++] = v;
 }
 
 void buf_u32(struct buf *b, uint32_t v)
@@ -138,35 +133,6 @@ void *buf_take(struct buf *b, size_t *out_size)
     return p;
 }
 
-static const uint8_t *reader_take(struct reader *r, size_t n)
-{
-    if (r->failed || (size_t)(r->end - r->at) < n) {
-        r->failed = true;
-        return NULL;
-    }
-    const uint8_t *p = r->at;
-    r->at += n;
-    return p;
-}
-
-uint8_t reader_u8(struct reader *r)
-{
-    const uint8_t *p = reader_take(r, 1);
-    return p ? *p : 0;
-}
-
-uint32_t reader_u32(struct reader *r)
-{
-    const uint8_t *p = reader_take(r, 4);
-    return p ? bytes_u32le(p) : 0;
-}
-
-uint64_t reader_u64(struct reader *r)
-{
-    const uint8_t *p = reader_take(r, 8);
-    return p ? bytes_u64le(p) : 0;
-}
-
 double reader_f64(struct reader *r)
 {
     uint64_t bits = reader_u64(r);
@@ -175,7 +141,7 @@ double reader_f64(struct reader *r)
     return v;
 }
 
-uint64_t reader_varint(struct reader *r)
+uint64_t reader_long_varint(struct reader *r)
 {
     uint64_t v = 0;
     for (unsigned shift = 0; shift < 64; shift += 7) {
@@ -190,26 +156,4 @@ uint64_t reader_varint(struct reader *r)
     }
     r->failed = true;
     return 0;
-}
-
-int64_t reader_zigzag(struct reader *r)
-{
-    uint64_t v = reader_varint(r);
-    return (int64_t)(v >> 1) ^ -(int64_t)(v & 1);
-}
-
-struct bytes reader_bytes(struct reader *r, size_t size)
-{
-    const uint8_t *p = reader_take(r, size);
-    return p ? (struct bytes){p, size} : BYTES_NONE;
-}
-
-struct bytes reader_lenbytes(struct reader *r)
-{
-    uint64_t n = reader_varint(r);
-    if (r->failed || n > (uint64_t)(r->end - r->at)) {
-        r->failed = true;
-        return BYTES_NONE;
-    }
-    return reader_bytes(r, (size_t)n);
 }

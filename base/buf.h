@@ -30,7 +30,11 @@ bool buf_reserve(struct buf *b, size_t more); /* room for `more` bytes after siz
 void buf_append(struct buf *b, const void *data, size_t size);
 void buf_bytes_append(struct buf *b, struct bytes s);
 void buf_str(struct buf *b, const char *s);
-void buf_u8(struct buf *b, uint8_t v);
+static inline void buf_u8(struct buf *b, uint8_t v)
+{
+    if (b->size < b->cap ? !b->failed : buf_reserve(b, 1))
+        b->data[b->size++] = v;
+}
 void buf_u32(struct buf *b, uint32_t v); /* little-endian */
 void buf_u64(struct buf *b, uint64_t v); /* little-endian */
 void buf_f64(struct buf *b, double v);
@@ -70,13 +74,58 @@ static inline size_t reader_left(const struct reader *r)
 {
     return r->failed ? 0 : (size_t)(r->end - r->at);
 }
-uint8_t reader_u8(struct reader *r);
-uint32_t reader_u32(struct reader *r);
-uint64_t reader_u64(struct reader *r);
+/* What loops over attributes and columns call for each byte is here; the rest of a varint, which most do not have, is not. */
+static inline const uint8_t *reader_take(struct reader *r, size_t n)
+{
+    if (r->failed || (size_t)(r->end - r->at) < n) {
+        r->failed = true;
+        return NULL;
+    }
+    const uint8_t *p = r->at;
+    r->at += n;
+    return p;
+}
+static inline uint8_t reader_u8(struct reader *r)
+{
+    const uint8_t *p = reader_take(r, 1);
+    return p ? *p : 0;
+}
+static inline uint32_t reader_u32(struct reader *r)
+{
+    const uint8_t *p = reader_take(r, 4);
+    return p ? bytes_u32le(p) : 0;
+}
+static inline uint64_t reader_u64(struct reader *r)
+{
+    const uint8_t *p = reader_take(r, 8);
+    return p ? bytes_u64le(p) : 0;
+}
 double reader_f64(struct reader *r);
-uint64_t reader_varint(struct reader *r);
-int64_t reader_zigzag(struct reader *r);
-struct bytes reader_bytes(struct reader *r, size_t size);
-struct bytes reader_lenbytes(struct reader *r);
+uint64_t reader_long_varint(struct reader *r); /* of any length */
+static inline uint64_t reader_varint(struct reader *r)
+{
+    if (!r->failed && r->at < r->end && *r->at < 128)
+        return *r->at++;
+    return reader_long_varint(r);
+}
+static inline int64_t reader_zigzag(struct reader *r)
+{
+    uint64_t v = reader_varint(r);
+    return (int64_t)(v >> 1) ^ -(int64_t)(v & 1);
+}
+static inline struct bytes reader_bytes(struct reader *r, size_t size)
+{
+    const uint8_t *p = reader_take(r, size);
+    return p ? (struct bytes){p, size} : BYTES_NONE;
+}
+static inline struct bytes reader_lenbytes(struct reader *r)
+{
+    uint64_t n = reader_varint(r);
+    if (r->failed || n > (uint64_t)(r->end - r->at)) {
+        r->failed = true;
+        return BYTES_NONE;
+    }
+    return reader_bytes(r, (size_t)n);
+}
 
 #endif

@@ -18,18 +18,45 @@ enum err head_flush_put(struct head_flush *f, struct block_meta *meta, uint32_t 
     return f->sink->put(f->sink->ctx, meta, buf_bytes(block));
 }
 
-static int by_day(const void *x, const void *y)
+/* What rows are ordered by, the lower half first. */
+static uint64_t key_of(const struct head_row *r, unsigned half)
 {
-    const struct head_row *a = x, *b = y;
-    if (a->day != b->day)
-        return a->day < b->day ? -1 : 1;
-    if (a->org != b->org)
-        return a->org < b->org ? -1 : 1;
-    if (a->t_ns != b->t_ns)
-        return a->t_ns < b->t_ns ? -1 : 1;
-    if (a->ord != b->ord)
-        return a->ord < b->ord ? -1 : 1;
-    return (a->row > b->row) - (a->row < b->row);
+    return half ? (uint64_t)r->day << 32 | r->org : (uint64_t)r->t_ns ^ UINT64_C(1) << 63;
+}
+
+/* By day, org and time; rows of one time stay in the order they came in. A pass over the rows for each byte of these in which they differ:
+ * comparisons take six times as long. */
+static bool order_rows(struct head_row *rows, size_t n)
+{
+    struct head_row *from = rows, *to = n > 1 ? malloc(n * sizeof(*to)) : NULL, *spare = to;
+    uint64_t differ[2] = {0};
+    if (n > 1 && !to)
+        return false;
+    for (size_t i = 1; i < n; i++)
+        for (unsigned k = 0; k < ARRAY_LEN(differ); k++)
+            differ[k] |= key_of(&rows[i], k) ^ key_of(&rows[0], k);
+    for (unsigned pass = 0; pass < 16; pass++) {
+        size_t at[256] = {0}, sum = 0;
+        unsigned k = pass / 8, shift = pass % 8 * 8;
+        if (!(differ[k] >> shift & 255))
+            continue;
+        for (size_t i = 0; i < n; i++)
+            at[key_of(&from[i], k) >> shift & 255]++;
+        for (unsigned b = 0; b < 256; b++) {
+            size_t count = at[b];
+            at[b] = sum;
+            sum += count;
+        }
+        for (size_t i = 0; i < n; i++)
+            to[at[key_of(&from[i], k) >> shift & 255]++] = from[i];
+        struct head_row *swap = from;
+        from = to;
+        to = swap;
+    }
+    if (from != rows)
+        memcpy(rows, from, n * sizeof(*rows));
+    free(spare);
+    return true;
 }
 
 static void add_sizes(const struct tsdb_schema *schema, const void *table, struct head_row *r,
@@ -76,9 +103,8 @@ static enum err collect_rows(struct head_flush *f)
                   f->span_count - first_span);
         add_sizes(&tsdb_batch_log_schema, &b->logs, f->logs + first_log, f->log_count - first_log);
     }
-    qsort(f->spans, f->span_count, sizeof(*f->spans), by_day);
-    qsort(f->logs, f->log_count, sizeof(*f->logs), by_day);
-    return ERR_OK;
+    return order_rows(f->spans, f->span_count) && order_rows(f->logs, f->log_count) ? ERR_OK
+                                                                                    : ERR_NOMEM;
 }
 
 static int by_labels(const void *x, const void *y, void *ctx)

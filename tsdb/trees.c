@@ -104,17 +104,30 @@ static uint32_t field_of(struct trees *t, struct bytes key, uint8_t tag)
     return t->field_count++;
 }
 
+/* Keys are short and compared once an attribute: in words here, not by a call. */
+static inline bool is_same_key(struct bytes a, struct bytes b)
+{
+    if (a.size != b.size)
+        return false;
+    if (a.size < 8)
+        return bytes_equal(a, b);
+    for (size_t i = 0; i + 8 < a.size; i += 8)
+        if (bytes_u64le(a.data + i) != bytes_u64le(b.data + i))
+            return false;
+    return bytes_u64le(a.data + a.size - 8) == bytes_u64le(b.data + b.size - 8);
+}
+
 /* The node behind `at` for that field; 0: past a limit. */
 static uint32_t step(struct trees *t, uint32_t at, struct bytes key, uint8_t tag)
 {
     struct node *from = &t->nodes[at];
     uint32_t to = from->last, looked = 0;
     const struct field *f = &t->fields[t->nodes[to].field];
-    if (to && f->tag == tag && bytes_equal(f->key, key))
+    if (to && f->tag == tag && is_same_key(f->key, key))
         return to;
     for (to = from->child; to; to = t->nodes[to].sibling, looked++) {
         f = &t->fields[t->nodes[to].field];
-        if (f->tag == tag && bytes_equal(f->key, key))
+        if (f->tag == tag && is_same_key(f->key, key))
             return from->last = to;
     }
     if (looked >= CHILDREN_MAX || t->node_count == TREES_NODES_MAX)

@@ -15,6 +15,7 @@
 #define FILTER_BITS_PER_VALUE 10u
 #define SEEN_SLOTS 16384u /* distinct values while a filter is made */
 #define KEY_SLOTS 256u
+#define KNOWN_KEYS 256u /* of attributes, places that they share */
 #define KEY_VALUES_MAX 1024u /* a key of more distinct values is in the filter as a key only */
 #define VALUE_BYTES_MAX 256u
 
@@ -42,6 +43,11 @@ struct filter_maker {
         bool is_used, is_wide;
     } keys[KEY_SLOTS];
     bool is_full; /* too many keys: no filter */
+};
+
+struct known_key {
+    struct bytes key;
+    uint32_t slot;
 };
 
 static bool maker_init(struct filter_maker *f)
@@ -75,16 +81,13 @@ static uint32_t key_slot(struct filter_maker *f, uint64_t seed)
     return 0;
 }
 
-static void maker_add(struct filter_maker *f, uint64_t seed, struct bytes value, bool is_text)
+static void maker_add(struct filter_maker *f, uint32_t key, struct bytes value, bool is_text)
 {
-    if (f->is_full)
-        return;
-    uint32_t key = key_slot(f, seed);
     if (!is_text || value.size > VALUE_BYTES_MAX)
         f->keys[key].is_wide = true;
     if (f->keys[key].is_wide || f->is_full)
         return;
-    uint64_t h = hash64(value, seed) | 1;
+    uint64_t h = hash64(value, f->keys[key].seed) | 1;
     uint32_t at = (uint32_t)(h >> 32) % SEEN_SLOTS;
     while (f->seen[at] && f->seen[at] != h)
         at = (at + 1) % SEEN_SLOTS;
@@ -160,8 +163,21 @@ bool zone_may_have_attr(struct bytes filter, struct bytes key, struct bytes valu
     return may_have(filter, hash64(key, 0), value);
 }
 
+/* The slot of an attribute's key. Rows have the same keys: most are compared with one that is known instead of hashed. */
+static uint32_t attr_slot(struct filter_maker *f, struct known_key *known, struct bytes key)
+{
+    uint32_t at = (uint32_t)key.size;
+    if (key.size)
+        at = at * 31 + key.data[key.size - 1] * 7 + key.data[key.size / 2];
+    struct known_key *k = &known[at % KNOWN_KEYS];
+    if (!k->key.data || !bytes_equal(k->key, key))
+        *k = (struct known_key){key, key_slot(f, hash64(key, 0))};
+    return k->slot;
+}
+
 static void add_attrs(struct filter_maker *f, const struct bytes *attrs, uint32_t n)
 {
+    struct known_key known[KNOWN_KEYS] = {0};
     struct bytes key;
     struct tsdb_value v;
     for (uint32_t i = 0; attrs && i < n && !f->is_full; i++) {
@@ -169,7 +185,8 @@ static void add_attrs(struct filter_maker *f, const struct bytes *attrs, uint32_
             continue;
         struct tsdb_attrs_iter it = tsdb_attrs_begin(attrs[i]);
         while (tsdb_attrs_next(&it, &key, &v))
-            maker_add(f, hash64(key, 0), v.type == TSDB_VALUE_STRING ? v.bytes : BYTES_NONE,
+            maker_add(f, attr_slot(f, known, key),
+                      v.type == TSDB_VALUE_STRING ? v.bytes : BYTES_NONE,
                       v.type == TSDB_VALUE_STRING);
         f->is_full |= it.corrupt;
     }
@@ -210,10 +227,15 @@ bool zone_filters_log_column(uint32_t column)
 
 static void add_strings(struct filter_maker *f, uint32_t column, const struct bytes *s, uint32_t n)
 {
-    for (uint32_t i = 0; s && i < n; i++) {
-        bool is_again = i > 0 && s[i].data == s[i - 1].data && s[i].size == s[i - 1].size;
-        if (s[i].size && !is_again)
-            maker_add(f, column_seed(column), s[i], true);
+    struct bytes last = BYTES_NONE;
+    uint32_t slot = UINT32_MAX;
+    for (uint32_t i = 0; s && i < n && !f->is_full; i++) {
+        if (s[i].size == 0 || is_same(s[i], last))
+            continue;
+        if (slot == UINT32_MAX)
+            slot = key_slot(f, column_seed(column));
+        last = s[i];
+        maker_add(f, slot, s[i], true);
     }
 }
 
@@ -413,7 +435,8 @@ void zone_write_logs(const struct tsdb_logs *t, uint32_t n, struct buf *out)
         out->failed = true;
         return;
     }
-    bool has_filter = maker_init(&f) && t->trace_id;
+    bool has_filter = maker_init(&f) && t->trace_id && n;
+    uint32_t slot = has_filter ? key_slot(&f, column_seed(TSDB_LOG_trace_id)) : 0;
     for (uint32_t i = 0; i < n; i++) {
         int64_t time = t->time_ns ? t->time_ns[i] : 0;
         uint8_t severity = t->severity ? t->severity[i] : 0;
@@ -422,7 +445,7 @@ void zone_write_logs(const struct tsdb_logs *t, uint32_t n, struct buf *out)
                                   t->event_name ? t->event_name[i] : BYTES_NONE);
         note_minute(c, name, time, 0, severity >= ZONE_SEVERITY_ERROR, TSDB_WEIGHT_ONE);
         if (has_filter)
-            maker_add(&f, column_seed(TSDB_LOG_trace_id), bytes_of(t->trace_id[i].b, 16), true);
+            maker_add(&f, slot, bytes_of(t->trace_id[i].b, 16), true);
     }
     put_counter(c, out);
     maker_put(&f, ZONE_FILTER_BYTES, out);

@@ -183,8 +183,9 @@ static void rows_gathered_from_several_tables_come_back_from_columns(void **unus
     }
     assert_true(tsdb_batch_span_column(from[1], TSDB_SPAN_input_tokens));
     from[1]->spans.input_tokens[7] = 12;
-    const struct columns_zip *zips[] = {&columns_zip_journal, &columns_zip_block};
-    for (int z = 0; z < 2; z++) {
+    const struct columns_zip *zips[] = {&columns_zip_journal, &columns_zip_sealed,
+                                        &columns_zip_block};
+    for (size_t z = 0; z < ARRAY_LEN(zips); z++) {
         struct buf out = {0};
         struct tsdb_spans t = {0}, back = {0};
         assert_true(
@@ -311,8 +312,8 @@ static struct bytes random_tree(struct arena *a, bool events)
     return copy;
 }
 
-static const struct columns_zip *const all_zips[] = {&columns_zip_journal, &columns_zip_block,
-                                                     &columns_zip_settled};
+static const struct columns_zip *const all_zips[] = {&columns_zip_journal, &columns_zip_sealed,
+                                                     &columns_zip_block, &columns_zip_settled};
 
 /* Rows in one body and texts in another, as in blocks; half of the rounds ask for a few rows only. */
 static void check_two_bodies(const struct tsdb_spans *s, uint32_t n, uint32_t round)
@@ -324,9 +325,9 @@ static void check_two_bodies(const struct tsdb_spans *s, uint32_t n, uint32_t ro
     struct buf rows = {0}, texts = {0}, again = {0};
     struct tsdb_spans back = {0};
     uint8_t *wanted = ARENA_ARRAY(a, uint8_t, n + 1);
-    columns_encode(schema, s, NULL, n, ~text, all_zips[round % 3], &rows);
-    columns_encode(schema, s, NULL, n, text, all_zips[round % 3], &texts);
-    columns_encode(schema, s, NULL, n, text, all_zips[round % 3], &again);
+    columns_encode(schema, s, NULL, n, ~text, all_zips[round % ARRAY_LEN(all_zips)], &rows);
+    columns_encode(schema, s, NULL, n, text, all_zips[round % ARRAY_LEN(all_zips)], &texts);
+    columns_encode(schema, s, NULL, n, text, all_zips[round % ARRAY_LEN(all_zips)], &again);
     assert_true(buf_ok(&rows) && buf_ok(&texts));
     assert_true(bytes_equal(buf_bytes(&texts), buf_bytes(&again)));
     assert_true(!(columns_needs(buf_bytes(&texts)) & text));
