@@ -29,10 +29,14 @@ void columns_encode(const struct tsdb_schema *schema, const void *table, const u
  * are added to a table of the same row count, which must have those of columns_needs. */
 enum err columns_decode(struct reader *r, const struct tsdb_schema *schema, uint64_t mask,
                         struct arena *a, void *table, bool merge) MUST_CHECK;
-/* The same where only the rows are wanted whose byte in `wanted` is set: attribute trees of the others may read as empty. */
-enum err columns_decode_rows(struct reader *r, const struct tsdb_schema *schema, uint64_t mask,
-                             const uint8_t *wanted, struct arena *a, void *table,
-                             bool merge) MUST_CHECK;
+/* The same column by column: what several of them need is read once. The body lives as long as the arena. */
+struct columns_body;
+enum err columns_open(struct reader *r, const struct tsdb_schema *schema, struct arena *a,
+                      struct columns_body **out) MUST_CHECK;
+/* wanted: NULL, or for each row a byte that says whether it is wanted: strings of the others may read as empty. From one call to the next it may
+ * only narrow. */
+enum err columns_load(struct columns_body *b, uint64_t mask, const uint8_t *wanted, void *table,
+                      bool merge) MUST_CHECK;
 /* The columns of the other body of the same rows that this one refers to; 0 when it is none. */
 uint64_t columns_needs(struct bytes body);
 /* The columns that attribute trees are compared with when they are encoded: with these in the table a text body takes the least room. */

@@ -3,16 +3,16 @@
 
 enum state { UNREAD, READING, READ };
 
-struct reading {
+struct columns_body {
     const struct tsdb_schema *schema;
     uint32_t n;
-    const uint8_t *wanted;
     struct vector_coder c;
     struct {
         struct bytes payload;
         uint8_t encoding, state;
         bool is_here;
         void *p; /* as in the table */
+        const int64_t *dictionary; /* places of strings in one; NULL: they are none */
         struct vector_source source;
         bool has_source;
         struct trees_column peer;
@@ -22,15 +22,15 @@ struct reading {
     enum err error; /* of a column that another one asked for */
 };
 
-static enum err read_column(struct reading *d, uint32_t number);
+static enum err read_column(struct columns_body *d, uint32_t number);
 
-static void *room(struct reading *d, size_t size)
+static void *room(struct columns_body *d, size_t size)
 {
     return arena_alloc_raw(d->c.a, size ? size : 1, 16);
 }
 
 /* The column's values, read when they are not yet; NULL: there are none, or they cannot be read. */
-static void *column_of(struct reading *d, uint32_t number)
+static void *column_of(struct columns_body *d, uint32_t number)
 {
     if (number >= d->schema->column_count)
         return NULL;
@@ -42,7 +42,7 @@ static void *column_of(struct reading *d, uint32_t number)
     return d->col[number].state == READ ? d->col[number].p : NULL;
 }
 
-static int64_t *widened(struct reading *d, const struct tsdb_column *c, const uint8_t *p)
+static int64_t *widened(struct columns_body *d, const struct tsdb_column *c, const uint8_t *p)
 {
     int64_t *v = room(d, d->n * sizeof(*v));
     for (uint32_t i = 0; v && i < d->n; i++)
@@ -50,22 +50,21 @@ static int64_t *widened(struct reading *d, const struct tsdb_column *c, const ui
     return v;
 }
 
+/* Only what is written as a dictionary is a source. */
 static const struct vector_source *source_of(void *ctx, uint32_t number)
 {
-    struct reading *d = ctx;
-    const uint8_t *p = column_of(d, number);
-    if (!p || d->schema->columns[number].type != TSDB_STR)
+    struct columns_body *d = ctx;
+    if (!column_of(d, number) || !d->col[number].dictionary)
         return NULL;
     if (!d->col[number].has_source)
-        d->col[number].has_source =
-            vector_source_of_strings(d->c.a, (const struct bytes *)(const void *)p, d->n, NULL,
-                                     d->n, &d->col[number].source);
+        d->col[number].has_source = vector_source_of_dictionary(
+            d->c.a, d->col[number].dictionary, d->n, NULL, d->n, &d->col[number].source);
     return d->col[number].has_source ? &d->col[number].source : NULL;
 }
 
 static const struct trees_column *peer_of(void *ctx, uint32_t number)
 {
-    struct reading *d = ctx;
+    struct columns_body *d = ctx;
     const uint8_t *p = column_of(d, number);
     if (!p)
         return NULL;
@@ -86,7 +85,7 @@ static const struct trees_column *peer_of(void *ctx, uint32_t number)
 
 /* --- columns --------------------------------------------------------------------------------------- */
 
-static enum err read_numbers(struct reading *d, const struct tsdb_column *c, struct reader *r,
+static enum err read_numbers(struct columns_body *d, const struct tsdb_column *c, struct reader *r,
                              void **out)
 {
     int64_t *v;
@@ -111,26 +110,8 @@ static enum err read_numbers(struct reading *d, const struct tsdb_column *c, str
     return ERR_OK;
 }
 
-static enum err read_ids(struct reading *d, size_t size, struct reader *r, void **out)
-{
-    struct bytes *v;
-    enum err e = vector_get_strings(&d->c, r, d->n, NULL, &v);
-    if (e != ERR_OK)
-        return e;
-    uint8_t *p = room(d, d->n * size);
-    if (!p)
-        return ERR_LIMIT;
-    for (uint32_t i = 0; i < d->n; i++) {
-        if (v[i].size != size)
-            return ERR_CORRUPT;
-        memcpy(p + i * size, v[i].data, size);
-    }
-    *out = p;
-    return ERR_OK;
-}
-
 /* The rows of the parents and, where out is asked for, their ids. */
-static enum err read_parents(struct reading *d, struct reader *r, struct tsdb_id8 *out)
+static enum err read_parents(struct columns_body *d, struct reader *r, struct tsdb_id8 *out)
 {
     int64_t *v;
     struct bytes raw;
@@ -145,24 +126,27 @@ static enum err read_parents(struct reading *d, struct reader *r, struct tsdb_id
     if (e == ERR_OK)
         e = vector_get_blob(&d->c, r, &raw);
     for (uint32_t i = 0; i < d->n && e == ERR_OK; i++) {
-        uint64_t z = (uint64_t)v[i] - COLUMNS_PARENT_ROW;
-        parents[i] = COLUMNS_NO_ROW;
-        if (v[i] == COLUMNS_PARENT_NONE) {
+        if (v[i] >= COLUMNS_PARENT_ROW) {
+            uint64_t z = (uint64_t)v[i] - COLUMNS_PARENT_ROW;
+            uint64_t row = i - ((z >> 1) ^ (0 - (z & 1)));
+            if (row >= d->n)
+                return ERR_CORRUPT;
+            parents[i] = (uint32_t)row;
             if (out)
-                memset(out[i].b, 0, 8);
-        } else if (v[i] == COLUMNS_PARENT_RAW) {
+                out[i] = id[row];
+            continue;
+        }
+        parents[i] = COLUMNS_NO_ROW;
+        if (v[i] == COLUMNS_PARENT_RAW) {
             if (raw.size - at < 8)
                 return ERR_CORRUPT;
             if (out)
                 memcpy(out[i].b, raw.data + at, 8);
             at += 8;
-        } else {
-            int64_t distance = (int64_t)(z >> 1) ^ -(int64_t)(z & 1), row = (int64_t)i - distance;
-            if (v[i] < 0 || distance > (int64_t)i || row >= (int64_t)d->n)
-                return ERR_CORRUPT;
-            parents[i] = (uint32_t)row;
-            if (out)
-                out[i] = id[row];
+        } else if (v[i] != COLUMNS_PARENT_NONE) {
+            return ERR_CORRUPT;
+        } else if (out) {
+            memset(out[i].b, 0, 8);
         }
     }
     if (e == ERR_OK && (at != raw.size || reader_left(r)))
@@ -171,7 +155,7 @@ static enum err read_parents(struct reading *d, struct reader *r, struct tsdb_id
     return e;
 }
 
-static enum err read_times(struct reading *d, struct reader *r)
+static enum err read_times(struct columns_body *d, struct reader *r)
 {
     static const struct vector_source one = {NULL, 1};
     const struct vector_source *name = &one;
@@ -213,10 +197,11 @@ static enum err read_times(struct reading *d, struct reader *r)
     return ERR_OK;
 }
 
-static enum err read_vector(struct reading *d, const struct tsdb_column *c, struct reader *r,
-                            void **out)
+static enum err read_vector(struct columns_body *d, uint32_t number, struct reader *r, void **out)
 {
+    const struct tsdb_column *c = &d->schema->columns[number];
     struct bytes *strings;
+    const uint8_t *ids = NULL;
     double *doubles;
     enum err e;
     switch (c->type) {
@@ -228,27 +213,31 @@ static enum err read_vector(struct reading *d, const struct tsdb_column *c, stru
         *out = doubles;
         return e;
     case TSDB_ID16:
-    case TSDB_ID8: return read_ids(d, columns_item_size(c->type), r, out);
+    case TSDB_ID8:
+        e = vector_get_ids(&d->c, r, d->n, columns_item_size(c->type), &ids);
+        *out = (void *)(uintptr_t)
+            ids; /* tables have no column of const: nobody writes into this one */
+        return e;
     case TSDB_STR: break;
     }
     e = vector_get_strings(&d->c, r, d->n, NULL, &strings);
+    d->col[number].dictionary = d->c.dictionary;
     *out = strings;
     return e;
 }
 
-static enum err read_payload(struct reading *d, uint32_t number, void **out)
+static enum err read_payload(struct columns_body *d, uint32_t number, void **out)
 {
-    const struct tsdb_column *c = &d->schema->columns[number];
     struct reader r = reader_of(d->col[number].payload);
     bool is_span = d->schema == &tsdb_batch_span_schema;
     enum trees_kind kind = columns_tree_of(d->schema, number);
     enum err e = ERR_CORRUPT;
     struct bytes *rows;
     switch (d->col[number].encoding) {
-    case COLUMNS_VECTOR: e = read_vector(d, c, &r, out); break;
+    case COLUMNS_VECTOR: e = read_vector(d, number, &r, out); break;
     case COLUMNS_TREE:
         if (kind != TREES_NONE) {
-            e = trees_get(&d->c, kind, &r, d->n, d->wanted, peer_of, d, &rows);
+            e = trees_get(&d->c, kind, &r, d->n, peer_of, d, &rows);
             *out = rows;
         }
         break;
@@ -276,7 +265,7 @@ static enum err read_payload(struct reading *d, uint32_t number, void **out)
     return e == ERR_OK && reader_left(&r) ? ERR_CORRUPT : e;
 }
 
-static enum err read_column(struct reading *d, uint32_t number)
+static enum err read_column(struct columns_body *d, uint32_t number)
 {
     void *p = NULL;
     /* A tree may have asked for it: what it is a function of is a column nevertheless, not a field of the tree. */
@@ -301,7 +290,7 @@ static enum err read_column(struct reading *d, uint32_t number)
 /* --- bodies ---------------------------------------------------------------------------------------- */
 
 /* Where each column lies. */
-static enum err read_directory(struct reading *d, struct reader *r)
+static enum err read_directory(struct columns_body *d, struct reader *r)
 {
     for (;;) {
         uint8_t number = reader_u8(r);
@@ -323,40 +312,55 @@ static enum err read_directory(struct reading *d, struct reader *r)
     }
 }
 
-enum err columns_decode_rows(struct reader *r, const struct tsdb_schema *schema, uint64_t mask,
-                             const uint8_t *wanted, struct arena *a, void *table, bool merge)
+enum err columns_open(struct reader *r, const struct tsdb_schema *schema, struct arena *a,
+                      struct columns_body **out)
 {
-    struct tsdb_spans *head = table; /* count and cap lead both tables */
     uint64_t n = reader_varint(r);
     (void)reader_u64(r); /* what is needed shows itself */
-    if (r->failed || n > COLUMNS_ROWS_MAX || (merge && n != head->count))
+    if (r->failed || n > COLUMNS_ROWS_MAX)
         return ERR_CORRUPT;
-    struct reading d = {.schema = schema,
-                        .n = (uint32_t)n,
-                        .wanted = wanted,
-                        .c = {.a = a, .row_count = (uint32_t)n}};
-    enum err e = read_directory(&d, r);
+    struct columns_body *d = ARENA_ARRAY(a, struct columns_body, 1);
+    if (!d)
+        return ERR_LIMIT;
+    d->schema = schema;
+    d->n = (uint32_t)n;
+    d->c = (struct vector_coder){.a = a, .row_count = (uint32_t)n};
+    *out = d;
+    return read_directory(d, r);
+}
+
+enum err columns_load(struct columns_body *d, uint64_t mask, const uint8_t *wanted, void *table,
+                      bool merge)
+{
+    struct tsdb_spans *head = table; /* count and cap lead both tables */
+    const struct tsdb_schema *schema = d->schema;
+    enum err e = ERR_OK;
+    if (merge && d->n != head->count)
+        return ERR_CORRUPT;
+    d->c.wanted = wanted;
+    d->error = ERR_OK;
     for (uint32_t i = 0; merge && i < schema->column_count; i++)
-        if (!d.col[i].is_here && (d.col[i].p = columns_get(table, &schema->columns[i])))
-            d.col[i].state = READ;
+        if (!d->col[i].is_here && (d->col[i].p = columns_get(table, &schema->columns[i])))
+            d->col[i].state = READ;
     for (uint32_t i = 0; i < schema->column_count && e == ERR_OK; i++) {
-        if (!d.col[i].is_here || !(mask >> i & 1))
+        if (!d->col[i].is_here || !(mask >> i & 1))
             continue;
-        if (!column_of(&d, i))
-            e = d.error != ERR_OK ? d.error : ERR_CORRUPT;
+        if (!column_of(d, i))
+            e = d->error != ERR_OK ? d->error : ERR_CORRUPT;
         else
-            columns_set(table, &schema->columns[i], d.col[i].p);
+            columns_set(table, &schema->columns[i], d->col[i].p);
     }
-    vector_coder_done(&d.c);
     if (e == ERR_OK)
-        head->count = head->cap = (uint32_t)n;
+        head->count = head->cap = d->n;
     return e;
 }
 
 enum err columns_decode(struct reader *r, const struct tsdb_schema *schema, uint64_t mask,
                         struct arena *a, void *table, bool merge)
 {
-    return columns_decode_rows(r, schema, mask, NULL, a, table, merge);
+    struct columns_body *d;
+    enum err e = columns_open(r, schema, a, &d);
+    return e == ERR_OK ? columns_load(d, mask, NULL, table, merge) : e;
 }
 
 uint64_t columns_needs(struct bytes body)

@@ -640,10 +640,14 @@ static enum err get_all(struct vector_coder *c, struct reader *r, uint32_t m, co
             e = get_column(c, r, &t[k], &t[k].columns[f]);
     rest = 0;
     for (uint32_t i = 0; i < m && e == ERR_OK; i++) {
-        if (of[i])
-            e = build_line(c, &t[of[i] - 1], &left, &out[i]);
-        else
+        if (!of[i]) {
             out[i] = other[rest++];
+        } else if (c->wanted && !c->wanted[rows ? rows[i] : i]) {
+            t[of[i] - 1].at++;
+            out[i] = BYTES_NONE;
+        } else {
+            e = build_line(c, &t[of[i] - 1], &left, &out[i]);
+        }
     }
     return e;
 }

@@ -20,6 +20,7 @@ struct field {
         double *doubles;
         struct bytes *strings;
     };
+    const int64_t *dictionary; /* get: places of strings in one; NULL: they are none */
     struct vector_source source;
     bool has_source;
 };
@@ -469,10 +470,10 @@ static const struct vector_source *source_of(void *ctx, uint32_t number)
     }
     if (number > t->fields_read)
         return NULL;
-    struct field *f = &t->fields[number - 1];
-    if (!f->has_source && is_string(f->tag) && f->count)
-        f->has_source =
-            vector_source_of_strings(t->c->a, f->strings, f->count, f->rows, t->n, &f->source);
+    struct field *f = &t->fields[number - 1]; /* only a dictionary is a source */
+    if (!f->has_source && f->dictionary)
+        f->has_source = vector_source_of_dictionary(t->c->a, f->dictionary, f->count, f->rows, t->n,
+                                                    &f->source);
     return f->has_source ? &f->source : NULL;
 }
 
@@ -592,25 +593,22 @@ static enum err get_field(struct taken *t, struct field *f, struct reader *r,
     }
     if (r->failed || how != HOW_OWN)
         return ERR_CORRUPT;
-    if (is_string(f->tag))
-        return vector_get_strings(c, r, f->count, f->rows, &f->strings);
+    if (is_string(f->tag)) {
+        enum err e = vector_get_strings(c, r, f->count, f->rows, &f->strings);
+        f->dictionary = c->dictionary;
+        return e;
+    }
     if (is_int(f->tag))
         return vector_get_ints(c, r, f->count, f->rows, &f->ints);
     return vector_get_doubles(c, r, f->count, f->rows, &f->doubles);
 }
 
-/* At most how many bytes the column has when it is put together. */
-static uint64_t bound_of(const struct taken *t)
+/* At most how many bytes values from.. to have when they are put together. */
+static uint64_t bound_of(const struct field *f, uint32_t from, uint32_t to)
 {
-    uint64_t total = 0;
-    for (uint32_t i = 0; i < t->field_count; i++) {
-        const struct field *f = &t->fields[i];
-        total += (uint64_t)f->count * (f->key.size + 2 * BUF_VARINT_MAX + 14);
-        for (uint32_t k = 0; is_string(f->tag) && k < f->count; k++)
-            total += f->strings[k].size;
-        if (total > TREES_BYTES_MAX)
-            break;
-    }
+    uint64_t total = (uint64_t)(to - from) * (f->key.size + 2 * BUF_VARINT_MAX + 14);
+    for (uint32_t k = from; is_string(f->tag) && k < to; k++)
+        total += f->strings[k].size;
     return total;
 }
 
@@ -686,30 +684,69 @@ static uint8_t *write_row(const struct taken *t, const struct shape *s, uint32_t
     return event ? close_event(event, to) : to;
 }
 
-static enum err put_together(const struct taken *t, const uint8_t *wanted, struct bytes *v)
+static enum err put_together(const struct taken *t, struct bytes *v)
 {
-    uint64_t bound = bound_of(t);
+    uint64_t bound = 0;
+    for (uint32_t i = 0; i < t->field_count && bound <= TREES_BYTES_MAX; i++)
+        bound += bound_of(&t->fields[i], 0, t->fields[i].count);
     uint32_t *next = ARENA_ARRAY(t->c->a, uint32_t, t->field_count);
     uint8_t *to = bound > TREES_BYTES_MAX ? NULL : arena_alloc_raw(t->c->a, bound + 16, 16);
     if (!next || !to)
         return ERR_LIMIT;
     for (uint32_t row = 0; row < t->n; row++) {
-        const struct shape *s = &t->shapes[t->shape[row]];
-        v[row] = BYTES_NONE;
-        if (wanted && !wanted[row]) {
-            for (uint32_t k = 0; k < s->count; k++)
-                next[s->fields[k]]++;
-            continue;
-        }
-        uint8_t *end = write_row(t, s, next, to);
+        uint8_t *end = write_row(t, &t->shapes[t->shape[row]], next, to);
         v[row] = bytes_of(to, (size_t)(end - to));
         to = end;
     }
     return ERR_OK;
 }
 
+/* The first value from `at` on that is of this row or a later one: in growing steps, then by halves. */
+static uint32_t seek(const struct field *f, uint32_t at, uint32_t row)
+{
+    uint32_t step = 1;
+    while (step < f->count - at && f->rows[at + step] < row) {
+        at += step;
+        step *= 2;
+    }
+    for (; step; step /= 2)
+        while (step <= f->count - at && f->rows[at + step - 1] < row)
+            at += step;
+    return at;
+}
+
+/* The same of the rows that are wanted. */
+static enum err put_wanted(const struct taken *t, struct bytes *v)
+{
+    uint32_t *next = ARENA_ARRAY(t->c->a, uint32_t, t->field_count);
+    uint64_t total = 0;
+    if (!next)
+        return ERR_LIMIT;
+    for (uint32_t row = 0; row < t->n; row++) {
+        const struct shape *s = &t->shapes[t->shape[row]];
+        uint64_t bound = 0;
+        v[row] = BYTES_NONE;
+        if (!t->c->wanted[row])
+            continue;
+        for (uint32_t k = 0; k < s->count; k++) {
+            const struct field *f = &t->fields[s->fields[k]];
+            uint32_t at = seek(f, next[s->fields[k]], row), to = at;
+            next[s->fields[k]] = at;
+            while (to < f->count && f->rows[to] == row)
+                to++;
+            bound += bound_of(f, at, to);
+        }
+        total += bound;
+        uint8_t *to = total > TREES_BYTES_MAX ? NULL : arena_alloc_raw(t->c->a, bound + 16, 1);
+        if (!to)
+            return ERR_LIMIT;
+        v[row] = bytes_of(to, (size_t)(write_row(t, s, next, to) - to));
+    }
+    return ERR_OK;
+}
+
 enum err trees_get(struct vector_coder *c, enum trees_kind kind, struct reader *r, uint32_t n,
-                   const uint8_t *wanted, trees_column_fn column, void *ctx, struct bytes **out)
+                   trees_column_fn column, void *ctx, struct bytes **out)
 {
     struct taken t = {.c = c, .kind = kind, .n = n};
     const struct vector_source *(*source)(void *, uint32_t) = c->source;
@@ -723,7 +760,7 @@ enum err trees_get(struct vector_coder *c, enum trees_kind kind, struct reader *
         e = get_field(&t, &t.fields[t.fields_read], r, column, ctx);
     struct bytes *v = e == ERR_OK ? ARENA_ARRAY(c->a, struct bytes, n) : NULL;
     if (e == ERR_OK)
-        e = v ? put_together(&t, wanted, v) : ERR_LIMIT;
+        e = !v ? ERR_LIMIT : c->wanted ? put_wanted(&t, v) : put_together(&t, v);
     c->source = source;
     c->source_ctx = source_ctx;
     *out = v;

@@ -33,9 +33,8 @@ void trees_put(struct vector_coder *c, enum trees_kind kind, const struct bytes 
                struct buf *out);
 /* Gives the column of that number; NULL: it is not there. */
 typedef const struct trees_column *(*trees_column_fn)(void *ctx, uint32_t number);
-/* wanted: NULL, or for each row whether it is put together; the others stay empty. */
+/* Rows that are not wanted (struct vector_coder) stay empty. */
 enum err trees_get(struct vector_coder *c, enum trees_kind kind, struct reader *r, uint32_t n,
-                   const uint8_t *wanted, trees_column_fn column, void *ctx,
-                   struct bytes **out) MUST_CHECK;
+                   trees_column_fn column, void *ctx, struct bytes **out) MUST_CHECK;
 
 #endif

@@ -163,7 +163,7 @@ struct tsdb_visit {
     /* false: nothing of these bounds is wanted any more. NULL = all is. */
     bool (*wants)(void *ctx, const struct tsdb_visit_bounds *b);
     /* The table has the wanted columns (never NULL, absent values are defaults) and those that were filtered by; only the rows named by rows
-     * (ascending) match, and attributes of others may read as empty. Valid during the call. It may narrow the bounds of start and duration
+     * (ascending) match, and strings of others may read as empty. Valid during the call. It may narrow the bounds of start and duration
      * for what follows. false: enough. */
     bool (*spans)(void *ctx, const struct tsdb_spans *t, const uint32_t *rows, uint32_t count);
     bool (*logs)(void *ctx, const struct tsdb_logs *t, const uint32_t *rows, uint32_t count);

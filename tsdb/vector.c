@@ -143,6 +143,26 @@ bool vector_source_of_strings(struct arena *a, const struct bytes *v, uint32_t m
     return true;
 }
 
+bool vector_source_of_dictionary(struct arena *a, const int64_t *places, uint32_t m,
+                                 const uint32_t *rows, uint32_t row_count,
+                                 struct vector_source *out)
+{
+    uint32_t *ids = ARENA_ARRAY(a, uint32_t, row_count + 1), seen = 0;
+    if (!ids)
+        return false;
+    for (uint32_t i = 0; i < m; i++) {
+        uint64_t id = (uint64_t)places[i] + 1;
+        if (id > seen) {
+            if (id != seen + UINT64_C(1) || too_many(seen, i))
+                return false;
+            seen++;
+        }
+        ids[row_of(rows, i)] = (uint32_t)id;
+    }
+    *out = (struct vector_source){ids, seen + 1};
+    return true;
+}
+
 static uint32_t hash_int(int64_t v)
 {
     return (uint32_t)(((uint64_t)v * UINT64_C(0x9e3779b97f4a7c15)) >> 32);
@@ -470,16 +490,38 @@ static enum err get_varints(struct vector_coder *c, struct reader *r, uint32_t m
     return in.failed || reader_left(&in) ? ERR_CORRUPT : ERR_OK;
 }
 
+/* Value i of `width` planes; width is a constant where it matters. */
+static inline uint64_t plane_value(const uint8_t *const *plane, unsigned width, uint32_t i)
+{
+    uint64_t v = plane[0][i];
+    for (unsigned k = 1; k < width; k++)
+        v |= (uint64_t)plane[k][i] << (8 * k);
+    return v;
+}
+
+static inline void join_planes(const uint8_t *const *plane, unsigned width, bool is_delta,
+                               uint64_t base, uint64_t first, uint32_t m, int64_t *v)
+{
+    if (!is_delta) {
+        for (uint32_t i = 0; i < m; i++)
+            v[i] = (int64_t)(plane_value(plane, width, i) + base);
+        return;
+    }
+    v[0] = (int64_t)first;
+    for (uint32_t i = 1; i < m; i++)
+        v[i] = (int64_t)(first += plane_value(plane, width, i) + base);
+}
+
 static enum err get_planes(struct vector_coder *c, struct reader *r, uint32_t m, int64_t *v)
 {
     uint8_t head = reader_u8(r);
     uint64_t base = (uint64_t)reader_zigzag(r);
     bool is_delta = head & PLANES_DELTA;
-    uint64_t last = is_delta ? (uint64_t)reader_zigzag(r) : 0;
+    uint64_t first = is_delta ? (uint64_t)reader_zigzag(r) : 0;
     unsigned width = head >> 1;
+    const uint8_t *planes[8];
     if (r->failed || width == 0 || width > 8 || m == 0)
         return ERR_CORRUPT;
-    memset(v, 0, m * sizeof(*v));
     for (unsigned k = 0; k < width; k++) {
         struct bytes plane;
         enum err e = vector_get_blob(c, r, &plane);
@@ -487,17 +529,17 @@ static enum err get_planes(struct vector_coder *c, struct reader *r, uint32_t m,
             return e;
         if (plane.size != m)
             return ERR_CORRUPT;
-        for (uint32_t i = 0; i < m; i++)
-            v[i] = (int64_t)((uint64_t)v[i] | (uint64_t)plane.data[i] << (8 * k));
+        planes[k] = plane.data;
     }
-    if (!is_delta) {
-        for (uint32_t i = 0; i < m; i++)
-            v[i] = (int64_t)((uint64_t)v[i] + base);
-        return ERR_OK;
+    switch (width) {
+    case 1: join_planes(planes, 1, is_delta, base, first, m, v); break;
+    case 2: join_planes(planes, 2, is_delta, base, first, m, v); break;
+    case 3: join_planes(planes, 3, is_delta, base, first, m, v); break;
+    case 4: join_planes(planes, 4, is_delta, base, first, m, v); break;
+    case 5: join_planes(planes, 5, is_delta, base, first, m, v); break;
+    case 6: join_planes(planes, 6, is_delta, base, first, m, v); break;
+    default: join_planes(planes, width, is_delta, base, first, m, v); break;
     }
-    v[0] = (int64_t)last;
-    for (uint32_t i = 1; i < m; i++)
-        v[i] = (int64_t)(last += (uint64_t)v[i] + base);
     return ERR_OK;
 }
 
@@ -533,16 +575,21 @@ static enum err get_sparse(struct vector_coder *c, struct reader *r, uint32_t m,
     int64_t gap = reader_zigzag(r), *present, *values;
     uint32_t n = 0;
     enum err e = get_ints(c, r, m, rows, depth + 1, &present);
-    uint32_t *at = room(c, m * sizeof(*at));
-    if (e != ERR_OK || !at)
+    uint32_t *places = room(c, (m + 1) * sizeof(*places)), *at = places;
+    if (e != ERR_OK || !places)
         return e != ERR_OK ? e : ERR_LIMIT;
-    for (uint32_t i = 0; i < m; i++)
-        if (present[i])
-            at[n++] = row_of(rows, i);
+    for (uint32_t i = 0; i < m; i++) { /* no branch: which are there is anyone's guess */
+        places[n] = i;
+        n += present[i] != 0;
+        v[i] = gap;
+    }
+    if (rows && !(at = room(c, n * sizeof(*at))))
+        return ERR_LIMIT;
+    for (uint32_t i = 0; rows && i < n; i++)
+        at[i] = rows[places[i]];
     e = get_ints(c, r, n, at, depth + 1, &values);
-    n = 0;
-    for (uint32_t i = 0; i < m && e == ERR_OK; i++)
-        v[i] = present[i] ? values[n++] : gap;
+    for (uint32_t i = 0; i < n && e == ERR_OK; i++)
+        v[places[i]] = values[i];
     return e;
 }
 
@@ -836,7 +883,7 @@ static enum err get_list(struct vector_coder *c, struct reader *r, uint32_t m, c
 }
 
 static enum err get_dictionary(struct vector_coder *c, struct reader *r, uint32_t m,
-                               const uint32_t *rows, struct bytes *v)
+                               const uint32_t *rows, struct bytes *v, const int64_t **out_places)
 {
     uint64_t count = reader_varint(r);
     int64_t *index;
@@ -853,6 +900,7 @@ static enum err get_dictionary(struct vector_coder *c, struct reader *r, uint32_
             return ERR_CORRUPT;
         v[i] = values[index[i]];
     }
+    *out_places = e == ERR_OK ? index : NULL;
     return e;
 }
 
@@ -860,23 +908,101 @@ enum err vector_get_strings(struct vector_coder *c, struct reader *r, uint32_t m
                             const uint32_t *rows, struct bytes **out)
 {
     uint8_t kind = reader_u8(r);
-    struct bytes *v = room(c, (size_t)m * sizeof(*v));
-    enum err e = ERR_OK;
+    struct bytes *v = room(c, (size_t)m * sizeof(*v)), one;
+    const int64_t *places = NULL;
+    enum err e = ERR_CORRUPT;
     if (!v)
         return ERR_LIMIT;
     *out = v;
-    if (r->failed || kind > STRINGS_TEMPLATES)
-        return ERR_CORRUPT;
-    if (kind == STRINGS_DICT)
-        return get_dictionary(c, r, m, rows, v);
-    if (kind == STRINGS_TEMPLATES)
-        return templates_get(c, r, m, rows, v);
-    if (kind == STRINGS_PLAIN)
-        return get_list(c, r, m, rows, v);
-    struct bytes one = reader_lenbytes(r);
     if (r->failed)
-        e = ERR_CORRUPT;
-    for (uint32_t i = 0; i < m && e == ERR_OK; i++)
-        v[i] = one;
+        return ERR_CORRUPT;
+    switch (kind) {
+    case STRINGS_CONST:
+        one = reader_lenbytes(r);
+        for (uint32_t i = 0; i < m; i++)
+            v[i] = one;
+        e = r->failed ? ERR_CORRUPT : ERR_OK;
+        break;
+    case STRINGS_PLAIN: e = get_list(c, r, m, rows, v); break;
+    case STRINGS_DICT: e = get_dictionary(c, r, m, rows, v, &places); break;
+    case STRINGS_TEMPLATES: e = templates_get(c, r, m, rows, v); break;
+    }
+    c->dictionary = places; /* of these, not of those within them */
     return e;
+}
+
+/* A list of strings of one size, as its bytes; *out NULL: it may be another list, and the reader has not moved. */
+static enum err get_even_list(struct vector_coder *c, struct reader *r, uint32_t m, size_t size,
+                              const uint8_t **out)
+{
+    struct reader at = *r;
+    struct bytes blob;
+    *out = NULL;
+    if (reader_u8(&at) != INTS_CONST || reader_zigzag(&at) != (int64_t)size || at.failed)
+        return ERR_OK;
+    *r = at;
+    enum err e = vector_get_blob(c, r, &blob);
+    if (e == ERR_OK && blob.size != (uint64_t)m * size)
+        e = ERR_CORRUPT;
+    *out = e == ERR_OK ? blob.data : NULL;
+    return e;
+}
+
+/* As get_strings: anything but lists of even sizes, which is what ids are. */
+static enum err get_odd_ids(struct vector_coder *c, struct reader *r, uint32_t m, size_t size,
+                            const uint8_t **out)
+{
+    struct bytes *v;
+    enum err e = vector_get_strings(c, r, m, NULL, &v);
+    uint8_t *p = e == ERR_OK ? room(c, m * size) : NULL;
+    if (!p)
+        return e == ERR_OK ? ERR_LIMIT : e;
+    for (uint32_t i = 0; i < m; i++) {
+        if (v[i].size != size)
+            return ERR_CORRUPT;
+        memcpy(p + i * size, v[i].data, size);
+    }
+    *out = p;
+    return ERR_OK;
+}
+
+/* The dictionary's values at the places. */
+static enum err spread_ids(struct vector_coder *c, struct reader *r, uint32_t m, size_t size,
+                           const uint8_t *values, uint64_t count, const uint8_t **out)
+{
+    int64_t *index;
+    enum err e = get_ints(c, r, m, NULL, 0, &index);
+    uint8_t *p = e == ERR_OK ? room(c, m * size) : NULL;
+    if (!p)
+        return e == ERR_OK ? ERR_LIMIT : e;
+    for (uint32_t i = 0; i < m; i++) {
+        if ((uint64_t)index[i] >= count)
+            return ERR_CORRUPT;
+        memcpy(p + i * size, values + (size_t)index[i] * size, size);
+    }
+    *out = p;
+    return ERR_OK;
+}
+
+enum err vector_get_ids(struct vector_coder *c, struct reader *r, uint32_t m, size_t size,
+                        const uint8_t **out)
+{
+    struct reader at = *r;
+    const uint8_t *values = NULL;
+    uint8_t kind = reader_u8(&at);
+    uint64_t count = kind == STRINGS_DICT ? reader_varint(&at) : m;
+    if (at.failed || count > m)
+        return ERR_CORRUPT;
+    if (kind == STRINGS_PLAIN || kind == STRINGS_DICT) {
+        enum err e = get_even_list(c, &at, (uint32_t)count, size, &values);
+        if (e != ERR_OK)
+            return e;
+    }
+    if (!values)
+        return get_odd_ids(c, r, m, size, out);
+    *r = at;
+    if (kind == STRINGS_DICT)
+        return spread_ids(c, r, m, size, values, count, out);
+    *out = values;
+    return ERR_OK;
 }

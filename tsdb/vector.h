@@ -46,6 +46,9 @@ struct vector_coder {
     struct arena *sources; /* put: keeps what `made` has; NULL: nothing is made */
     struct vector_source
         made; /* put: the last strings, numbered on the way; ids NULL: they are not */
+    /* get: the places of the last strings in their dictionary; NULL: they were no dictionary */
+    const int64_t *dictionary;
+    const uint8_t *wanted; /* get: the rows whose lines and trees are put together; NULL: all */
     /* get: the source of that number; NULL: there is none */
     const struct vector_source *(*source)(void *ctx, uint32_t number);
     void *source_ctx;
@@ -71,10 +74,17 @@ void vector_put_repeated(struct vector_coder *c, const struct bytes *v, uint32_t
                          const struct vector_source *s, struct buf *out);
 enum err vector_get_strings(struct vector_coder *c, struct reader *r, uint32_t m,
                             const uint32_t *rows, struct bytes **out) MUST_CHECK;
+/* Strings that all have `size` bytes, side by side; they may lie in the reader's bytes. */
+enum err vector_get_ids(struct vector_coder *c, struct reader *r, uint32_t m, size_t size,
+                        const uint8_t **out) MUST_CHECK;
 
 /* Numbers the distinct values; false when there are more than VECTOR_CARD_MAX or memory is short. */
 bool vector_source_of_strings(struct arena *a, const struct bytes *v, uint32_t m,
                               const uint32_t *rows, uint32_t row_count, struct vector_source *out);
+/* The same of strings of a dictionary, from their places in it. False also where these do not come in order of appearance. */
+bool vector_source_of_dictionary(struct arena *a, const int64_t *places, uint32_t m,
+                                 const uint32_t *rows, uint32_t row_count,
+                                 struct vector_source *out);
 bool vector_source_of_ints(struct arena *a, const int64_t *v, uint32_t m, const uint32_t *rows,
                            uint32_t row_count, struct vector_source *out);
 /* put: the vectors to come may be functions of s (as long as there is room, and if it has more than one value). */

@@ -53,28 +53,38 @@ const struct block_meta *view_block_text(const struct tsdb_view *v, const struct
     return NULL;
 }
 
-static enum err fetch_body(const struct part_snapshot *p, const struct block_meta *m,
-                           struct arena *a, struct bytes *out)
+static enum err fetch_body(const struct view_block *b, const struct part_snapshot *p,
+                           const struct block_meta *m, struct arena *a, struct bytes *plain,
+                           struct columns_body **out)
 {
     struct bytes block;
     enum err e = view_fetch(p, m, a, &block);
-    if (e == ERR_OK && (e = block_unpack(block, a, out)) == ERR_CORRUPT)
+    if (e != ERR_OK)
+        return e;
+    e = block_unpack(block, a, plain);
+    if (e == ERR_OK) {
+        struct reader r = reader_of(*plain);
+        e = columns_open(&r, b->k->schema, a, out);
+        if (e == ERR_OK && reader_left(&r))
+            e = ERR_CORRUPT;
+    }
+    if (e == ERR_CORRUPT)
         view_count_corrupt();
     return e;
 }
 
 static enum err load_rows(struct view_block *b, uint64_t mask, struct arena *a)
 {
-    enum err e = b->has_body ? ERR_OK : fetch_body(b->part, b->meta, a, &b->body);
+    struct bytes plain;
+    bool is_first = !b->body;
+    enum err e = is_first ? fetch_body(b, b->part, b->meta, a, &plain, &b->body) : ERR_OK;
     if (e != ERR_OK)
         return e;
-    struct reader r = reader_of(b->body);
-    e = columns_decode(&r, b->k->schema, mask, a, &b->t, b->has_body);
-    if (e == ERR_OK && (reader_left(&r) || view_table_count(&b->t) != b->meta->rows))
+    e = columns_load(b->body, mask, b->wanted, &b->t, !is_first);
+    if (e == ERR_OK && view_table_count(&b->t) != b->meta->rows)
         e = ERR_CORRUPT;
     if (e == ERR_CORRUPT)
         view_count_corrupt();
-    b->has_body = true;
     return e;
 }
 
@@ -86,15 +96,17 @@ static enum err load_text(const struct tsdb_view *v, struct view_block *b, uint6
     enum err e = ERR_OK;
     if (!b->has_text) {
         const struct block_meta *m = view_block_text(v, b, &p);
+        struct bytes plain = BYTES_NONE;
         b->has_text = true;
-        e = m ? fetch_body(p, m, a, &b->text_body) : ERR_OK;
+        e = m ? fetch_body(b, p, m, a, &plain, &b->text) : ERR_OK;
         if (e != ERR_OK)
-            b->text_body = BYTES_NONE;
+            b->text = NULL;
+        b->text_needs = columns_needs(plain);
     }
-    if (e != ERR_OK || !b->text_body.size)
+    if (e != ERR_OK || !b->text)
         return e == ERR_CORRUPT ? ERR_OK : e;
     /* what it refers to in the rows comes first */
-    uint64_t needs = columns_needs(b->text_body) & ~b->k->text_mask & ~b->loaded;
+    uint64_t needs = b->text_needs & ~b->k->text_mask & ~b->loaded;
     if (needs) {
         e = load_rows(b, needs, a);
         if (e == ERR_OK && !columns_fill(b->k->schema, a, &b->t, needs))
@@ -104,8 +116,7 @@ static enum err load_text(const struct tsdb_view *v, struct view_block *b, uint6
         b->loaded |= needs;
     }
     union view_table with_text = b->t;
-    struct reader r = reader_of(b->text_body);
-    e = columns_decode(&r, b->k->schema, mask, a, &with_text, true);
+    e = columns_load(b->text, mask, b->wanted, &with_text, true);
     if (e == ERR_CORRUPT) {
         view_count_corrupt();
         return ERR_OK;
@@ -120,7 +131,7 @@ enum err view_block_load(const struct tsdb_view *v, struct view_block *b, uint64
 {
     uint64_t rows = mask & ~b->k->text_mask & ~b->loaded;
     uint64_t text = mask & b->k->text_mask & ~b->loaded;
-    enum err e = rows || !b->has_body ? load_rows(b, rows, a) : ERR_OK;
+    enum err e = rows || !b->body ? load_rows(b, rows, a) : ERR_OK;
     if (e == ERR_OK && text)
         e = load_text(v, b, text, a);
     if (e == ERR_OK && !columns_fill(b->k->schema, a, &b->t, rows | text))

@@ -48,10 +48,12 @@ struct view_block {
     const struct view_row_kind *k;
     const struct part_snapshot *part;
     const struct block_meta *meta;
-    struct bytes body, text_body; /* empty: not fetched */
-    bool has_body,
-        has_text; /* has_text: looked for; the text of a block may be gone, then its columns stay empty */
+    struct columns_body *body, *text; /* NULL: not fetched */
+    uint64_t text_needs; /* columns of the rows that the text refers to */
+    bool has_text; /* looked for; the text of a block may be gone, then its columns stay empty */
     uint64_t loaded; /* columns */
+    const uint8_t *
+        wanted; /* NULL, or for each row whether its strings are: those of others may read as empty (columns_load) */
     union view_table t;
 };
 struct view_block view_block_of(const struct view_row_kind *k, const struct part_snapshot *p,

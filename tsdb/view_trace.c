@@ -64,6 +64,11 @@ static enum err trace_heads(struct tsdb_view *v, struct tsdb_id16 id, struct are
     return e;
 }
 
+static bool is_of(const struct tsdb_spans *t, const struct block_trace *e, struct tsdb_id16 id)
+{
+    return e->row < t->count && memcmp(t->trace_id[e->row].b, id.b, 16) == 0;
+}
+
 /* The rows that the index names in one block of spans. */
 static enum err trace_block(struct tsdb_view *v, const struct part_snapshot *p, uint64_t generation,
                             const struct block_trace *t, uint32_t n, struct tsdb_id16 id,
@@ -72,23 +77,27 @@ static enum err trace_block(struct tsdb_view *v, const struct part_snapshot *p, 
     size_t count;
     const struct block_meta *m = view_blocks(v, p, BLOCK_SPANS, generation, &count);
     for (size_t i = 0; i < count; i++) {
-        bool is_hit = false;
+        uint8_t *wanted = NULL; /* once a row is of the trace */
         if (m[i].key.n != t[0].n)
             continue;
         struct view_block b = view_block_of(&view_rows_spans, p, &m[i]);
         enum err e = view_check(v);
         if (e == ERR_OK) /* a prefix of another trace is found out by one column */
             e = view_block_load(v, &b, UINT64_C(1) << TSDB_SPAN_trace_id, scratch);
-        for (uint32_t k = 0; k < n && e == ERR_OK && !is_hit; k++)
-            is_hit =
-                t[k].row < b.t.spans.count && memcmp(b.t.spans.trace_id[t[k].row].b, id.b, 16) == 0;
-        if (e == ERR_OK && is_hit)
+        for (uint32_t k = 0; k < n && e == ERR_OK; k++) {
+            if (!is_of(&b.t.spans, &t[k], id))
+                continue;
+            if (!wanted && !(wanted = ARENA_ARRAY(scratch, uint8_t, b.t.spans.count)))
+                e = ERR_LIMIT;
+            else
+                wanted[t[k].row] = 1;
+        }
+        b.wanted = wanted;
+        if (e == ERR_OK && wanted)
             e = view_block_load(v, &b, (UINT64_C(1) << TSDB_SPAN_COLUMN_COUNT) - 1, scratch);
         view_pool_next_table(pool);
-        for (uint32_t k = 0; k < n && e == ERR_OK && is_hit; k++)
-            if (t[k].row < b.t.spans.count &&
-                memcmp(b.t.spans.trace_id[t[k].row].b, id.b, 16) == 0 &&
-                !is_erased(v, &b.t.spans, t[k].row, generation))
+        for (uint32_t k = 0; k < n && e == ERR_OK && wanted; k++)
+            if (is_of(&b.t.spans, &t[k], id) && !is_erased(v, &b.t.spans, t[k].row, generation))
                 e = view_pool_add(pool, &b.t, t[k].row);
         return e == ERR_CORRUPT ? ERR_OK : e;
     }

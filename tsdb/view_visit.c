@@ -20,14 +20,28 @@ static void *column_of(const struct view_run *run, uint32_t number)
     return p;
 }
 
+/* Texts are put together for the rows that are still in question. */
+static enum err want_rows(struct view_run *run)
+{
+    uint8_t *wanted = ARENA_ARRAY(run->scratch, uint8_t, run->block->meta->rows);
+    for (uint32_t i = 0; wanted && i < run->count; i++)
+        wanted[run->rows[i]] = 1;
+    run->block->wanted = wanted;
+    return wanted ? ERR_OK : ERR_LIMIT;
+}
+
 enum err view_run_load(struct view_run *run, uint64_t mask)
 {
     enum err e = ERR_OK;
     mask &= ~run->loaded & (BIT(run->k->schema->column_count) - 1);
     if (!mask)
         return ERR_OK;
-    if (run->block)
+    if (run->block && (mask & run->k->text_mask) && run->count < run->block->meta->rows)
+        e = want_rows(run);
+    if (run->block && e == ERR_OK)
         e = view_block_load(run->v, run->block, mask, run->scratch);
+    else if (run->block)
+        return e;
     else if (!columns_fill(run->k->schema, run->scratch, run->t, mask))
         e = ERR_LIMIT;
     if (e == ERR_OK)
@@ -105,14 +119,25 @@ static bool other_passes(const struct tsdb_column *c, const void *col, uint32_t 
     case TSDB_U8: return number_passes(((const uint8_t *)col)[row], w);
     case TSDB_U32: return number_passes(((const uint32_t *)col)[row], w);
     case TSDB_I64: return number_passes(((const int64_t *)col)[row], w);
-    case TSDB_ID16:
-    case TSDB_ID8: {
-        size_t size = columns_item_size(c->type);
-        return w->text.size == size &&
-               memcmp((const uint8_t *)col + row * size, w->text.data, size) == 0;
-    }
     default: return false;
     }
+}
+
+/* size: 8 or 16. */
+static void keep_ids(struct view_run *run, const uint8_t *col, size_t size, const uint8_t *id)
+{
+    uint64_t low, high = 0, x, y;
+    uint32_t n = 0;
+    memcpy(&low, id, 8);
+    memcpy(&high, id + size - 8, 8);
+    for (uint32_t i = 0; i < run->count; i++) {
+        uint32_t row = run->rows[i];
+        memcpy(&x, col + row * size, 8);
+        memcpy(&y, col + row * size + size - 8, 8);
+        run->rows[n] = row;
+        n += x == low && y == high;
+    }
+    run->count = n;
 }
 
 static enum err keep_where(struct view_run *run, const struct tsdb_where *w)
@@ -125,6 +150,14 @@ static enum err keep_where(struct view_run *run, const struct tsdb_where *w)
     const void *col = column_of(run, w->column);
     if (c->type == TSDB_STR) {
         keep_texts(run, col, w);
+        return ERR_OK;
+    }
+    if (c->type == TSDB_ID16 || c->type == TSDB_ID8) {
+        size_t size = columns_item_size(c->type);
+        if (w->text.size == size)
+            keep_ids(run, col, size, w->text.data);
+        else
+            run->count = 0;
         return ERR_OK;
     }
     uint32_t n = 0;

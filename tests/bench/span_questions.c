@@ -1,8 +1,9 @@
 /* Eight questions about spans, answered in process through tsdb_read.h, each beside a slow and obvious evaluator over the rows as sent.
  *
- *   span_questions [--frames FILE] [--max SPANS] [--rounds N] [--parent DIR]
+ *   span_questions [--frames FILE] [--max SPANS] [--rounds N] [--parent DIR] [--state settled|half|flushed|live] [--only QUESTION]
  * Without a file: a few thousand seeded spans. Prints p50 and p99 of each question, the rows that it looked into and a checksum of the answer;
- * a wrong answer ends the program. Data is sealed and compacted before; a view is opened for each question.
+ * a wrong answer ends the program. A view is opened for each question. State: all sealed and compacted (settled); the first half so, the rest as
+ * it came (half); all sealed, nothing compacted (flushed); all as it came (live). The store is opened anew before the questions.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,6 +34,8 @@ struct raws {
     char *texts[TEXTS_MAX];
     uint32_t text_count;
     int64_t end;
+    struct bench_store *store; /* to settle once there are settle_at rows */
+    size_t settle_at; /* 0: not on the way */
 };
 
 static uint16_t text_of(struct raws *r, struct bytes t)
@@ -59,6 +62,10 @@ static void see(void *ctx, const struct tsdb_batch *b)
     struct raws *r = ctx;
     const struct tsdb_spans *t = &b->spans;
     static const uint8_t none[8];
+    if (r->settle_at && r->count >= r->settle_at) {
+        bench_store_settle(r->store);
+        r->settle_at = 0;
+    }
     for (uint32_t i = 0; i < t->count; i++) {
         struct tsdb_value v;
         if (r->count == r->cap) {
@@ -557,12 +564,15 @@ static const struct question {
                  {"slowest_traces", slowest_traces},     {"find_by_attribute", find_by_attribute},
                  {"rate_per_minute", rate_per_minute},   {"content_substring", content_substring}};
 
-static void ask_all(struct bench_store *s, const struct raws *raw, unsigned rounds, bool print)
+static void ask_all(struct bench_store *s, const struct raws *raw, unsigned rounds,
+                    const char *only, bool print)
 {
     static struct bench_times times, cpu;
     uint64_t seed = 3;
     for (size_t i = 0; i < ARRAY_LEN(questions); i++) {
         struct ask q = {.raw = raw};
+        if (only && strcmp(only, questions[i].name) != 0)
+            continue;
         times.n = cpu.n = 0;
         for (unsigned r = 0; r <= rounds; r++) { /* round 0 is checked and not measured */
             struct tsdb_view *v;
@@ -590,36 +600,81 @@ static void ask_all(struct bench_store *s, const struct raws *raw, unsigned roun
     }
 }
 
+struct options {
+    const char *frames, *parent, *state, *only;
+    uint64_t max;
+    unsigned rounds;
+};
+
+static struct options options_of(int argc, char **argv)
+{
+    struct options o = {.parent = "/tmp", .state = "settled", .rounds = 3};
+    for (int i = 1; i + 1 < argc; i += 2) {
+        if (strcmp(argv[i], "--frames") == 0)
+            o.frames = argv[i + 1];
+        else if (strcmp(argv[i], "--max") == 0)
+            o.max = strtoull(argv[i + 1], NULL, 10);
+        else if (strcmp(argv[i], "--rounds") == 0)
+            o.rounds = (unsigned)atoi(argv[i + 1]);
+        else if (strcmp(argv[i], "--parent") == 0)
+            o.parent = argv[i + 1];
+        else if (strcmp(argv[i], "--state") == 0)
+            o.state = argv[i + 1];
+        else if (strcmp(argv[i], "--only") == 0)
+            o.only = argv[i + 1];
+    }
+    return o;
+}
+
+/* As many spans as the file has, so that half of them is known before. */
+static uint64_t count_items(const char *path, uint64_t max)
+{
+    FILE *f = fopen(path, "rb");
+    uint8_t head[16];
+    uint64_t items = 0;
+    while (f && (!max || items < max) && fread(head, sizeof(head), 1, f) == 1) {
+        struct reader r = reader_of(bytes_of(head, sizeof(head)));
+        uint32_t size = reader_u32(&r);
+        items += reader_u32(&r);
+        if (fseek(f, (long)size, SEEK_CUR) != 0)
+            break;
+    }
+    if (f)
+        fclose(f);
+    return items;
+}
+
+static void bring_to_state(struct bench_store *s, const char *state)
+{
+    struct err_msg msg = {""};
+    if (strcmp(state, "settled") == 0)
+        bench_store_settle(s);
+    else if (strcmp(state, "flushed") == 0 && tsdb_flush(s->db, false, &msg) != ERR_OK)
+        bench_fail("flush: %s", msg.text);
+    bench_store_reopen(s);
+}
+
 int main(int argc, char **argv)
 {
     static struct bench_store s;
     static struct raws raw = {.text_count = 1};
-    const char *frames = NULL, *parent = "/tmp";
-    uint64_t max = 0;
-    unsigned rounds = 3;
-    for (int i = 1; i + 1 < argc; i += 2) {
-        if (strcmp(argv[i], "--frames") == 0)
-            frames = argv[i + 1];
-        else if (strcmp(argv[i], "--max") == 0)
-            max = strtoull(argv[i + 1], NULL, 10);
-        else if (strcmp(argv[i], "--rounds") == 0)
-            rounds = (unsigned)atoi(argv[i + 1]);
-        else if (strcmp(argv[i], "--parent") == 0)
-            parent = argv[i + 1];
-    }
-    bench_store_open(&s, NULL, parent);
-    if (frames)
-        (void)bench_store_feed(&s, frames, TSDB_SPANS, max, see, &raw);
+    struct options o = options_of(argc, argv);
+    uint64_t count = o.frames ? count_items(o.frames, o.max) : o.max ? o.max : 6000;
+    bench_store_open(&s, NULL, o.parent);
+    raw.store = &s;
+    raw.settle_at = strcmp(o.state, "half") == 0 ? count / 2 : 0;
+    if (o.frames)
+        (void)bench_store_feed(&s, o.frames, TSDB_SPANS, o.max, see, &raw);
     else
-        make_spans(&s, &raw, max ? max : 6000);
+        make_spans(&s, &raw, count);
     if (raw.count == 0)
         bench_fail("no spans");
-    if (!frames)
-        ask_all(&s, &raw, 1, false);
-    bench_store_settle(&s);
-    printf("%zu spans, %.1f bytes a span on disk\n", raw.count,
+    if (!o.frames)
+        ask_all(&s, &raw, 1, NULL, false);
+    bring_to_state(&s, o.state);
+    printf("%zu spans, %s, %.1f bytes a span on disk\n", raw.count, o.state,
            (double)bench_store_disk_bytes(&s) / (double)raw.count);
-    ask_all(&s, &raw, rounds, true);
+    ask_all(&s, &raw, o.rounds, o.only, true);
     bench_store_close(&s);
     return 0;
 }

@@ -336,7 +336,9 @@ static void check_two_bodies(const struct tsdb_spans *s, uint32_t n, uint32_t ro
     struct reader r = reader_of(buf_bytes(&rows)), t = reader_of(buf_bytes(&texts));
     uint64_t mask = COLUMNS_ALL;
     assert_int_equal(columns_decode(&r, schema, mask, a, &back, false), ERR_OK);
-    assert_int_equal(columns_decode_rows(&t, schema, mask, wanted, a, &back, true), ERR_OK);
+    struct columns_body *body;
+    assert_int_equal(columns_open(&t, schema, a, &body), ERR_OK);
+    assert_int_equal(columns_load(body, mask, wanted, &back, true), ERR_OK);
     assert_true(reader_left(&r) == 0 && reader_left(&t) == 0);
     assert_true(columns_fill(schema, a, &back, COLUMNS_ALL));
     for (uint32_t i = 0; i < n; i++) {
