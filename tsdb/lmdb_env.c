@@ -24,14 +24,17 @@
 #define OPEN_FLAGS MDB_NOTLS
 #endif
 #define REWRITE_WAIT_S 5 /* for a moment without transactions */
-#define REOPEN_WAIT_NS 500000000 /* for the transactions that keep a dead environment open */
+#define REOPEN_WAIT_NS \
+    500000000 /* for the transactions that keep a dead or full environment as it is */
 
 STATS_COUNTER(reopened, "telltale_store_environments_reopened_total", "",
               "Environments opened again after a commit that left them unusable.");
 
+STATS_COUNTER(grown, "telltale_store_maps_grown_total", "",
+              "Maps of environments that were full and have been doubled.");
+
 struct lmdb_env {
     /* immutable after init */
-    uint64_t map_bytes;
     char *names[LMDB_ENV_DBS_MAX + 1]; /* NULL-terminated; none: the unnamed database */
     unsigned db_count;
     bool read_only; /* no lock file, nothing is made: the caller knows that nobody writes */
@@ -42,7 +45,9 @@ struct lmdb_env {
     MDB_env *env; /* NULL: closed, and opened at the next begin */
     MDB_dbi dbs[LMDB_ENV_DBS_MAX];
     unsigned active; /* transactions */
+    uint64_t map_bytes;
     bool is_dead, may_idle, is_retired;
+    bool is_full; /* the map: it grows before the next transaction */
     unsigned waiting; /* for a moment without transactions */
     uint64_t bytes; /* when it was closed */
     _Atomic uint64_t used; /* a tick of the last use */
@@ -64,6 +69,14 @@ struct lmdb_txn {
 
 static _Atomic uint64_t fault_at, fault_count;
 static _Atomic int fault_kind;
+static _Atomic uint64_t map_limit;
+static _Atomic bool map_is_fixed;
+
+void lmdb_env_map_is(uint64_t bytes, bool grows)
+{
+    atomic_store(&map_limit, bytes);
+    atomic_store(&map_is_fixed, !grows);
+}
 
 void lmdb_env_fault_is(enum lmdb_env_fault kind)
 {
@@ -171,6 +184,20 @@ static int reserve_lock_file(const char *dir)
     return rc;
 }
 
+/* Under e->lock, without transactions. LMDB may lose the map that it had: then this fails, and the environment is to be closed. */
+static int set_map(struct lmdb_env *e, uint64_t bytes)
+{
+    uint64_t map = e->map_bytes;
+    while (map < bytes && map <= LMDB_ENV_MAP_MAX / 2)
+        map *= 2;
+    if (map == e->map_bytes || atomic_load(&map_is_fixed))
+        return 0;
+    int rc = mdb_env_set_mapsize(e->env, (size_t)map);
+    if (rc == 0)
+        e->map_bytes = map;
+    return rc;
+}
+
 static enum err open_locked(struct lmdb_env *e, struct err_msg *msg)
 {
     MDB_txn *txn = NULL;
@@ -186,6 +213,8 @@ static enum err open_locked(struct lmdb_env *e, struct err_msg *msg)
         rc = mdb_env_set_maxreaders(e->env, READERS_MAX);
     if (rc == 0)
         rc = fault(false) ? fault_code() : mdb_env_open(e->env, e->path, OPEN_FLAGS | how, 0640);
+    if (rc == 0 && !e->read_only)
+        rc = set_map(e, 2 * bytes_locked(e));
     if (rc == 0)
         rc = mdb_txn_begin(e->env, NULL, how & MDB_RDONLY, &txn);
     for (unsigned i = 0; rc == 0 && i < e->db_count; i++)
@@ -195,7 +224,7 @@ static enum err open_locked(struct lmdb_env *e, struct err_msg *msg)
         txn = NULL;
     }
     if (rc == 0) {
-        e->is_dead = false;
+        e->is_dead = e->is_full = false;
         if (e->may_idle)
             list(e);
         return ERR_OK;
@@ -207,6 +236,17 @@ static enum err open_locked(struct lmdb_env *e, struct err_msg *msg)
         mdb_env_close(e->env);
     e->env = NULL;
     return err == ERR_NOT_FOUND ? ERR_IO : err;
+}
+
+/* What a call in a transaction says. */
+static int told(struct lmdb_env *e, int rc)
+{
+    if (rc == MDB_MAP_FULL) {
+        pthread_mutex_lock(&e->lock);
+        e->is_full = true;
+        pthread_mutex_unlock(&e->lock);
+    }
+    return rc;
 }
 
 /* A transaction has ended. */
@@ -241,7 +281,8 @@ static enum err env_new(const char *path, uint64_t map_bytes, const char *const 
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&e->idle, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    e->map_bytes = map_bytes;
+    uint64_t limit = atomic_load(&map_limit);
+    e->map_bytes = limit ? MIN(map_bytes, limit) : map_bytes;
     e->read_only = read_only;
     enum err err = snprintf(e->path, sizeof(e->path), "%s", path) < (int)sizeof(e->path)
                        ? ERR_OK
@@ -327,6 +368,14 @@ void lmdb_env_may_idle(struct lmdb_env *e)
 }
 
 static enum err use_locked(struct lmdb_env *e, bool *opened, struct err_msg *msg);
+
+void lmdb_env_reserve(struct lmdb_env *e, uint64_t bytes)
+{
+    pthread_mutex_lock(&e->lock);
+    if (e->active == 0 && e->env && set_map(e, bytes) != 0)
+        close_locked(e);
+    pthread_mutex_unlock(&e->lock);
+}
 
 bool lmdb_env_retire(struct lmdb_env *e)
 {
@@ -417,14 +466,43 @@ void lmdb_env_moved(struct lmdb_env *e, const char *path)
     pthread_mutex_unlock(&e->lock);
 }
 
+static struct timespec soon(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    t.tv_nsec += REOPEN_WAIT_NS;
+    t.tv_sec += t.tv_nsec / 1000000000;
+    t.tv_nsec %= 1000000000;
+    return t;
+}
+
+/* Under e->lock, before a write transaction. Where readers are in it all the time, it stays full for now. */
+static void grow(struct lmdb_env *e)
+{
+    struct timespec until = soon();
+    bool late = false;
+    e->waiting++;
+    while (e->active > 0 && !late)
+        late = pthread_cond_timedwait(&e->idle, &e->lock, &until) == ETIMEDOUT;
+    e->waiting--;
+    if (e->active > 0 || !e->is_full || !e->env || e->map_bytes > LMDB_ENV_MAP_MAX / 2 ||
+        atomic_load(&map_is_fixed))
+        return;
+    e->is_full = false;
+    if (set_map(e, e->map_bytes + 1) == 0) {
+        stats_add(&grown, 1);
+        log_warn("store", "the map of %s was full and has %llu MiB now", e->path,
+                 (unsigned long long)(e->map_bytes >> 20));
+    } else { /* what uses it next opens it again */
+        log_error("store", "the map of %s is full and cannot grow", e->path);
+        close_locked(e);
+    }
+}
+
 /* Under e->lock. A dead one can be closed when the last transaction has left it. */
 static enum err use_locked(struct lmdb_env *e, bool *opened, struct err_msg *msg)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += REOPEN_WAIT_NS;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    struct timespec until = soon();
     while (e->is_dead && e->active > 0)
         if (pthread_cond_timedwait(&e->idle, &e->lock, &until) == ETIMEDOUT)
             return err_set(msg, ERR_IO,
@@ -448,6 +526,8 @@ enum err lmdb_env_begin(struct lmdb_env *e, bool write, struct lmdb_txn **out, s
     if (!t)
         return ERR_NOMEM;
     pthread_mutex_lock(&e->lock);
+    if (e->is_full && write && !e->is_retired)
+        grow(e);
     enum err err = e->is_retired
                        ? err_set(msg, ERR_TIMEOUT, "%s is gone: the view is too old", e->path)
                    : e->is_dead || !e->env ? use_locked(e, &opened, msg)
@@ -491,7 +571,7 @@ enum err lmdb_txn_commit(struct lmdb_txn *t, struct err_msg *msg)
     bool is_dead = false;
     if (!fault(true)) {
         fault_point("txn.before_commit");
-        rc = mdb_txn_commit(t->txn);
+        rc = told(e, mdb_txn_commit(t->txn));
         fault_point("txn.after_commit");
         is_dead = rc != 0 && refuses(e->env);
     } else {
@@ -528,7 +608,7 @@ enum err lmdb_txn_put(struct lmdb_txn *t, unsigned db, struct bytes key, struct 
     MDB_val k = val(key), v = val(value);
     CHECK(db < t->e->db_count && key.size > 0 && key.size <= LMDB_ENV_KEY_MAX);
     fault_point("txn.put");
-    int rc = fault(false) ? fault_code() : mdb_put(t->txn, t->e->dbs[db], &k, &v, 0);
+    int rc = fault(false) ? fault_code() : told(t->e, mdb_put(t->txn, t->e->dbs[db], &k, &v, 0));
     return rc ? translate(rc, "put", msg) : ERR_OK;
 }
 
@@ -547,7 +627,7 @@ enum err lmdb_txn_del(struct lmdb_txn *t, unsigned db, struct bytes key)
 {
     MDB_val k = val(key);
     CHECK(db < t->e->db_count);
-    int rc = fault(false) ? fault_code() : mdb_del(t->txn, t->e->dbs[db], &k, NULL);
+    int rc = fault(false) ? fault_code() : told(t->e, mdb_del(t->txn, t->e->dbs[db], &k, NULL));
     return rc && rc != MDB_NOTFOUND ? translate(rc, "delete", NULL) : ERR_OK;
 }
 

@@ -1,6 +1,8 @@
 /* The seam to LMDB: environments with one unnamed database, or a few named ones; every call that can fail can be made to fail.
  *
- * Options are those that storage.md measured: default sync, MDB_NOTLS, no WRITEMAP. Maps are reserved at open and never grow.
+ * Options are those that were measured: default sync, MDB_NOTLS, no WRITEMAP. Maps are reserved at open, much larger than what is ever in them.
+ * Should one be full all the same, the transaction fails with ERR_FULL and nothing of it is there; the next one finds a map of twice the size,
+ * as soon as there is a moment without transactions. An environment that is opened gets a map of at least twice what is in it.
  * LMDB refuses everything after a failed write of its meta page. Such an environment is closed as soon as no transaction uses it, and the
  * next begin opens it again; so does an environment that was closed because it had not been used for longest (lmdb_env_may_idle).
  * Owner: caller.  Thread: a write transaction stays on its thread; reads anywhere.
@@ -16,6 +18,7 @@
 #define LMDB_ENV_KEY_MAX 500u
 #define LMDB_ENV_DBS_MAX 4u
 #define LMDB_ENV_OPEN_MAX 64u
+#define LMDB_ENV_MAP_MAX (1ull << 40) /* no map grows beyond: addresses are 47 bits */
 
 /* ThreadSanitizer shadows every mapped byte: maps are small there. */
 #if defined(__SANITIZE_THREAD__)
@@ -43,6 +46,8 @@ void lmdb_env_close(struct lmdb_env *e); /* NULL is fine */
 void lmdb_env_may_idle(struct lmdb_env *e);
 /* Its directory has another name from now on; a transaction held open meanwhile keeps it from being opened again under the wrong one. */
 void lmdb_env_moved(struct lmdb_env *e, const char *path);
+/* A map of at least so many bytes, where there is a moment without transactions; best effort. */
+void lmdb_env_reserve(struct lmdb_env *e, uint64_t bytes);
 /* Closes it for good as soon as no transaction uses it; true: it is closed. From the first call on begin fails with ERR_TIMEOUT: whoever still
  * wants to read is too late. */
 bool lmdb_env_retire(struct lmdb_env *e);
@@ -68,6 +73,9 @@ enum err lmdb_txn_scan(struct lmdb_txn *t, unsigned db, struct bytes from,
                        void *ctx) MUST_CHECK;
 uint64_t lmdb_env_bytes(struct lmdb_env *e); /* pages in use * page size */
 
+/* Tests: environments that are opened from now on begin with maps of at most so many bytes (0 = as asked). grows false: no map grows, as when
+ * there are no addresses left. */
+void lmdb_env_map_is(uint64_t bytes, bool grows);
 /* Tests: the n-th operation that could fail from now on fails with ERR_IO (0 = none). Returns how many were counted since the last call. */
 uint64_t lmdb_env_fail_at(uint64_t n);
 /* What failing means. LIE: a commit is made, and reported as failed (only commits count). CRASH: the process ends before the operation.

@@ -127,6 +127,8 @@ static enum err begin_at(const struct part *old, const char *place, const char *
         part_release(p);
         return e;
     }
+    if (old->env) /* it cannot grow on the way: what was put would have to be put again */
+        lmdb_env_reserve(p->env, 2 * lmdb_env_bytes(old->env));
     *out_fresh = p;
     return ERR_OK;
 }
