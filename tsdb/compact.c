@@ -115,6 +115,26 @@ static void mark_settled(struct tsdb *db, const struct part *p)
         log_warn("store", "%s is merged once more later: %s", part_path(p), msg.text);
 }
 
+void compact_forget(struct tsdb *db, const struct part *p)
+{
+    char name[64];
+    uint64_t when;
+    mark_name(p, name);
+    if (state_get_u64(db, name, &when) == ERR_NOT_FOUND)
+        return;
+    struct tsdb_state_write *w;
+    enum err e = tsdb_state_begin(db, &w);
+    if (e == ERR_OK) {
+        e = tsdb_state_del(w, "store", bytes_str(name));
+        if (e == ERR_OK)
+            e = tsdb_state_commit(w);
+        else
+            tsdb_state_abort(w);
+    }
+    if (e != ERR_OK)
+        log_warn("store", "the mark %s stays in the state: %s", name, err_text(e));
+}
+
 /* has_work: there is something to merge or to sample. */
 static bool is_settling(struct tsdb *db, const struct part *p, bool has_work)
 {

@@ -39,5 +39,7 @@ struct compact_job {
 
 /* asked: every part with more than one generation. Else those that are due. */
 enum err compact_run(struct tsdb *db, bool asked, struct err_msg *msg) MUST_CHECK;
+/* Before a part is dropped: the mark that it is settled goes. Best effort; should the part stay, it is looked at once more. */
+void compact_forget(struct tsdb *db, const struct part *p);
 
 #endif

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/stats.h"
+#include "tsdb/compact.h"
 #include "tsdb/files.h"
 #include "tsdb/gone.h"
 #include "tsdb/store.h"
@@ -51,6 +52,7 @@ static void drop(struct tsdb *db, struct part *p)
     bool has_rows = part_class_of(p) == PART_ROWS;
     if (has_rows && gone_drop_begin(db, p, &msg) != ERR_OK)
         log_warn("store", "%s", msg.text); /* room on the disk matters more */
+    compact_forget(db, p);
     enum err e = part_drop(p, trash, &msg);
     if (has_rows)
         gone_drop_end(db, e == ERR_OK);

@@ -397,6 +397,20 @@ static void past_its_size_the_oldest_days_go_texts_first_and_the_newest_never(vo
     assert_int_equal(trash(p), 0);
 }
 
+static void the_mark_that_a_part_is_settled_goes_with_it(void **state)
+{
+    struct place *p = *state;
+    struct err_msg msg = {""};
+    uint64_t when;
+    add(p, 1);
+    assert_int_equal(state_put_u64(p->db, "settled/20777/rows", 5, &msg), ERR_OK);
+    assert_int_equal(state_put_u64(p->db, "settled/20778/rows", 5, &msg), ERR_OK);
+    walk_to(p, T0_MS + 12 * DAY_MS); /* rows are kept for ten, cells for twenty */
+    assert_string_equal(classes(p), "c");
+    assert_int_equal(state_get_u64(p->db, "settled/20777/rows", &when), ERR_NOT_FOUND);
+    assert_int_equal(state_get_u64(p->db, "settled/20778/rows", &when), ERR_OK); /* another's */
+}
+
 #define T(test) cmocka_unit_test_setup_teardown(test, place_make, place_done)
 
 int main(void)
@@ -410,6 +424,7 @@ int main(void)
         T(a_part_that_cannot_be_moved_stays_and_is_tried_again),
         T(the_trash_is_emptied_at_the_start),
         T(past_its_size_the_oldest_days_go_texts_first_and_the_newest_never),
+        T(the_mark_that_a_part_is_settled_goes_with_it),
         T(many_days_are_read_with_few_of_them_open),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
