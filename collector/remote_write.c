@@ -51,6 +51,21 @@ static struct bytes label_region(struct bytes series)
     return series.data ? bytes_of(series.data, (size_t)(end - series.data)) : BYTES_NONE;
 }
 
+/* memcmp for the few bytes of a name or a value, without a call. */
+static inline bool same(const uint8_t *a, const uint8_t *b, size_t n)
+{
+    if (n < 8) {
+        uint8_t differs = 0;
+        for (size_t i = 0; i < n; i++)
+            differs |= a[i] ^ b[i];
+        return !differs;
+    }
+    for (size_t i = 0; i + 8 <= n; i += 8)
+        if (bytes_u64le(a + i) != bytes_u64le(b + i))
+            return false;
+    return bytes_u64le(a + n - 8) == bytes_u64le(b + n - 8);
+}
+
 /* One label as every encoder writes it, name then value, all lengths below 128, against the canonical form at `known`, which differs in
  * the framing only:      sent   0a L 0a N name 12 V value          known   N name V value
  * Gives the canonical bytes it equals, 0 if it is anything else. */
@@ -64,8 +79,8 @@ static inline size_t label_is(struct bytes sent, const uint8_t *known, size_t kn
         known[n + 1] != p[n + 3])
         return 0;
     size_t v = p[n + 3];
-    if (sent.size != n + v + 4 || known_size < n + v + 2 || memcmp(p + 2, known + 1, n) != 0 ||
-        memcmp(p + n + 4, known + n + 2, v) != 0)
+    if (sent.size != n + v + 4 || known_size < n + v + 2 || !same(p + 2, known + 1, n) ||
+        !same(p + n + 4, known + n + 2, v))
         return 0;
     return n + v + 2;
 }
@@ -477,11 +492,12 @@ static bool is_predicted(struct decoder *d, struct bytes wire, struct tsdb_ref *
                          size_t *out_known)
 {
     struct tsdb_registry *series = d->o->series;
+    struct bytes labels;
     if (otlp_memo_next(series, d->o->org, TSDB_SERIES_SAMPLES, wire, out, out_known))
         return true;
-    if (!otlp_memo_guess(series, d->o->org, TSDB_SERIES_SAMPLES, out))
+    if (!otlp_memo_guess(series, d->o->org, TSDB_SERIES_SAMPLES, out, &labels))
         return false;
-    *out_known = labels_lead(wire, tsdb_registry_info(series, *out)->labels.enc);
+    *out_known = labels_lead(wire, labels);
     if (*out_known)
         otlp_memo_follow(*out);
     return *out_known != 0;

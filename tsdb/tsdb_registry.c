@@ -43,6 +43,7 @@ struct free_labels {
 };
 
 struct tsdb_registry {
+    uint32_t serial; /* among those of the process; immutable after init */
     struct stripe stripes[STRIPES];
     pthread_rwlock_t walk; /* before grow; held for writing while something is forgotten */
     /* guarded by grow */
@@ -58,11 +59,14 @@ struct tsdb_registry {
     _Atomic uint64_t bytes; /* of tables and long labels, besides the slab's */
 };
 
+static _Atomic uint32_t serials;
+
 struct tsdb_registry *tsdb_registry_new(uint32_t series_max_per_org)
 {
     struct tsdb_registry *r = calloc(1, sizeof(*r));
     if (!r)
         return NULL;
+    r->serial = atomic_fetch_add(&serials, 1) + 1;
     r->limits.per_org = series_max_per_org ? series_max_per_org : UINT32_MAX;
     r->limits.per_metric = UINT32_MAX;
     atomic_init(&r->minute, 1);
@@ -130,6 +134,11 @@ uint32_t tsdb_registry_live(const struct tsdb_registry *r)
 uint32_t tsdb_registry_evictions(const struct tsdb_registry *r)
 {
     return READ_ATOMIC(r, evictions);
+}
+
+uint64_t tsdb_registry_moment(const struct tsdb_registry *r)
+{
+    return (uint64_t)r->serial << 32 | READ_ATOMIC(r, minute);
 }
 
 uint64_t tsdb_registry_bytes(const struct tsdb_registry *r)

@@ -55,6 +55,9 @@ uint32_t tsdb_registry_live(const struct tsdb_registry *r); /* series there are 
  * series since it was remembered: whoever does not compare identities forgets everything when tsdb_registry_evictions has moved. */
 bool tsdb_registry_touch(const struct tsdb_registry *r, struct tsdb_ref ref);
 uint32_t tsdb_registry_evictions(const struct tsdb_registry *r);
+/* The minute of its clock; no two registries of a process ever give the same one. A number that was marked as used while it was this keeps
+ * its meaning as long as it is this. */
+uint64_t tsdb_registry_moment(const struct tsdb_registry *r);
 
 /* A head holds the series from its first row to the head's end. */
 void tsdb_registry_hold(struct tsdb_registry *r, struct tsdb_ref ref);

@@ -9,18 +9,26 @@
 #include "base/clock.h"
 
 #define SLOT_BITS 16u
+#define TEXT_MAX ((1u << 30) - 1)
+#define TEXT_AHEAD 256u
 
 struct entry { /* by series number */
     struct hash128 key;
+    const uint8_t *text; /* as it was sent, in texts; not kept: its labels in the registry */
+    uint32_t text_size : 30, is_kept : 1, kind : 1;
     uint32_t identity; /* a part of it: tells another registry's series of the same number */
     uint32_t next; /* the series that followed this one last time; 0 = none */
-    const uint8_t *text; /* as it was sent, in texts; NULL = not kept */
-    uint32_t text_size;
+    uint32_t turn; /* when the registry was asked */
+    uint32_t org;
 };
+
+_Static_assert(TSDB_SERIES_SAMPLES == 0 && TSDB_SERIES_CELLS == 1, "a bit");
 
 struct memo {
     struct entry *entries; /* [0, cap); entry 0 is what came first */
     uint32_t cap, last;
+    uint64_t moment; /* of the registry asked last */
+    uint32_t turn; /* counts those */
     struct arena *texts; /* one behind the other, as the series follow each other */
     uint32_t slots[1u << SLOT_BITS]; /* by key: a number, 0 = none */
 };
@@ -51,15 +59,42 @@ uint64_t otlp_memo_seed(void)
     return seed;
 }
 
+static bool ask(const struct tsdb_registry *r, uint32_t ref)
+{
+    struct entry *e = &memo->entries[ref];
+    if (!tsdb_registry_touch(r, (struct tsdb_ref){ref}))
+        return false;
+    const struct tsdb_series_info *info = tsdb_registry_info(r, (struct tsdb_ref){ref});
+    if ((uint32_t)info->identity.lo != e->identity || info->org != e->org || info->kind != e->kind)
+        return false;
+    if (!e->is_kept) { /* forgotten meanwhile and born again: they lie elsewhere */
+        e->text = info->labels.enc.data;
+        e->text_size = info->labels.enc.size & TEXT_MAX;
+    }
+    e->turn = memo->turn;
+    return true;
+}
+
 /* Invariant 1. */
 static inline bool still_means(const struct tsdb_registry *r, uint32_t ref, uint32_t org,
                                enum tsdb_series_kind kind)
 {
-    if (!tsdb_registry_touch(r, (struct tsdb_ref){ref}))
-        return false;
-    const struct tsdb_series_info *info = tsdb_registry_info(r, (struct tsdb_ref){ref});
-    return info->org == org && info->kind == kind &&
-           (uint32_t)info->identity.lo == memo->entries[ref].identity;
+    uint64_t moment = tsdb_registry_moment(r);
+    if (moment != memo->moment) {
+        memo->moment = moment;
+        memo->turn++;
+    }
+    const struct entry *e = &memo->entries[ref];
+    return (e->turn == memo->turn || ask(r, ref)) && e->org == org && e->kind == kind;
+}
+
+/* What comes after the one that comes next is fetched meanwhile: lines of 64 bytes, of the text's beginning. */
+static inline void fetch_ahead(uint32_t next)
+{
+    const struct entry *e = &memo->entries[next];
+    for (uint32_t i = 0; i < TEXT_AHEAD && i < e->text_size; i += 64)
+        __builtin_prefetch(e->text + i);
+    __builtin_prefetch(&memo->entries[e->next]);
 }
 
 static inline bool is_it(const struct tsdb_registry *r, uint32_t ref, uint32_t org,
@@ -122,20 +157,31 @@ void otlp_memo_put(const struct tsdb_registry *r, struct hash128 key, struct tsd
     memo->last = ref.v;
     *slot(key) = ref.v;
     struct entry *e = &memo->entries[ref.v];
+    const struct tsdb_series_info *info = tsdb_registry_info(r, ref);
     e->key = key;
-    e->identity = (uint32_t)tsdb_registry_info(r, ref)->identity.lo;
-    e->text = NULL;
+    e->identity = (uint32_t)info->identity.lo;
+    e->org = info->org;
+    e->kind = info->kind == TSDB_SERIES_CELLS;
+    e->text = info->labels.enc.data;
+    e->text_size = info->labels.enc.size & TEXT_MAX;
+    e->is_kept = false;
+    e->turn = memo->turn - 1; /* asked at the next use */
 }
 
 void otlp_memo_keep(struct tsdb_ref ref, struct bytes text)
 {
-    if (!memo || ref.v >= memo->cap || memo->entries[ref.v].text || !text.size)
+    if (!memo || ref.v >= memo->cap || memo->entries[ref.v].is_kept || !text.size ||
+        text.size > TEXT_MAX)
         return;
     if (!memo->texts && !(memo->texts = arena_new(OTLP_MEMO_BYTES)))
         return;
     struct entry *e = &memo->entries[ref.v];
-    e->text = arena_copy(memo->texts, text).data;
-    e->text_size = (uint32_t)text.size;
+    struct bytes copy = arena_copy(memo->texts, text);
+    if (!copy.data)
+        return; /* that was the last of them */
+    e->text = copy.data;
+    e->text_size = text.size & TEXT_MAX;
+    e->is_kept = true;
 }
 
 bool otlp_memo_next(const struct tsdb_registry *r, uint32_t org, enum tsdb_series_kind kind,
@@ -145,8 +191,10 @@ bool otlp_memo_next(const struct tsdb_registry *r, uint32_t org, enum tsdb_serie
         return false;
     uint32_t ref = memo->entries[memo->last].next;
     const struct entry *e = &memo->entries[ref];
-    if (!e->text || e->text_size > message.size ||
-        memcmp(e->text, message.data, e->text_size) != 0 || !still_means(r, ref, org, kind))
+    if (!e->is_kept || e->text_size > message.size)
+        return false;
+    fetch_ahead(e->next);
+    if (memcmp(e->text, message.data, e->text_size) != 0 || !still_means(r, ref, org, kind))
         return false;
     memo->last = ref;
     out->v = ref;
@@ -155,12 +203,14 @@ bool otlp_memo_next(const struct tsdb_registry *r, uint32_t org, enum tsdb_serie
 }
 
 bool otlp_memo_guess(const struct tsdb_registry *r, uint32_t org, enum tsdb_series_kind kind,
-                     struct tsdb_ref *out)
+                     struct tsdb_ref *out, struct bytes *out_labels)
 {
     uint32_t ref = memo && memo->entries ? memo->entries[memo->last].next : 0;
-    if (!ref || memo->entries[ref].text || !still_means(r, ref, org, kind))
+    if (!ref || memo->entries[ref].is_kept || !still_means(r, ref, org, kind))
         return false;
+    fetch_ahead(memo->entries[ref].next);
     out->v = ref;
+    *out_labels = bytes_of(memo->entries[ref].text, memo->entries[ref].text_size);
     return true;
 }
 

@@ -402,12 +402,36 @@ static void series_beyond_the_kept_texts_are_known_by_their_labels(void **state)
     tsdb_registry_free(series);
 }
 
+/* The registry is asked once a minute only: that must be often enough. */
+static void what_is_sent_stays_known_and_a_number_given_again_means_what_it_means_now(void **state)
+{
+    struct tsdb_registry *series = tsdb_registry_new(0);
+    uint32_t minute = 1, used = ref_of(series, 1, NULL), idle = ref_of(series, 2, NULL);
+    for (; minute < 2 * TSDB_REGISTRY_IDLE_MIN; minute += 7) {
+        tsdb_registry_tick(series, minute);
+        assert_int_equal(ref_of(series, 1, NULL), used);
+        assert_int_equal(ref_of(series, 1, NULL), used); /* not asked again */
+        (void)tsdb_registry_evict(series);
+    }
+    assert_int_equal(tsdb_registry_live(series), 1); /* the idle one is gone */
+    tsdb_registry_tick(series, minute += TSDB_REGISTRY_SAFE_MIN);
+    assert_int_equal(ref_of(series, 1, NULL), used);
+    (void)tsdb_registry_evict(series);
+    assert_int_equal(ref_of(series, 3, NULL), idle); /* its number is given again */
+    uint32_t again = ref_of(series, 2, NULL); /* which compares the labels */
+    assert_int_not_equal(again, idle);
+    assert_int_equal(ref_of(series, 3, NULL), idle);
+    assert_int_equal(ref_of(series, 2, NULL), again);
+    tsdb_registry_free(series);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(samples_and_stale_markers_keep_their_bits),
         cmocka_unit_test(a_remembered_series_is_never_mistaken),
         cmocka_unit_test(series_beyond_the_kept_texts_are_known_by_their_labels),
+        cmocka_unit_test(what_is_sent_stays_known_and_a_number_given_again_means_what_it_means_now),
         cmocka_unit_test(what_follows_a_remembered_series_is_checked),
         cmocka_unit_test(our_own_job_becomes_exported_job),
         cmocka_unit_test(bad_samples_are_refused_and_counted),
