@@ -191,6 +191,34 @@ void hoard_keep(size_t bytes)
     pthread_mutex_unlock(&lock);
 }
 
+static struct slab *take_empty(size_t keep)
+{
+    pthread_mutex_lock(&lock);
+    struct slab *s = empty_count * HOARD_SIZE > keep ? empty : NULL;
+    if (s) {
+        list_remove(&empty, s);
+        empty_count--;
+        mapped -= HOARD_SIZE;
+        stats_set(&mapped_bytes, (int64_t)mapped);
+    }
+    pthread_mutex_unlock(&lock);
+    return s;
+}
+
+void hoard_trim(size_t keep)
+{
+    for (struct slab *s; (s = take_empty(keep));)
+        munmap(s, HOARD_SIZE);
+}
+
+size_t hoard_kept(void)
+{
+    pthread_mutex_lock(&lock);
+    size_t n = empty_count * HOARD_SIZE;
+    pthread_mutex_unlock(&lock);
+    return n;
+}
+
 size_t hoard_mapped(void)
 {
     pthread_mutex_lock(&lock);

@@ -7,7 +7,8 @@
  *
  * Owner: process.  Thread: any (one lock, held for a few instructions; never while memory is mapped or unmapped).
  * Failure: hoard_alloc: NULL when out of memory or size > HOARD_BLOCK_MAX.
- * Limits: HOARD_BLOCK_MAX a block; empty slabs are kept up to hoard_keep's bytes, what is more goes back to the system.
+ * Limits: HOARD_BLOCK_MAX a block; empty slabs are kept up to hoard_keep's bytes, what is more goes back to the system, and what is kept
+ *         too when hoard_trim asks for it.
  * Invariants: 1. Every unit of a slab is in exactly one block, or free. 2. A slab with a free unit is in one of the two lists.
  */
 #ifndef BASE_HOARD_H
@@ -30,5 +31,8 @@ size_t hoard_shrink(void *block, size_t size, size_t keep);
 /* How many bytes of empty slabs are kept [64 MiB]. */
 void hoard_keep(size_t bytes);
 size_t hoard_mapped(void); /* bytes of all slabs */
+size_t hoard_kept(void); /* of those that are empty */
+void hoard_trim(
+    size_t keep); /* gives empty slabs back to the system, all but so many bytes of them */
 
 #endif

@@ -4,6 +4,7 @@
  * A crash anywhere is harmless: replay gives the head again, parts that have the seal are skipped, blocks of a generation above
  * flushed_generation are invisible.
  */
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -202,6 +203,7 @@ static void compact_when_asked(struct tsdb *db, bool is_time)
     enum err e = compact_run(db, wanted, &msg);
     if (!wanted)
         return;
+    malloc_trim(0);
     pthread_mutex_lock(&db->lock);
     db->compact_result = e;
     db->compact_error = msg;
@@ -241,8 +243,10 @@ void *flush_main(void *arg)
         }
         bool is_time = clock_mono_ns() >= settling_ns;
         compact_when_asked(db, flushed_one || is_time);
-        if (flushed_one || is_time)
+        if (flushed_one || is_time) {
             settling_ns = clock_mono_ns() + SETTLING_NS;
+            malloc_trim(0); /* sealing and merging leave the heap full of holes */
+        }
         erasing = erase_step(db);
         quarantine_save(db->quarantine, db);
         retention_check_disk(db); /* also when nobody appends */

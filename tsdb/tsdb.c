@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/fault_point.h"
+#include "base/hoard.h"
 #include "base/log.h"
 #include "tsdb/erase_store.h"
 #include "tsdb/files.h"
@@ -418,6 +419,14 @@ static uint64_t heads_bytes(struct tsdb *db)
     return n;
 }
 
+/* Memory kept for reuse may fill what the limit leaves, and goes back to the system when rows need it. */
+static void make_room(uint64_t used, uint64_t limit)
+{
+    uint64_t left = used < limit ? limit - used : 0;
+    if (hoard_kept() > left)
+        hoard_trim(left);
+}
+
 enum err tsdb_append(struct tsdb *db, struct tsdb_batch **take_batch, tsdb_append_done done,
                      void *ctx)
 {
@@ -429,6 +438,10 @@ enum err tsdb_append(struct tsdb *db, struct tsdb_batch **take_batch, tsdb_appen
     *item = (struct store_item){b, done, ctx, clock_mono_ns(), arena_used(b->arena), NULL};
     uint64_t limit = db->options.memory_limit_bytes;
     uint64_t used = heads_bytes(db) + index_cache_bytes() + atomic_load(&db->queries.used);
+    pthread_mutex_lock(&db->lock);
+    uint64_t waiting = db->queue_bytes;
+    pthread_mutex_unlock(&db->lock);
+    make_room(used + waiting + item->bytes, limit);
     pthread_mutex_lock(&db->lock);
     used += db->queue_bytes;
     if (atomic_load(&db->is_full))

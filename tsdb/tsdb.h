@@ -5,7 +5,7 @@
  *          ERR_CORRUPT, ERR_IO; each with a sentence.  tsdb_append never blocks: ERR_UNAVAILABLE when too much waits, ERR_FULL when the disk
  *          or map is near full.
  * Limits: memory_limit_bytes over heads, waiting batches, decoded index blocks and queries together: past it tsdb_append says
- *          ERR_UNAVAILABLE; queries may have half of it, and fail past that. A head is sealed at a third of it. The registry of series is
+ *          ERR_UNAVAILABLE; memory kept for reuse (base/hoard.h) has what they leave of it; queries may have half of it, and fail past that. A head is sealed at a third of it. The registry of series is
  *          apart: limits of series bound it. Three journal generations; a view lives 60 s.
  * Invariants: 1. done(OK) is called only after the batch is in a synced transaction and visible to the next view.
  *             2. Rows given to append are, in the end, exactly one of stored, duplicate; what was rejected before is in the batch's counts.

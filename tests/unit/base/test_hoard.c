@@ -93,6 +93,29 @@ static void memory_given_back_is_kept_to_a_limit_and_used_again(void **state)
     assert_null(hoard_alloc(HOARD_BLOCK_MAX + 1, &blocks[0].size));
 }
 
+static void what_is_kept_goes_back_when_asked_for(void **state)
+{
+    struct block a[8], b;
+    hoard_keep(16 * HOARD_SIZE);
+    for (unsigned i = 0; i < ARRAY_LEN(a); i++)
+        assert_non_null(a[i].p = hoard_alloc(HOARD_BLOCK_MAX - HOARD_HEADER, &a[i].size));
+    assert_non_null(b.p = hoard_alloc(HOARD_UNIT, &b.size));
+    memset(b.p, 7, b.size);
+    for (unsigned i = 0; i < ARRAY_LEN(a); i++)
+        hoard_free(a[i].p, a[i].size);
+    size_t kept = hoard_kept(), mapped = hoard_mapped();
+    assert_true(kept >= 3 * HOARD_SIZE); /* of the four, one may hold the block that lives on */
+    hoard_trim(kept); /* that much may stay */
+    assert_int_equal(hoard_kept(), kept);
+    hoard_trim(HOARD_SIZE + 1);
+    assert_int_equal(hoard_kept(), HOARD_SIZE);
+    hoard_trim(0);
+    assert_int_equal(hoard_kept(), 0);
+    assert_int_equal(hoard_mapped(), mapped - kept);
+    assert_filled(&b, 7); /* what is in use is not touched */
+    hoard_free(b.p, b.size);
+}
+
 static void an_arena_that_expected_too_much_gives_it_back(void **state)
 {
     struct arena *a = arena_new(8u << 20);
@@ -114,6 +137,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(blocks_never_overlap),
         cmocka_unit_test(memory_given_back_is_kept_to_a_limit_and_used_again),
+        cmocka_unit_test(what_is_kept_goes_back_when_asked_for),
         cmocka_unit_test(an_arena_that_expected_too_much_gives_it_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

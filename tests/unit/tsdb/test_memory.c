@@ -12,6 +12,7 @@
 #include "base/arena_budget.h"
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/hoard.h"
 #include "tsdb/files.h"
 #include "tsdb/tsdb_read.h"
 
@@ -128,6 +129,27 @@ static void senders_wait_while_a_query_holds_the_memory(void **state)
     tsdb_close(db, false);
 }
 
+static void memory_kept_for_reuse_makes_room_for_rows(void **state)
+{
+    struct tsdb *db = open_store();
+    void *blocks[24];
+    size_t sizes[ARRAY_LEN(blocks)];
+    hoard_keep(LIMIT);
+    for (size_t i = 0; i < ARRAY_LEN(blocks); i++)
+        assert_non_null(blocks[i] = hoard_alloc(HOARD_BLOCK_MAX - HOARD_HEADER, &sizes[i]));
+    for (size_t i = 0; i < ARRAY_LEN(blocks); i++)
+        hoard_free(blocks[i], sizes[i]);
+    size_t kept = hoard_kept();
+    assert_true(kept >= 11 * HOARD_SIZE);
+    assert_int_equal(append(db, clock_wall_ms() - 60000, 10), ERR_OK);
+    assert_true(hoard_kept() + HOARD_SIZE >= kept); /* there is room for both */
+    atomic_fetch_add(&tsdb_query_budget(db)->used, LIMIT / 2);
+    assert_int_equal(append(db, clock_wall_ms() - 50000, 10), ERR_OK);
+    assert_true(hoard_kept() <= LIMIT / 2);
+    atomic_fetch_sub(&tsdb_query_budget(db)->used, LIMIT / 2);
+    tsdb_close(db, true);
+}
+
 static void one_request_larger_than_the_limit_is_taken_when_nothing_else_is_there(void **state)
 {
     struct tsdb *db = open_store();
@@ -141,6 +163,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(a_head_is_sealed_at_a_third_of_the_limit_and_nothing_passes_it),
         CASE(senders_wait_while_a_query_holds_the_memory),
+        CASE(memory_kept_for_reuse_makes_room_for_rows),
         CASE(one_request_larger_than_the_limit_is_taken_when_nothing_else_is_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
