@@ -6,7 +6,6 @@
 #include "tsdb/columns_core.h"
 
 const struct columns_zip columns_zip_journal = {.level = 1, .bytes_min = 4096, .is_quick = true};
-const struct columns_zip columns_zip_sealed = {.level = 1, .bytes_min = 64, .is_quick = true};
 const struct columns_zip columns_zip_block = {.level = 1, .bytes_min = 64};
 const struct columns_zip columns_zip_settled = {.level = 6, .bytes_min = 64};
 

@@ -16,9 +16,7 @@
 
 _Static_assert(TSDB_SPAN_COLUMN_COUNT <= 64 && TSDB_LOG_COLUMN_COUNT <= 64, "masks are 64 bits");
 
-/* For a record; a block that a seal writes; one that an erase writes; one that compaction writes (vector.h). */
-extern const struct columns_zip columns_zip_journal, columns_zip_sealed, columns_zip_block,
-    columns_zip_settled;
+extern const struct columns_zip columns_zip_journal, columns_zip_block, columns_zip_settled;
 
 /* The n rows named by rows (NULL = 0..n-1), the columns of mask (bit = column number). Columns of table outside of the mask may be referred to:
  * whoever decodes needs them. */

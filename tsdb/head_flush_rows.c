@@ -55,7 +55,7 @@ static enum err put_rows(struct head_flush *f, const struct kind *k, const struc
         rows[i] = r[i].row;
     }
     struct block_rows_source source = {k->schema, k->text_mask, tables, rows, n};
-    enum err e = block_rows_write(&source, class == PART_TEXT, &columns_zip_sealed, f->scratch,
+    enum err e = block_rows_write(&source, class == PART_TEXT, &columns_zip_block, f->scratch,
                                   &block, &summary);
     if (e == ERR_OK)
         e = head_flush_put(f, &meta, r[0].org, class == PART_TEXT ? k->text : k->rows, class,

@@ -183,8 +183,7 @@ static void rows_gathered_from_several_tables_come_back_from_columns(void **unus
     }
     assert_true(tsdb_batch_span_column(from[1], TSDB_SPAN_input_tokens));
     from[1]->spans.input_tokens[7] = 12;
-    const struct columns_zip *zips[] = {&columns_zip_journal, &columns_zip_sealed,
-                                        &columns_zip_block};
+    const struct columns_zip *zips[] = {&columns_zip_journal, &columns_zip_block};
     for (size_t z = 0; z < ARRAY_LEN(zips); z++) {
         struct buf out = {0};
         struct tsdb_spans t = {0}, back = {0};
@@ -312,8 +311,8 @@ static struct bytes random_tree(struct arena *a, bool events)
     return copy;
 }
 
-static const struct columns_zip *const all_zips[] = {&columns_zip_journal, &columns_zip_sealed,
-                                                     &columns_zip_block, &columns_zip_settled};
+static const struct columns_zip *const all_zips[] = {&columns_zip_journal, &columns_zip_block,
+                                                     &columns_zip_settled};
 
 /* Rows in one body and texts in another, as in blocks; half of the rounds ask for a few rows only. */
 static void check_two_bodies(const struct tsdb_spans *s, uint32_t n, uint32_t round)
