@@ -3,6 +3,8 @@
  * Options are those that were measured: default sync, MDB_NOTLS, no WRITEMAP. Maps are reserved at open, much larger than what is ever in them.
  * Should one be full all the same, the transaction fails with ERR_FULL and nothing of it is there; the next one finds a map of twice the size,
  * as soon as there is a moment without transactions. An environment that is opened gets a map of at least twice what is in it.
+ * The kernel reads nothing around a page that is touched (MDB_NORDAHEAD): large values, and what a scan comes to next, are asked for by their
+ * bytes.
  * LMDB refuses everything after a failed write of its meta page. Such an environment is closed as soon as no transaction uses it, and the
  * next begin opens it again; so does an environment that was closed because it had not been used for longest (lmdb_env_may_idle).
  * Owner: caller.  Thread: a write transaction stays on its thread; reads anywhere.

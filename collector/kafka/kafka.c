@@ -222,7 +222,8 @@ static void tell_last(struct kafka *k, const rd_kafka_topic_partition_list_t *on
 /* Where each is to be read from: the store's place, or the group's where another member has gone on. */
 static void place_all(struct kafka *k, rd_kafka_topic_partition_list_t *list)
 {
-    rd_kafka_topic_partition_list_t *group = k->fixed ? NULL : rd_kafka_topic_partition_list_copy(list);
+    rd_kafka_topic_partition_list_t *group =
+        k->fixed ? NULL : rd_kafka_topic_partition_list_copy(list);
     if (group) {
         rd_kafka_resp_err_t e = rd_kafka_committed(k->rk, group, ASK_MS);
         if (e != RD_KAFKA_RESP_ERR_NO_ERROR)
@@ -259,8 +260,7 @@ static void place_all(struct kafka *k, rd_kafka_topic_partition_list_t *list)
 static void leave_all(struct kafka *k, const rd_kafka_topic_partition_list_t *list, bool is_lost)
 {
     for (int i = 0; i < list->cnt; i++) {
-        struct kafka_partition *p =
-            partition_of(k, list->elems[i].topic, list->elems[i].partition);
+        struct kafka_partition *p = partition_of(k, list->elems[i].topic, list->elems[i].partition);
         if (p && !land(k, p))
             log_warn("kafka", "%s[%d] goes to another member with messages under way here",
                      p->topic->name, (int)p->number);
@@ -268,8 +268,7 @@ static void leave_all(struct kafka *k, const rd_kafka_topic_partition_list_t *li
     if (!k->fixed || !is_lost)
         tell_last(k, list);
     for (int i = 0; i < list->cnt; i++) {
-        struct kafka_partition *p =
-            partition_of(k, list->elems[i].topic, list->elems[i].partition);
+        struct kafka_partition *p = partition_of(k, list->elems[i].topic, list->elems[i].partition);
         if (p && p->is_assigned) {
             p->is_assigned = false;
             stats_add(&assigned, -1);
@@ -355,7 +354,8 @@ static void on_no_place(struct kafka *k, const char *topic, int32_t number)
     int64_t low = 0, high = 0;
     if (!p || !p->is_assigned)
         return;
-    if (!land(k, p) || rd_kafka_query_watermark_offsets(k->rk, topic, number, &low, &high, ASK_MS)) {
+    if (!land(k, p) ||
+        rd_kafka_query_watermark_offsets(k->rk, topic, number, &low, &high, ASK_MS)) {
         pthread_mutex_lock(&k->lock);
         p->has_failed = true; /* asked again from there */
         pthread_mutex_unlock(&k->lock);
@@ -389,7 +389,8 @@ static void pause_all(struct kafka *k, bool pause)
     rd_kafka_topic_partition_list_t *list = NULL;
     if (rd_kafka_assignment(k->rk, &list) != RD_KAFKA_RESP_ERR_NO_ERROR)
         return;
-    (void)(pause ? rd_kafka_pause_partitions(k->rk, list) : rd_kafka_resume_partitions(k->rk, list));
+    (void)(pause ? rd_kafka_pause_partitions(k->rk, list)
+                 : rd_kafka_resume_partitions(k->rk, list));
     rd_kafka_topic_partition_list_destroy(list);
     k->is_paused = pause;
 }
@@ -447,9 +448,9 @@ static enum err take(struct kafka *k, struct kafka_partition *p, const rd_kafka_
                                     .value = bytes_of(m->payload, m->len)};
     struct handed *h = calloc(1, sizeof(*h));
     struct tsdb_batch *b = NULL;
-    enum err e = h ? kafka_message_batch(&message, k->o.db, k->o.stage, &k->poison, &b,
-                                         &h->is_poison)
-                   : ERR_NOMEM;
+    enum err e =
+        h ? kafka_message_batch(&message, k->o.db, k->o.stage, &k->poison, &b, &h->is_poison)
+          : ERR_NOMEM;
     struct bytes topic = e == ERR_OK ? arena_copy(b->arena, bytes_str(p->topic->name)) : BYTES_NONE;
     if (!topic.data) {
         tsdb_batch_free(b);
@@ -478,8 +479,7 @@ static enum err take(struct kafka *k, struct kafka_partition *p, const rd_kafka_
 
 static void on_message(struct kafka *k, const rd_kafka_message_t *m)
 {
-    struct kafka_partition *p =
-        partition_of(k, rd_kafka_topic_name(m->rkt), m->partition);
+    struct kafka_partition *p = partition_of(k, rd_kafka_topic_name(m->rkt), m->partition);
     if (!p || is_skipped(k, p))
         return; /* it comes again */
     wait_for_room(k);
@@ -499,9 +499,7 @@ static void on_error(struct kafka *k, const rd_kafka_message_t *m)
     case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
         on_no_place(k, rd_kafka_topic_name(m->rkt), m->partition);
         return;
-    default:
-        stats_add(&errors, 1);
-        log_warn("kafka", "%s", rd_kafka_message_errstr(m));
+    default: stats_add(&errors, 1); log_warn("kafka", "%s", rd_kafka_message_errstr(m));
     }
 }
 

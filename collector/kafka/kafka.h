@@ -30,7 +30,8 @@ struct kafka_options {
     struct stage *stage; /* NULL: nothing is derived */
     const char *brokers; /* HOST:PORT,… */
     const char *group; /* NULL = "telltale" */
-    const char *config_file; /* librdkafka's properties, NAME=VALUE a line: TLS, SASL; NULL = none */
+    const char
+        *config_file; /* librdkafka's properties, NAME=VALUE a line: TLS, SASL; NULL = none */
     /* TOPIC=SIGNAL or TOPIC=SIGNAL@ORG, SIGNAL spans, metrics or logs; none: otlp_spans, otlp_metrics and otlp_logs */
     const char *const *topics;
     size_t topic_count;
@@ -43,7 +44,8 @@ struct kafka_options {
 /* Whether the options are all right; nothing is connected. */
 enum err kafka_check(const struct kafka_options *o, struct err_msg *msg) MUST_CHECK;
 /* Connects and reads from now on. */
-enum err kafka_new(const struct kafka_options *o, struct kafka **out, struct err_msg *msg) MUST_CHECK;
+enum err kafka_new(const struct kafka_options *o, struct kafka **out,
+                   struct err_msg *msg) MUST_CHECK;
 void kafka_free(struct kafka *k); /* NULL is fine */
 
 #endif

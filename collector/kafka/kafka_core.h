@@ -30,7 +30,8 @@ struct kafka_partition {
     struct kafka *k;
     struct kafka_partition *next;
     /* owned by the reader */
-    int64_t from; /* after the last message that was handed over; -1: nothing yet, the first may be any */
+    int64_t
+        from; /* after the last message that was handed over; -1: nothing yet, the first may be any */
     bool is_assigned, is_reset; /* is_reset: the next claim is taken wherever the store stands */
     int64_t first; /* where it was begun at this assignment */
     int64_t told; /* what the broker knows */

@@ -76,7 +76,8 @@ static enum err add_partitions(struct kafka *k, const char *text, struct err_msg
                        text, KAFKA_STATIC_MAX);
     if (!t)
         return err_set(msg, ERR_INVALID,
-                       "kafka.partitions: the topic of \"%.200s\" is not one of kafka.topics", text);
+                       "kafka.partitions: the topic of \"%.200s\" is not one of kafka.topics",
+                       text);
     for (uint64_t i = first; i <= last; i++)
         if (!rd_kafka_topic_partition_list_find(k->fixed, t->name, (int32_t)i))
             rd_kafka_topic_partition_list_add(k->fixed, t->name, (int32_t)i);
@@ -173,7 +174,8 @@ enum err kafka_options_conf(const struct kafka_options *o, rd_kafka_conf_t **out
         {"check.crcs", "true"},
         {"client.id", "telltale"},
         {"partition.assignment.strategy", "cooperative-sticky"},
-        {"session.timeout.ms", "10000"}, /* so long its partitions wait for a member that has died */
+        {"session.timeout.ms",
+         "10000"}, /* so long its partitions wait for a member that has died */
         {"queued.max.messages.kbytes", "65536"},
         {"fetch.message.max.bytes", "1048576"},
     };

@@ -1,16 +1,18 @@
 /* Traces by id out of a cold store: how long one lookup takes when nothing of the store is in memory.
  *
  *   trace_by_id --dir DIR --make SPANS  builds, seals and compacts a store of that many plain spans in DIR
- *   trace_by_id --dir DIR --read N --spans SPANS      opens it, drops the cached pages of its files, looks N random ids up
+ *   trace_by_id --dir DIR --read N --spans SPANS      opens it and looks N random ids up, each cold, then the same warm
  * Without arguments: both, tiny, in a directory of its own. Each lookup is checked: the spans of trace t are t * 8 .. t * 8 + 7.
- * Cold: a new process, and posix_fadvise(DONTNEED) on every file below DIR before the first lookup and after each 50 (pages that a map
- * has touched stay: the store's environments are opened after the first drop).
+ * Cold: before each lookup the maps of the store's files give their pages back and posix_fadvise(DONTNEED) drops them from the cache, so that
+ * every byte of the lookup comes from the disk. What the store keeps in memory of its own (manifests) is there after the first lookup.
  */
 #include <fcntl.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -89,8 +91,22 @@ static int drop_file(const char *path, const struct stat *st, int type, struct F
     return 0;
 }
 
+/* A page that a map has touched stays in the cache. */
+static void unmap_pages(const char *dir)
+{
+    FILE *f = fopen("/proc/self/maps", "r");
+    char line[1024];
+    unsigned long from, to;
+    while (f && fgets(line, sizeof(line), f))
+        if (strstr(line, dir) && sscanf(line, "%lx-%lx", &from, &to) == 2)
+            (void)madvise((void *)from, to - from, MADV_DONTNEED); /* NOLINT: an address */
+    if (f)
+        fclose(f);
+}
+
 static void drop_pages(const char *dir)
 {
+    unmap_pages(dir);
     if (nftw(dir, drop_file, 16, FTW_PHYS) != 0)
         bench_fail("no directory %s", dir);
 }
@@ -116,23 +132,46 @@ static void look_up(struct bench_store *s, uint64_t trace, struct bench_times *w
     arena_free(a);
 }
 
-static void read_cold(const char *dir, uint64_t spans, unsigned n)
+enum how { COLD, WARMING, WARM };
+
+static void read_some(struct bench_store *s, const char *dir, uint64_t spans, unsigned n,
+                      enum how how)
 {
-    static struct bench_store s;
     static struct bench_times wall, cpu;
     uint64_t seed = 11;
-    drop_pages(dir);
-    bench_store_open(&s, dir, NULL);
+    struct rusage before, after;
+    long faults = 0;
+    wall.n = cpu.n = 0;
     for (unsigned i = 0; i < n; i++) {
-        if (i % 50 == 0)
+        if (how == COLD)
             drop_pages(dir);
         seed = seed * 6364136223846793005u + 1442695040888963407u;
-        look_up(&s, (seed >> 20) % (spans / PER_TRACE), &wall, &cpu);
+        (void)getrusage(RUSAGE_SELF, &before);
+        look_up(s, (seed >> 20) % (spans / PER_TRACE), &wall, &cpu);
+        (void)getrusage(RUSAGE_SELF, &after);
+        faults += after.ru_majflt - before.ru_majflt;
+        if (how == COLD && i == 0) {
+            printf("first (opens the part): %.2f ms, cpu %.2f ms\n", wall.ms[0], cpu.ms[0]);
+            wall.n = cpu.n = 0;
+            faults = 0;
+        }
     }
-    printf("first (opens the part): %.2f ms\n", wall.ms[0]);
-    printf("%u ids of %llu spans: p50 %.2f ms  p99 %.2f ms  cpu p50 %.2f ms  p99 %.2f ms\n", n,
-           (unsigned long long)spans, bench_times_at(&wall, 0.5), bench_times_at(&wall, 0.99),
-           bench_times_at(&cpu, 0.5), bench_times_at(&cpu, 0.99));
+    if (how == WARMING)
+        return;
+    printf("%s: %u ids of %llu spans: p50 %.2f ms  p99 %.2f ms  cpu p50 %.2f ms  p99 %.2f ms  "
+           "reads of the disk %.1f\n",
+           how == COLD ? "cold" : "warm", n, (unsigned long long)spans, bench_times_at(&wall, 0.5),
+           bench_times_at(&wall, 0.99), bench_times_at(&cpu, 0.5), bench_times_at(&cpu, 0.99),
+           (double)faults / n);
+}
+
+static void read_all(const char *dir, uint64_t spans, unsigned n)
+{
+    static struct bench_store s;
+    drop_pages(dir);
+    bench_store_open(&s, dir, NULL);
+    for (enum how how = COLD; how <= WARM; how++)
+        read_some(&s, dir, spans, n, how);
     bench_store_close(&s);
 }
 
@@ -156,13 +195,13 @@ int main(int argc, char **argv)
         if (!(dir = mkdtemp(own)))
             bench_fail("no directory");
         make(dir, 16000);
-        read_cold(dir, 16000, 20);
+        read_all(dir, 16000, 20);
         snprintf(command, sizeof(command), "rm -rf %s", own);
         return system(command) != 0;
     }
     if (to_make)
         make(dir, to_make);
     if (reads && spans >= PER_TRACE)
-        read_cold(dir, spans, reads);
+        read_all(dir, spans, reads);
     return 0;
 }

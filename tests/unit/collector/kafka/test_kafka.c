@@ -95,7 +95,8 @@ static int setup(void **state)
     if (!t.producer)
         return -1;
     t.cluster = rd_kafka_mock_cluster_new(t.producer, 1);
-    if (!t.cluster || rd_kafka_brokers_add(t.producer, rd_kafka_mock_cluster_bootstraps(t.cluster)) < 1)
+    if (!t.cluster ||
+        rd_kafka_brokers_add(t.producer, rd_kafka_mock_cluster_bootstraps(t.cluster)) < 1)
         return -1;
     rd_kafka_mock_topic_create(t.cluster, TOPIC, PARTITIONS, 1);
     rd_kafka_mock_topic_create(t.cluster, "otlp_metrics", 1, 1);
@@ -135,25 +136,19 @@ static void send_span(int32_t partition)
     uint64_t id = ++t.sent;
     for (unsigned i = 0; i < 8; i++)
         trace[8 + i] = span[i] = (uint8_t)(id >> (8 * (7 - i)));
-    Otlp__Span s = OTLP__SPAN__INIT,
-                                          *spans[] = {&s};
+    Otlp__Span s = OTLP__SPAN__INIT, *spans[] = {&s};
     s.trace_id = (ProtobufCBinaryData){16, trace};
     s.span_id = (ProtobufCBinaryData){8, span};
     s.name = (char *)(uintptr_t) "work";
     s.start_time_unix_nano = (uint64_t)clock_wall_ns();
     s.end_time_unix_nano = s.start_time_unix_nano + 1000;
-    Otlp__ScopeSpans
-        scope = OTLP__SCOPE_SPANS__INIT,
-        *scopes[] = {&scope};
+    Otlp__ScopeSpans scope = OTLP__SCOPE_SPANS__INIT, *scopes[] = {&scope};
     scope.n_spans = 1;
     scope.spans = spans;
-    Otlp__ResourceSpans
-        resource = OTLP__RESOURCE_SPANS__INIT,
-        *resources[] = {&resource};
+    Otlp__ResourceSpans resource = OTLP__RESOURCE_SPANS__INIT, *resources[] = {&resource};
     resource.n_scope_spans = 1;
     resource.scope_spans = scopes;
-    Otlp__ExportTraceServiceRequest request =
-        OTLP__EXPORT_TRACE_SERVICE_REQUEST__INIT;
+    Otlp__ExportTraceServiceRequest request = OTLP__EXPORT_TRACE_SERVICE_REQUEST__INIT;
     request.n_resource_spans = 1;
     request.resource_spans = resources;
     size_t n = protobuf_c_message_pack(&request.base, text);
@@ -352,8 +347,7 @@ static void poison_is_kept_and_the_partition_moves_on(void **state)
     unsigned seen = 0;
     for (uint32_t i = 0; i < logs.count; i++) {
         struct tsdb_value offset, payload;
-        assert_true(
-            tsdb_attrs_find(logs.attrs[i], BYTES_LIT("messaging.kafka.offset"), &offset));
+        assert_true(tsdb_attrs_find(logs.attrs[i], BYTES_LIT("messaging.kafka.offset"), &offset));
         assert_true(
             tsdb_attrs_find(logs.attrs[i], BYTES_LIT("telltale.quarantine.payload"), &payload));
         seen |= 1u << offset.integer;
