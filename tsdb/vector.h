@@ -18,7 +18,7 @@
 #define VECTOR_TRY_MAX 8u
 
 /* How much work bytes are worth. A journal lives for minutes and is written while senders wait; a block is kept and read for as long as the
- * retention says, and what is not quick is read in half the time; what compaction writes is not written again. */
+ * retention says; what compaction writes is not written again. */
 struct columns_zip {
     int level; /* of zstd */
     uint32_t bytes_min; /* smaller pieces are not packed */
