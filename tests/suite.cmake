@@ -28,7 +28,8 @@ if(TARGET telltale AND EXISTS ${CMAKE_SOURCE_DIR}/tests/e2e/node_modules)
         --binary $<TARGET_FILE:telltale_ack_early>)
     set_tests_properties(e2e.kill e2e.kill_can_fail PROPERTIES TIMEOUT 600 RUN_SERIAL ON)
     # A real broker, its jars by Maven; skipped where there is none to be had.
-    add_executable(telltale_kafka_forgets ${CMAKE_SOURCE_DIR}/cli/main.c ${CMAKE_SOURCE_DIR}/collector/kafka/kafka.c)
+    add_executable(telltale_kafka_forgets ${CMAKE_SOURCE_DIR}/cli/main.c ${CMAKE_SOURCE_DIR}/collector/kafka/kafka.c
+        ${CMAKE_SOURCE_DIR}/collector/kafka/kafka_group.c)
     target_compile_definitions(telltale_kafka_forgets PRIVATE TELLTALE_FAULT_KAFKA_FORGETS)
     target_link_libraries(telltale_kafka_forgets PRIVATE cli)
     add_test(NAME e2e.kafka COMMAND ${NODE} ${CMAKE_SOURCE_DIR}/tests/e2e/kafka.mjs --messages 10000 --kills 3 --broker-kills 1

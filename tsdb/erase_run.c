@@ -168,10 +168,12 @@ enum err erase_parts_finish(struct erase_pass *pass, struct part *old, struct pa
         e = pass->note(pass->ctx, old, &pass->found, msg);
     }
     fault_point("erase.before_exchange");
-    if (e == ERR_OK)
+    if (e == ERR_OK) {
         e = pin_exchange_pair(pass->db, old, fresh, text, fresh_text, pass->flushed, msg);
-    else
-        part_release(fresh), part_release(fresh_text);
+    } else {
+        part_release(fresh);
+        part_release(fresh_text);
+    }
     fault_point("erase.after_exchange");
     return e;
 }

@@ -436,12 +436,8 @@ enum err tsdb_append(struct tsdb *db, struct tsdb_batch **take_batch, tsdb_appen
     if (!item)
         return ERR_NOMEM;
     *item = (struct store_item){b, done, ctx, clock_mono_ns(), arena_used(b->arena), NULL};
-    uint64_t limit = db->options.memory_limit_bytes;
+    uint64_t limit = db->options.memory_limit_bytes, bytes = item->bytes; /* it may soon be gone */
     uint64_t used = heads_bytes(db) + index_cache_bytes() + atomic_load(&db->queries.used);
-    pthread_mutex_lock(&db->lock);
-    uint64_t waiting = db->queue_bytes;
-    pthread_mutex_unlock(&db->lock);
-    make_room(used + waiting + item->bytes, limit);
     pthread_mutex_lock(&db->lock);
     used += db->queue_bytes;
     if (atomic_load(&db->is_full))
@@ -458,6 +454,7 @@ enum err tsdb_append(struct tsdb *db, struct tsdb_batch **take_batch, tsdb_appen
         pthread_cond_signal(&db->wake_committer);
     }
     pthread_mutex_unlock(&db->lock);
+    make_room(used + bytes, limit);
     if (e == ERR_FULL)
         retention_check_disk(db); /* notices when there is room again */
     if (e != ERR_OK)

@@ -1,4 +1,5 @@
-/* The inside of the reader, for the files that make it up: kafka.c (the thread), kafka_options.c (text to settings).
+/* The inside of the reader, for the files that make it up: kafka.c (the thread), kafka_group.c (assignment, what the broker is told),
+ * kafka_options.c (text to settings).
  *
  * Owner: kafka.c.  Thread: fields say who.
  */
@@ -16,6 +17,9 @@
 #define KAFKA_TOPICS_MAX 64u
 #define KAFKA_TOPIC_NAME_MAX 249u /* the broker's limit */
 #define KAFKA_STATIC_MAX 4096u
+#define KAFKA_ASK_MS 10000 /* a broker, for offsets */
+#define KAFKA_LAND_NS INT64_C(30000000000) /* at a hand-over, for what is under way */
+#define KAFKA_NOWHERE (-1)
 
 struct kafka_topic {
     char name[KAFKA_TOPIC_NAME_MAX + 1];
@@ -33,12 +37,13 @@ struct kafka_partition {
     int64_t
         from; /* after the last message that was handed over; -1: nothing yet, the first may be any */
     bool is_assigned, is_reset; /* is_reset: the next claim is taken wherever the store stands */
-    int64_t first; /* where it was begun at this assignment */
+    int64_t first; /* where it was begun at this assignment, or after a reset */
     int64_t told; /* what the broker knows */
     /* guarded by k->lock */
     unsigned in_flight;
     bool has_failed; /* a commit did: back to the store's place when nothing is in flight */
     int64_t stored; /* the store's place, as the commits have said; -1: not yet */
+    int64_t refused; /* the offset of a message that is too large for the store */
 };
 
 struct kafka {
@@ -53,7 +58,6 @@ struct kafka {
     /* owned by the reader */
     struct kafka_partition *partitions; /* all that were ever assigned */
     struct kafka_poison poison;
-    bool is_paused;
     int64_t told_ns;
     /* guarded by lock */
     pthread_mutex_t lock;
@@ -63,6 +67,24 @@ struct kafka {
     /* atomic */
     _Atomic bool is_stopping;
 };
+
+/* NULL: its topic was not asked for. */
+struct kafka_partition *kafka_partition_of(struct kafka *k, const char *topic, int32_t number);
+/* The store's own word; KAFKA_NOWHERE: it has nothing of the partition. */
+int64_t kafka_place_of(const struct kafka_partition *p);
+int64_t kafka_offset_of(const struct kafka_partition *p); /* p->from, as the client takes it */
+/* Until nothing of p (NULL: of any) is under way. false: not in KAFKA_LAND_NS. */
+bool kafka_land(struct kafka *k, const struct kafka_partition *p);
+/* From where each of list is read; fills in its offsets. */
+void kafka_place_all(struct kafka *k, rd_kafka_topic_partition_list_t *list);
+/* Another may read them as soon as this returns. */
+void kafka_leave_all(struct kafka *k, const rd_kafka_topic_partition_list_t *list);
+void kafka_tell(struct kafka *k); /* the broker, where the store stands */
+/* The client's callbacks, on the reader's thread. */
+void kafka_on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t err,
+                        rd_kafka_topic_partition_list_t *list, void *k);
+void kafka_on_told(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_partition_list_t *list,
+                   void *k);
 
 /* Fills topics and fixed from the options. ERR_INVALID names the text that is wrong. */
 enum err kafka_options_topics(struct kafka *k, struct err_msg *msg) MUST_CHECK;

@@ -29,6 +29,8 @@ static enum err decode(const struct kafka_message *m, struct tsdb *db, struct st
                                     .series = tsdb_series(db),
                                     .now_ns = clock_wall_ns(),
                                     .floor_ms = tsdb_retention_floor_ms(db)};
+    if (m->is_refused)
+        return err_set(msg, ERR_TOO_LARGE, "the message is too large for the store");
     if (m->value.size > OTLP_BODY_MAX)
         return err_set(msg, ERR_TOO_LARGE, "the message has more than 64 MiB");
     uint8_t *body = malloc(m->value.size + 1);

@@ -18,8 +18,9 @@
 struct kafka_message {
     const char *topic;
     uint32_t partition, org;
-    int64_t offset, time_ms; /* time_ms: as the broker has it; 0: unknown */
+    int64_t offset;
     enum tsdb_signal signal;
+    bool is_refused; /* the store has said that it is too large */
     struct bytes value; /* protobuf, or JSON where it begins with a brace */
 };
 

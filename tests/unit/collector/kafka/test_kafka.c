@@ -36,11 +36,14 @@ static struct {
     struct tsdb *db;
     struct kafka *kafka;
     uint64_t sent; /* ids below are there */
+    uint64_t memory_limit; /* of the store; 0: the usual one */
+    size_t name_size; /* of each span; 0: short */
 } t;
 
 static void open_store(void)
 {
     struct tsdb_options o = {.dir = t.dir,
+                             .memory_limit_bytes = t.memory_limit,
                              .retention_ms = YEARS,
                              .retention_content_ms = YEARS,
                              .retention_cells_ms = YEARS};
@@ -132,14 +135,18 @@ static void produce(int32_t partition, const void *value, size_t size)
 /* One span a message; its id says which it is. */
 static void send_span(int32_t partition)
 {
-    uint8_t trace[16] = {1}, span[8], text[256];
+    static char name[16384];
+    static uint8_t text[sizeof(name) + 256];
+    uint8_t trace[16] = {1}, span[8];
     uint64_t id = ++t.sent;
     for (unsigned i = 0; i < 8; i++)
         trace[8 + i] = span[i] = (uint8_t)(id >> (8 * (7 - i)));
     Otlp__Span s = OTLP__SPAN__INIT, *spans[] = {&s};
     s.trace_id = (ProtobufCBinaryData){16, trace};
     s.span_id = (ProtobufCBinaryData){8, span};
-    s.name = (char *)(uintptr_t) "work";
+    memset(name, 'a' + (int)(id % 26), sizeof(name));
+    name[t.name_size ? t.name_size : 4] = 0;
+    s.name = name;
     s.start_time_unix_nano = (uint64_t)clock_wall_ns();
     s.end_time_unix_nano = s.start_time_unix_nano + 1000;
     Otlp__ScopeSpans scope = OTLP__SCOPE_SPANS__INIT, *scopes[] = {&scope};
@@ -325,6 +332,24 @@ static void commits_that_fail_are_read_again(void **state)
     each_is_there_once();
 }
 
+static void a_store_without_room_is_waited_for(void **state)
+{
+    (void)state;
+    tsdb_close(t.db, false);
+    t.memory_limit = 2u << 20;
+    t.name_size = 8000;
+    open_store();
+    int64_t before = counter("telltale_kafka_pauses_total");
+    read_on("a", NULL, 0);
+    for (unsigned i = 0; i < 10; i++)
+        send_spans(120);
+    each_is_there_once();
+    assert_true(counter("telltale_kafka_pauses_total") > before);
+    t.name_size = 0; /* and goes on, from all partitions */
+    send_spans(40);
+    each_is_there_once();
+}
+
 static void poison_is_kept_and_the_partition_moves_on(void **state)
 {
     (void)state;
@@ -401,6 +426,7 @@ int main(void)
         CASE(two_nodes_of_a_group_share_a_topic_and_hand_partitions_over),
         CASE(fixed_partitions_are_read_and_no_others),
         CASE(commits_that_fail_are_read_again),
+        CASE(a_store_without_room_is_waited_for),
         CASE(poison_is_kept_and_the_partition_moves_on),
         CASE(options_that_are_wrong_are_named),
     };

@@ -1,0 +1,238 @@
+/* Which partitions are read here, from where on, and what the broker is told of it. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc_wait.h"
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/stats.h"
+#include "collector/kafka/kafka_core.h"
+
+#define TELL_ATTEMPTS 5u
+#define TELL_AGAIN_MS 100
+
+STATS_COUNTER(shared, "telltale_kafka_handover_repeats_total", "",
+              "Messages of partitions that went to another member which may be stored there, too.")
+STATS_GAUGE(assigned, "telltale_kafka_partitions", "", "Partitions that this process reads.")
+STATS_GAUGE(lag, "telltale_kafka_lag_messages", "",
+            "Messages of the partitions read here that are not stored yet.")
+STATS_COUNTER(unfollowed, "telltale_kafka_errors_total", "reason=\"assignment\"",
+              "Errors that the Kafka client reported.")
+
+/* --- partitions ---------------------------------------------------------------------------------- */
+
+struct kafka_partition *kafka_partition_of(struct kafka *k, const char *topic, int32_t number)
+{
+    struct kafka_partition *p = k->partitions;
+    size_t i = 0;
+    while (p && (p->number != number || strcmp(p->topic->name, topic) != 0))
+        p = p->next;
+    if (p)
+        return p;
+    while (i < k->topic_count && strcmp(k->topics[i].name, topic) != 0)
+        i++;
+    if (i == k->topic_count)
+        return NULL;
+    p = alloc_wait_calloc(1, sizeof(*p)); /* it cannot be refused: it is being assigned */
+    *p = (struct kafka_partition){.topic = &k->topics[i],
+                                  .number = number,
+                                  .k = k,
+                                  .next = k->partitions,
+                                  .from = KAFKA_NOWHERE,
+                                  .first = KAFKA_NOWHERE,
+                                  .told = KAFKA_NOWHERE,
+                                  .stored = KAFKA_NOWHERE,
+                                  .refused = KAFKA_NOWHERE};
+    k->partitions = p;
+    return p;
+}
+
+static int64_t stored_of(struct kafka_partition *p)
+{
+    pthread_mutex_lock(&p->k->lock);
+    int64_t n = p->stored;
+    pthread_mutex_unlock(&p->k->lock);
+    return n;
+}
+
+/* The store's own word; KAFKA_NOWHERE: it has nothing of the partition. */
+int64_t kafka_place_of(const struct kafka_partition *p)
+{
+#ifdef TELLTALE_FAULT_KAFKA_FORGETS /* seeded defect: places live apart from the rows */
+    return KAFKA_NOWHERE;
+#endif
+    struct tsdb_position at;
+    return tsdb_position_of(p->k->o.db, bytes_str(p->topic->name), (uint32_t)p->number, &at) ==
+                   ERR_OK
+               ? at.next
+               : KAFKA_NOWHERE;
+}
+
+/* --- what the broker is told --------------------------------------------------------------------- */
+
+/* Those of list (NULL: all) whose place the broker does not know yet. */
+static rd_kafka_topic_partition_list_t *untold(struct kafka *k,
+                                               const rd_kafka_topic_partition_list_t *only)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(16);
+    for (struct kafka_partition *p = k->partitions; p; p = p->next) {
+        int64_t stored = stored_of(p);
+        if (p->is_assigned && stored != KAFKA_NOWHERE && stored != p->told &&
+            (!only || rd_kafka_topic_partition_list_find(only, p->topic->name, p->number)))
+            rd_kafka_topic_partition_list_add(list, p->topic->name, p->number)->offset = stored;
+    }
+    return list;
+}
+
+void kafka_on_told(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_partition_list_t *list,
+                   void *ctx)
+{
+    struct kafka *k = ctx;
+    (void)rk;
+    for (int i = 0; list && i < list->cnt; i++) {
+        rd_kafka_topic_partition_t *tp = &list->elems[i];
+        struct kafka_partition *p = kafka_partition_of(k, tp->topic, tp->partition);
+        if (p && !err && !tp->err)
+            p->told = tp->offset;
+    }
+}
+
+/* Once a second; what fails is told the next time. */
+void kafka_tell(struct kafka *k)
+{
+    rd_kafka_topic_partition_list_t *list = untold(k, NULL);
+    int64_t behind = 0;
+    if (list->cnt)
+        (void)rd_kafka_commit(k->rk, list, 1); /* kafka_on_told hears of it */
+    rd_kafka_topic_partition_list_destroy(list);
+    for (struct kafka_partition *p = k->partitions; p; p = p->next) {
+        int64_t stored = stored_of(p), low, high;
+        if (p->is_assigned && stored != KAFKA_NOWHERE &&
+            rd_kafka_get_watermark_offsets(k->rk, p->topic->name, p->number, &low, &high) == 0)
+            behind += MAX(high - stored, 0);
+    }
+    stats_set(&lag, behind);
+    k->told_ns = clock_mono_ns();
+}
+
+/* At a hand-over: whoever reads on begins where the broker says. What it could not be told is stored there once more; that is recorded. */
+static void tell_last(struct kafka *k, const rd_kafka_topic_partition_list_t *only)
+{
+    rd_kafka_topic_partition_list_t *list = untold(k, only);
+    for (unsigned i = 0; i < TELL_ATTEMPTS && list->cnt; i++) {
+        rd_kafka_resp_err_t e = rd_kafka_commit(k->rk, list, 0);
+        kafka_on_told(k->rk, e, list, k);
+        rd_kafka_topic_partition_list_destroy(list);
+        list = untold(k, only);
+        if (list->cnt)
+            clock_sleep_ms(TELL_AGAIN_MS);
+    }
+    for (int i = 0; i < list->cnt && !k->fixed; i++) {
+        rd_kafka_topic_partition_t *tp = &list->elems[i];
+        struct kafka_partition *p = kafka_partition_of(k, tp->topic, tp->partition);
+        if (!p)
+            continue;
+        stats_add(&shared, tp->offset - MAX(MAX(p->told, p->first), 0));
+        log_warn("kafka",
+                 "%s[%d] goes to another member, and the broker could not be told where this one "
+                 "stands: messages %lld to %lld may be on both nodes",
+                 tp->topic, (int)tp->partition, (long long)MAX(MAX(p->told, p->first), 0),
+                 (long long)tp->offset - 1);
+    }
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
+/* --- assignment ---------------------------------------------------------------------------------- */
+
+int64_t kafka_offset_of(const struct kafka_partition *p)
+{
+    return p->from != KAFKA_NOWHERE ? p->from
+           : p->k->o.from_end       ? RD_KAFKA_OFFSET_END
+                                    : RD_KAFKA_OFFSET_BEGINNING;
+}
+
+/* Where each is to be read from: the store's place, or the group's where another member has gone on. */
+void kafka_place_all(struct kafka *k, rd_kafka_topic_partition_list_t *list)
+{
+    rd_kafka_topic_partition_list_t *group =
+        k->fixed ? NULL : rd_kafka_topic_partition_list_copy(list);
+    if (group) {
+        rd_kafka_resp_err_t e = rd_kafka_committed(k->rk, group, KAFKA_ASK_MS);
+        if (e != RD_KAFKA_RESP_ERR_NO_ERROR)
+            log_warn("kafka", "the group's offsets are not known, own ones count: %s",
+                     rd_kafka_err2str(e));
+    }
+    for (int i = 0; i < list->cnt; i++) {
+        rd_kafka_topic_partition_t *tp = &list->elems[i];
+        struct kafka_partition *p = kafka_partition_of(k, tp->topic, tp->partition);
+        if (!p)
+            continue; /* a topic that was not asked for */
+        int64_t own = kafka_place_of(p), others = group ? group->elems[i].offset : KAFKA_NOWHERE;
+        p->is_assigned = true;
+        p->is_reset = others > own && others >= 0;
+        p->from = p->is_reset ? others : own;
+        p->told = others;
+        p->first = p->from;
+        tp->offset = kafka_offset_of(p);
+        pthread_mutex_lock(&k->lock);
+        p->stored = p->from;
+        p->has_failed = false;
+        pthread_mutex_unlock(&k->lock);
+        log_info("kafka", "%s[%d] is read here from %lld on%s", tp->topic, (int)tp->partition,
+                 (long long)p->from, p->is_reset ? ", where another member got to" : "");
+        stats_add(&assigned, 1);
+    }
+    if (group)
+        rd_kafka_topic_partition_list_destroy(group);
+}
+
+/* Another may read on as soon as this returns: nothing of these is under way any more, and the broker knows how far it went. */
+void kafka_leave_all(struct kafka *k, const rd_kafka_topic_partition_list_t *list)
+{
+    for (int i = 0; i < list->cnt; i++) {
+        struct kafka_partition *p =
+            kafka_partition_of(k, list->elems[i].topic, list->elems[i].partition);
+        if (p && !kafka_land(k, p))
+            log_warn("kafka", "%s[%d] goes to another member with messages under way here",
+                     p->topic->name, (int)p->number);
+    }
+    tell_last(k, list);
+    for (int i = 0; i < list->cnt; i++) {
+        struct kafka_partition *p =
+            kafka_partition_of(k, list->elems[i].topic, list->elems[i].partition);
+        if (p && p->is_assigned) {
+            p->is_assigned = false;
+            stats_add(&assigned, -1);
+        }
+    }
+}
+
+void kafka_on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t err,
+                        rd_kafka_topic_partition_list_t *list, void *ctx)
+{
+    struct kafka *k = ctx;
+    bool in_steps = strcmp(rd_kafka_rebalance_protocol(rk), "COOPERATIVE") == 0;
+    rd_kafka_error_t *e = NULL;
+    rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (err == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
+        kafka_place_all(k, list);
+        if (in_steps)
+            e = rd_kafka_incremental_assign(rk, list);
+        else
+            code = rd_kafka_assign(rk, list);
+    } else {
+        kafka_leave_all(k, list);
+        if (in_steps)
+            e = rd_kafka_incremental_unassign(rk, list);
+        else
+            code = rd_kafka_assign(rk, NULL);
+    }
+    if (e || code) {
+        log_error("kafka", "the group's assignment cannot be followed: %s",
+                  e ? rd_kafka_error_string(e) : rd_kafka_err2str(code));
+        stats_add(&unfollowed, 1);
+    }
+    if (e)
+        rd_kafka_error_destroy(e);
+}
