@@ -37,6 +37,11 @@ enum err columns_load(struct columns_body *b, uint64_t mask, const uint8_t *want
                       bool merge) MUST_CHECK;
 /* The columns of the other body of the same rows that this one refers to; 0 when it is none. */
 uint64_t columns_needs(struct bytes body);
+/* Every column of the schema. */
+static inline uint64_t columns_all(const struct tsdb_schema *schema)
+{
+    return UINT64_MAX >> (64 - schema->column_count);
+}
 /* The columns that attribute trees are compared with when they are encoded: with these in the table a text body takes the least room. */
 uint64_t columns_peers(const struct tsdb_schema *schema);
 /* The order in which spans take the least room: spans of one trace together, traces and spans by time. rows: n numbers of rows, in the order of

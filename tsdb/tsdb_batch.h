@@ -90,7 +90,13 @@ struct tsdb_id8 {
     X(I64, cost_nanousd, -1, "our price; -1 unpriced")                                         \
     X(I64, reported_cost_nanousd, -1, "cost that the sender claims")                           \
     X(I64, weight, 1000,                                                                       \
-      "thousandths of a span that the row stands for; more than itself after compaction")
+      "thousandths of a span that the row stands for; more than itself after compaction")      \
+    X(STR, team, 0, "team that pays, named in the telemetry")                                  \
+    X(STR, api_key, 0, "id of the API key, never the key")                                     \
+    X(U32, price_id, 0, "row of the price table that priced it, 0 = none")                     \
+    X(STR, tool_call_id, 0, "gen_ai.tool.call.id")                                             \
+    X(U8, tool_outcome, 0, "enum tsdb_tool_outcome, 0 = no tool call")                         \
+    X(U8, lane, 0, "enum tsdb_lane of an agent's call")
 
 #define TSDB_LOG_COLUMNS(X)                                                  \
     X(I64, time_ns, 0, "time, else observed time; its day chooses the part") \
@@ -134,6 +140,16 @@ enum tsdb_fault {
     TSDB_FAULT_CALLER,
     TSDB_FAULT_POLICY
 };
+enum tsdb_tool_outcome {
+    TSDB_TOOL_NONE,
+    TSDB_TOOL_OK,
+    TSDB_TOOL_ERROR,
+    TSDB_TOOL_REJECTED,
+    TSDB_TOOL_ABORTED,
+    TSDB_TOOL_TIMEOUT,
+    TSDB_TOOL_COUNT
+};
+enum tsdb_lane { TSDB_LANE_NONE, TSDB_LANE_MAIN, TSDB_LANE_SUBAGENT, TSDB_LANE_AUXILIARY };
 enum tsdb_row_flag {
     TSDB_ROW_STREAM = 1,
     TSDB_ROW_ESTIMATED = 2,

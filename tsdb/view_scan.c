@@ -135,7 +135,7 @@ static enum err scan_run(struct scan *s, struct arena *a, union view_table *out)
 {
     uint64_t order =
         s->search.k->is_spans ? UINT64_C(1) << TSDB_SPAN_start_ns : UINT64_C(1) << TSDB_LOG_time_ns;
-    uint64_t all = (UINT64_C(1) << s->search.k->schema->column_count) - 1;
+    uint64_t all = columns_all(s->search.k->schema);
     s->keep_columns = s->keep_columns ? s->keep_columns : all;
     s->columns = (s->columns ? s->columns : all) | order;
     s->search.order = s->newest_first ? TSDB_VISIT_NEWEST : TSDB_VISIT_OLDEST;

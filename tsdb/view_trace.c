@@ -94,7 +94,7 @@ static enum err trace_block(struct tsdb_view *v, const struct part_snapshot *p, 
         }
         b.wanted = wanted;
         if (e == ERR_OK && wanted)
-            e = view_block_load(v, &b, (UINT64_C(1) << TSDB_SPAN_COLUMN_COUNT) - 1, scratch);
+            e = view_block_load(v, &b, columns_all(&tsdb_batch_span_schema), scratch);
         view_pool_next_table(pool);
         for (uint32_t k = 0; k < n && e == ERR_OK && wanted; k++)
             if (is_of(&b.t.spans, &t[k], id) && !is_erased(v, &b.t.spans, t[k].row, generation))

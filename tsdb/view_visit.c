@@ -33,7 +33,7 @@ static enum err want_rows(struct view_run *run)
 enum err view_run_load(struct view_run *run, uint64_t mask)
 {
     enum err e = ERR_OK;
-    mask &= ~run->loaded & (BIT(run->k->schema->column_count) - 1);
+    mask &= ~run->loaded & columns_all(run->k->schema);
     if (!mask)
         return ERR_OK;
     if (run->block && (mask & run->k->text_mask) && run->count < run->block->meta->rows)

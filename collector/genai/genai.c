@@ -577,6 +577,8 @@ bool genai_store(struct tsdb_batch *b, uint32_t row, const struct genai_row *r)
     PUT_S(prompt_version);
     PUT_S(agent_name);
     PUT_S(tool_name);
+    PUT_S(team);
+    PUT_S(api_key);
     PUT_I(input_tokens);
     PUT_I(output_tokens);
     PUT_I(cache_read_tokens);
