@@ -292,6 +292,9 @@ static struct kafka_options kafka_options_of(const struct server *s)
                                   .topic_count = o->kafka_topics.count,
                                   .partitions = o->kafka_partitions.items,
                                   .partition_count = o->kafka_partitions.count,
+                                  .headers = o->kafka_headers.items,
+                                  .header_count = o->kafka_headers.count,
+                                  .stop_on_loss = strcmp(o->kafka_on_loss, "stop") == 0,
                                   .from_end = strcmp(o->kafka_start, "latest") == 0};
 }
 

@@ -37,6 +37,8 @@ static const struct config_option options[] = {
     {"kafka.partitions",        "--kafka-partition",   CONFIG_LIST,        NULL,               AT(kafka_partitions),       "T:N",  "TOPIC:N or TOPIC:N-M: this node reads these partitions and no others, without hand-overs; repeat for more."},
     {"kafka.config",            "--kafka-config",      CONFIG_STR,         NULL,               AT(kafka_config),           "FILE", "Properties of the Kafka client (librdkafka), NAME=VALUE a line: TLS, SASL, limits."},
     {"kafka.start",             NULL,                  CONFIG_STR,         "earliest",         AT(kafka_start),            "W",    "Where a partition is begun of which nothing was ever read: earliest or latest."},
+    {"kafka.headers",           "--kafka-header",      CONFIG_LIST,        NULL,               AT(kafka_headers),          "NAME", "A header of Kafka messages that becomes the attribute kafka.header.NAME of their resources; repeat for more."},
+    {"kafka.on_loss",           NULL,                  CONFIG_STR,         "continue",         AT(kafka_on_loss),          "W",    "When Kafka has lost messages of a partition, or it was made anew: continue with what is left, or stop reading it until somebody has looked."},
     {"query.timeout",           NULL,                  CONFIG_DURATION_MS, "30s",              AT(query_timeout_ms),       "D",    "A query that takes longer is ended."},
     {"query.threads",           NULL,                  CONFIG_U64,         "2",                AT(query_threads),          "N",    "Queries that run at once."},
     {"query.max_samples",       NULL,                  CONFIG_U64,         "50000000",         AT(query_samples_max),      "N",    "A query that would hold more samples in memory is refused."},
@@ -102,6 +104,9 @@ static enum err check_together(const struct serve_options *o, struct buf *errors
     if (strcmp(o->kafka_start, "earliest") != 0 && strcmp(o->kafka_start, "latest") != 0)
         buf_printf(errors, "kafka.start: '%s' is not valid; give earliest or latest\n",
                    o->kafka_start);
+    if (strcmp(o->kafka_on_loss, "continue") != 0 && strcmp(o->kafka_on_loss, "stop") != 0)
+        buf_printf(errors, "kafka.on_loss: '%s' is not valid; give continue or stop\n",
+                   o->kafka_on_loss);
     return errors->size == before ? ERR_OK : ERR_INVALID;
 }
 

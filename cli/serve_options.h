@@ -24,8 +24,8 @@ struct serve_options {
     struct config_list slos;
     const struct yaml_node *receivers; /* read by detectors_receivers_load */
     const struct yaml_node *entries; /* list of {service, route, operation, name} */
-    const char *kafka, *kafka_group, *kafka_config, *kafka_start;
-    struct config_list kafka_topics, kafka_partitions;
+    const char *kafka, *kafka_group, *kafka_config, *kafka_start, *kafka_on_loss;
+    struct config_list kafka_topics, kafka_partitions, kafka_headers;
     const char *prices;
     int64_t query_timeout_ms;
     uint64_t query_threads, query_samples_max;

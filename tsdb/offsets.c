@@ -84,7 +84,7 @@ static enum err add(struct offsets *o, size_t at, struct bytes topic, uint32_t p
         return ERR_NOMEM;
     memcpy(copy, topic.data, topic.size);
     memmove(&o->places[at + 1], &o->places[at], (o->count - at) * sizeof(*o->places));
-    static const struct tsdb_position nowhere = {NOWHERE, -1};
+    static const struct tsdb_position nowhere = {NOWHERE, -1, 0};
     o->places[at] = (struct place){bytes_of(copy, topic.size), partition, nowhere, nowhere};
     o->count++;
     return ERR_OK;
@@ -113,7 +113,7 @@ enum err offsets_claim(struct offsets *o, const struct tsdb_claim *c)
             e = ERR_CONFLICT;
     }
     if (e == ERR_OK)
-        p->wanted = (struct tsdb_position){c->next, c->epoch};
+        p->wanted = (struct tsdb_position){c->next, c->epoch, c->mark};
     pthread_mutex_unlock(&o->lock);
     return e;
 }
@@ -136,7 +136,7 @@ enum err offsets_replay(struct offsets *o, const struct tsdb_claim *c)
     pthread_mutex_lock(&o->lock);
     enum err e = place_of(o, c, &p);
     if (e == ERR_OK)
-        p->at = p->wanted = (struct tsdb_position){c->next, c->epoch};
+        p->at = p->wanted = (struct tsdb_position){c->next, c->epoch, c->mark};
     pthread_mutex_unlock(&o->lock);
     return e;
 }
@@ -168,6 +168,7 @@ void offsets_encode(struct offsets *o, struct buf *out)
         buf_varint(out, p->partition);
         buf_varint(out, (uint64_t)p->at.next);
         buf_zigzag(out, p->at.epoch);
+        buf_u64(out, p->at.mark);
     }
     pthread_mutex_unlock(&o->lock);
 }
@@ -178,6 +179,7 @@ static enum err decode_one(struct reader *r, struct offsets *into)
     bool found;
     uint64_t partition = reader_varint(r), next = reader_varint(r);
     int64_t epoch = reader_zigzag(r);
+    c.mark = reader_u64(r);
     if (r->failed || c.topic.size == 0 || partition > INT32_MAX || next > INT64_MAX || epoch < -1 ||
         epoch > INT32_MAX)
         return ERR_CORRUPT;

@@ -123,6 +123,7 @@ void commit_put(struct buf *out, const struct commit_entry *e)
         buf_zigzag(out, e->claim.epoch);
         buf_varint(out, (uint64_t)e->claim.from);
         buf_varint(out, (uint64_t)e->claim.next);
+        buf_u64(out, e->claim.mark);
     }
 }
 
@@ -132,6 +133,7 @@ static bool read_claim(struct reader *in, struct tsdb_claim *out)
     uint64_t partition = reader_varint(in);
     int64_t epoch = reader_zigzag(in);
     uint64_t from = reader_varint(in), next = reader_varint(in);
+    out->mark = reader_u64(in);
     if (in->failed || out->topic.size == 0 || partition > INT32_MAX || epoch < -1 ||
         epoch > INT32_MAX || next > INT64_MAX || from >= next)
         return false;

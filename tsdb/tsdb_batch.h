@@ -283,11 +283,13 @@ struct tsdb_claim {
     int32_t epoch; /* of the partition's leader; -1: unknown */
     int64_t from,
         next; /* from <= the message's offset < next; between from and it the log has nothing */
+    uint64_t mark; /* of the message at next - 1: what it said, as a hash; 0: not known */
     bool is_reset; /* wherever the store has got to: what lies between is gone */
 };
 struct tsdb_position {
     int64_t next;
     int32_t epoch;
+    uint64_t mark;
 };
 
 struct tsdb_batch {

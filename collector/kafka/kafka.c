@@ -20,12 +20,6 @@ STATS_COUNTER(messages_stored, MESSAGES, "result=\"stored\"", MESSAGES_HELP)
 STATS_COUNTER(messages_repeated, MESSAGES, "result=\"repeated\"", MESSAGES_HELP)
 STATS_COUNTER(messages_poison, MESSAGES, "result=\"quarantined\"", MESSAGES_HELP)
 STATS_COUNTER(messages_again, MESSAGES, "result=\"again\"", MESSAGES_HELP)
-STATS_COUNTER(lost, "telltale_kafka_lost_messages_total", "",
-              "Offsets that Kafka had removed before they were read.")
-STATS_COUNTER(resets, "telltale_kafka_resets_total", "",
-              "Partitions read from their beginning again: they end before what was read of them.")
-STATS_COUNTER(seeks, "telltale_kafka_seeks_total", "",
-              "Times a partition was read again from the store's place, after a failed commit.")
 STATS_COUNTER(holds, "telltale_kafka_pauses_total", "",
               "Times all partitions were paused since the store could take no more.")
 STATS_COUNTER(errors, "telltale_kafka_errors_total", "reason=\"client\"",
@@ -91,87 +85,6 @@ static void wait_for_room(struct kafka *k)
     pthread_mutex_unlock(&k->lock);
 }
 
-/* --- reading again ------------------------------------------------------------------------------- */
-
-/* It is read again from the store's place, once nothing of it is under way. */
-static void again(struct kafka_partition *p)
-{
-    pthread_mutex_lock(&p->k->lock);
-    p->has_failed = true;
-    pthread_mutex_unlock(&p->k->lock);
-}
-
-static void seek(struct kafka *k, struct kafka_partition *p)
-{
-    int64_t offset = kafka_offset_of(p);
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-    rd_kafka_topic_partition_list_add(list, p->topic->name, p->number)->offset = offset;
-    rd_kafka_error_t *e = rd_kafka_seek_partitions(k->rk, list, KAFKA_ASK_MS);
-    rd_kafka_resp_err_t one = list->elems[0].err;
-    if (e || one) {
-        log_warn("kafka", "%s[%d] cannot go to %lld: %s; it is tried again", p->topic->name,
-                 (int)p->number, (long long)offset,
-                 e ? rd_kafka_error_string(e) : rd_kafka_err2str(one));
-        again(p);
-    }
-    if (e)
-        rd_kafka_error_destroy(e);
-    rd_kafka_topic_partition_list_destroy(list);
-}
-
-/* A commit failed: what followed was refused, too. From the store's place again, when all of it has come back. */
-static void seek_failed(struct kafka *k)
-{
-    for (struct kafka_partition *p = k->partitions; p; p = p->next) {
-        pthread_mutex_lock(&k->lock);
-        bool is_due = p->is_assigned && p->has_failed && p->in_flight == 0;
-        if (is_due)
-            p->has_failed = false;
-        pthread_mutex_unlock(&k->lock);
-        if (!is_due)
-            continue;
-        int64_t own = kafka_place_of(p);
-        p->is_reset = own < p->first; /* what lies between is another member's, or gone */
-        p->from = MAX(own, p->first);
-        stats_add(&seeks, 1);
-        seek(k, p);
-    }
-}
-
-/* The broker does not have the place that was asked for. */
-static void on_no_place(struct kafka *k, const char *topic, int32_t number)
-{
-    struct kafka_partition *p = kafka_partition_of(k, topic, number);
-    int64_t low = 0, high = 0;
-    if (!p || !p->is_assigned)
-        return;
-    if (!kafka_land(k, p) ||
-        rd_kafka_query_watermark_offsets(k->rk, topic, number, &low, &high, KAFKA_ASK_MS)) {
-        again(p);
-        return;
-    }
-    int64_t own = kafka_place_of(p);
-    if (own != KAFKA_NOWHERE && own < low) {
-        stats_add(&lost, low - own);
-        log_error("kafka",
-                  "%s[%d]: Kafka has removed the messages %lld to %lld before they were read; its "
-                  "retention is shorter than what this node was behind",
-                  topic, (int)number, (long long)own, (long long)low - 1);
-    } else if (own > high) {
-        stats_add(&resets, 1);
-        log_error("kafka",
-                  "%s[%d] ends at %lld, and %lld were read of it: it was made anew, or Kafka has "
-                  "lost its end; it is read from the beginning",
-                  topic, (int)number, (long long)high, (long long)own);
-    }
-    p->from = p->first = low;
-    p->is_reset = true;
-    pthread_mutex_lock(&k->lock);
-    p->stored = low;
-    pthread_mutex_unlock(&k->lock);
-    seek(k, p);
-}
-
 /* --- messages ------------------------------------------------------------------------------------ */
 
 static void poll_events(struct kafka *k, int ms);
@@ -181,6 +94,9 @@ static void pause_all(struct kafka *k, bool pause)
     rd_kafka_topic_partition_list_t *list = NULL;
     if (rd_kafka_assignment(k->rk, &list) != RD_KAFKA_RESP_ERR_NO_ERROR)
         return;
+    for (struct kafka_partition *p = k->partitions; p; p = p->next)
+        if (p->is_held)
+            (void)rd_kafka_topic_partition_list_del(list, p->topic->name, p->number);
     (void)(pause ? rd_kafka_pause_partitions(k->rk, list)
                  : rd_kafka_resume_partitions(k->rk, list));
     rd_kafka_topic_partition_list_destroy(list);
@@ -219,7 +135,7 @@ static bool is_skipped(struct kafka *k, const struct kafka_partition *p)
     pthread_mutex_lock(&k->lock);
     bool skipped = p->has_failed;
     pthread_mutex_unlock(&k->lock);
-    return skipped || !p->is_assigned;
+    return skipped || !p->is_assigned || p->is_held;
 }
 
 static bool is_refused(struct kafka_partition *p, int64_t offset)
@@ -242,9 +158,13 @@ static enum err take(struct kafka *k, struct kafka_partition *p, const rd_kafka_
                                     .value = bytes_of(m->payload, m->len)};
     struct handed *h = calloc(1, sizeof(*h));
     struct tsdb_batch *b = NULL;
+    struct buf extra = {0};
+    kafka_headers_put(&k->o, m, &extra);
+    message.extra = buf_bytes(&extra);
     enum err e =
         h ? kafka_message_batch(&message, k->o.db, k->o.stage, &k->poison, &b, &h->is_poison)
           : ERR_NOMEM;
+    buf_done(&extra);
     struct bytes topic = e == ERR_OK ? arena_copy(b->arena, bytes_str(p->topic->name)) : BYTES_NONE;
     if (!topic.data) {
         tsdb_batch_free(b);
@@ -260,6 +180,7 @@ static enum err take(struct kafka *k, struct kafka_partition *p, const rd_kafka_
         .epoch = -1,
         .from = p->from == KAFKA_NOWHERE ? m->offset : MIN(p->from, m->offset),
         .next = h->next,
+        .mark = kafka_mark_of(m),
         .is_reset = p->is_reset,
     };
 #ifdef TELLTALE_FAULT_KAFKA_FORGETS
@@ -274,11 +195,11 @@ static enum err take(struct kafka *k, struct kafka_partition *p, const rd_kafka_
 static void on_message(struct kafka *k, const rd_kafka_message_t *m)
 {
     struct kafka_partition *p = kafka_partition_of(k, rd_kafka_topic_name(m->rkt), m->partition);
-    if (!p || is_skipped(k, p))
+    if (!p || is_skipped(k, p) || kafka_looks_back(k, p, m))
         return; /* it comes again */
     wait_for_room(k);
     if (take(k, p, m) != ERR_OK) {
-        again(p);
+        kafka_again(p);
         clock_sleep_ms(HOLD_MS);
     }
 }
@@ -289,7 +210,7 @@ static void on_error(struct kafka *k, const rd_kafka_message_t *m)
     case RD_KAFKA_RESP_ERR__PARTITION_EOF: return;
     case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
     case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
-        on_no_place(k, rd_kafka_topic_name(m->rkt), m->partition);
+        kafka_on_no_place(k, rd_kafka_topic_name(m->rkt), m->partition);
         return;
     default: stats_add(&errors, 1); log_warn("kafka", "%s", rd_kafka_message_errstr(m));
     }
@@ -306,7 +227,7 @@ static void poll_events(struct kafka *k, int ms)
     if (m->err)
         on_error(k, m);
     if (p)
-        again(p);
+        kafka_again(p);
     rd_kafka_message_destroy(m);
 }
 
@@ -321,7 +242,9 @@ static void *reader_main(void *arg)
             on_message(k, m);
         if (m)
             rd_kafka_message_destroy(m);
-        seek_failed(k);
+        kafka_seek_failed(k);
+        if (k->must_claim)
+            kafka_claim(k);
         if (clock_mono_ns() - k->told_ns >= TELL_NS)
             kafka_tell(k);
     }
@@ -414,6 +337,8 @@ enum err kafka_new(const struct kafka_options *o, struct kafka **out, struct err
     pthread_cond_init(&k->landed, &monotonic);
     pthread_condattr_destroy(&monotonic);
     enum err e = kafka_options_topics(k, msg);
+    if (e == ERR_OK && (e = kafka_overlap_node(o->db, k->node)) != ERR_OK)
+        e = err_set(msg, e, "kafka: this node's name cannot be read or kept");
     if (e == ERR_OK)
         e = connect_reader(k, msg);
     if (e != ERR_OK) {

@@ -12,7 +12,7 @@
  * Limits: KAFKA_IN_FLIGHT_MAX messages and KAFKA_IN_FLIGHT_BYTES wait for a commit; messages above OTLP_BODY_MAX are poison.
  * Invariants: 1. A message is stored once on this node, whatever is delivered twice, late, or by a member that thinks it still has the
  *             partition. 2. A message that cannot be decoded becomes a log record of the service "telltale.kafka" in the same transaction as its
- *             place: the partition moves on. 3. What Kafka itself has lost is counted and logged.
+ *             place: the partition moves on. 3. What Kafka itself has lost is counted and logged, and so is a topic that was made anew.
  */
 #ifndef COLLECTOR_KAFKA_KAFKA_H
 #define COLLECTOR_KAFKA_KAFKA_H
@@ -38,6 +38,9 @@ struct kafka_options {
     /* TOPIC:N or TOPIC:N-M: these and no others are read, without a group's hand-overs; none: as the group says */
     const char *const *partitions;
     size_t partition_count;
+    const char *const *headers; /* of messages: attributes kafka.header.NAME of their resources */
+    size_t header_count;
+    bool stop_on_loss; /* a partition of which Kafka has lost messages is not read on */
     bool from_end; /* where nothing is known of a partition: at its end and not its beginning */
 };
 

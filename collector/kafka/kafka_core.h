@@ -1,5 +1,5 @@
-/* The inside of the reader, for the files that make it up: kafka.c (the thread), kafka_group.c (assignment, what the broker is told),
- * kafka_options.c (text to settings).
+/* The inside of the reader, for the files that make it up: kafka.c (the thread), kafka_seek.c (going elsewhere), kafka_group.c
+ * (assignment, what the broker is told), kafka_headers.c, kafka_options.c (text to settings).
  *
  * Owner: kafka.c.  Thread: fields say who.
  */
@@ -13,6 +13,7 @@
 
 #include "collector/kafka/kafka.h"
 #include "collector/kafka/kafka_message.h"
+#include "collector/kafka/kafka_overlap.h"
 
 #define KAFKA_TOPICS_MAX 64u
 #define KAFKA_TOPIC_NAME_MAX 249u /* the broker's limit */
@@ -37,8 +38,12 @@ struct kafka_partition {
     int64_t
         from; /* after the last message that was handed over; -1: nothing yet, the first may be any */
     bool is_assigned, is_reset; /* is_reset: the next claim is taken wherever the store stands */
+    bool is_held; /* Kafka has lost something of it, and it is not to be read past that */
+    uint64_t mark; /* what the message before `from` must say; 0: it is not looked at (any more) */
     int64_t first; /* where it was begun at this assignment, or after a reset */
     int64_t told; /* what the broker knows */
+    struct kafka_overlap_line line; /* what goes with it */
+    bool has_told_left; /* that it is given up here */
     /* guarded by k->lock */
     unsigned in_flight;
     bool has_failed; /* a commit did: back to the store's place when nothing is in flight */
@@ -59,6 +64,10 @@ struct kafka {
     struct kafka_partition *partitions; /* all that were ever assigned */
     struct kafka_poison poison;
     int64_t told_ns;
+    bool has_looked_back; /* for what this node left on two nodes */
+    uint64_t generation; /* of the journal, lately */
+    bool must_claim; /* partitions came from the group: it is told that they are here */
+    char node[KAFKA_NODE_SIZE + 1];
     /* guarded by lock */
     pthread_mutex_t lock;
     pthread_cond_t landed;
@@ -75,16 +84,29 @@ int64_t kafka_place_of(const struct kafka_partition *p);
 int64_t kafka_offset_of(const struct kafka_partition *p); /* p->from, as the client takes it */
 /* Until nothing of p (NULL: of any) is under way. false: not in KAFKA_LAND_NS. */
 bool kafka_land(struct kafka *k, const struct kafka_partition *p);
+/* It is read again from the store's place, once nothing of it is under way. */
+void kafka_again(struct kafka_partition *p);
+/* A commit failed: what followed was refused, too. From the store's place again, when all of it has come back. */
+void kafka_seek_failed(struct kafka *k);
+/* The broker does not have the place that was asked for. */
+void kafka_on_no_place(struct kafka *k, const char *topic, int32_t number);
+uint64_t kafka_mark_of(const rd_kafka_message_t *m); /* what it says, as a hash; not 0 */
+/* The message before the store's place comes first: it must be the one that was read there. true: m has been dealt with. */
+bool kafka_looks_back(struct kafka *k, struct kafka_partition *p, const rd_kafka_message_t *m);
 /* From where each of list is read; fills in its offsets. */
 void kafka_place_all(struct kafka *k, rd_kafka_topic_partition_list_t *list);
 /* Another may read them as soon as this returns. */
 void kafka_leave_all(struct kafka *k, const rd_kafka_topic_partition_list_t *list);
 void kafka_tell(struct kafka *k); /* the broker, where the store stands */
+void kafka_claim(struct kafka *k); /* the broker, whose the partitions are */
 /* The client's callbacks, on the reader's thread. */
 void kafka_on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t err,
                         rd_kafka_topic_partition_list_t *list, void *k);
 void kafka_on_told(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_partition_list_t *list,
                    void *k);
+
+/* Headers that were asked for, as attributes of a resource (fields 1). */
+void kafka_headers_put(const struct kafka_options *o, const rd_kafka_message_t *m, struct buf *out);
 
 /* Fills topics and fixed from the options. ERR_INVALID names the text that is wrong. */
 enum err kafka_options_topics(struct kafka *k, struct err_msg *msg) MUST_CHECK;

@@ -12,8 +12,6 @@
 #define TELL_ATTEMPTS 5u
 #define TELL_AGAIN_MS 100
 
-STATS_COUNTER(shared, "telltale_kafka_handover_repeats_total", "",
-              "Messages of partitions that went to another member which may be stored there, too.")
 STATS_GAUGE(assigned, "telltale_kafka_partitions", "", "Partitions that this process reads.")
 STATS_GAUGE(lag, "telltale_kafka_lag_messages", "",
             "Messages of the partitions read here that are not stored yet.")
@@ -56,31 +54,60 @@ static int64_t stored_of(struct kafka_partition *p)
     return n;
 }
 
+static int64_t place_and_mark(const struct kafka_partition *p, uint64_t *mark)
+{
+    struct tsdb_position at;
+    bool known =
+        tsdb_position_of(p->k->o.db, bytes_str(p->topic->name), (uint32_t)p->number, &at) == ERR_OK;
+#ifdef TELLTALE_FAULT_KAFKA_FORGETS /* seeded defect: places live apart from the rows */
+    known = false;
+#endif
+    *mark = known ? at.mark : 0;
+    return known ? at.next : KAFKA_NOWHERE;
+}
+
 /* The store's own word; KAFKA_NOWHERE: it has nothing of the partition. */
 int64_t kafka_place_of(const struct kafka_partition *p)
 {
-#ifdef TELLTALE_FAULT_KAFKA_FORGETS /* seeded defect: places live apart from the rows */
-    return KAFKA_NOWHERE;
-#endif
-    struct tsdb_position at;
-    return tsdb_position_of(p->k->o.db, bytes_str(p->topic->name), (uint32_t)p->number, &at) ==
-                   ERR_OK
-               ? at.next
-               : KAFKA_NOWHERE;
+    uint64_t mark;
+    return place_and_mark(p, &mark);
 }
 
 /* --- what the broker is told --------------------------------------------------------------------- */
+
+/* A place of p for the broker, with our line. */
+static void add_place(rd_kafka_topic_partition_list_t *list, struct kafka_partition *p,
+                      int64_t offset, bool has_left)
+{
+    struct buf line = {0};
+    rd_kafka_topic_partition_t *tp =
+        rd_kafka_topic_partition_list_add(list, p->topic->name, p->number);
+    p->line.generation = p->k->generation;
+    p->line.has_left = has_left;
+    kafka_overlap_put(&p->line, &line);
+    tp->offset = offset;
+    if (buf_ok(&line) && (tp->metadata = malloc(line.size))) { /* the list frees it */
+        memcpy(tp->metadata, line.data, line.size);
+        tp->metadata_size = line.size;
+    }
+    buf_done(&line);
+}
 
 /* Those of list (NULL: all) whose place the broker does not know yet. */
 static rd_kafka_topic_partition_list_t *untold(struct kafka *k,
                                                const rd_kafka_topic_partition_list_t *only)
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(16);
+    struct tsdb_status status;
+    tsdb_status_get(k->o.db, &status);
+    k->generation = status.generation;
     for (struct kafka_partition *p = k->partitions; p; p = p->next) {
         int64_t stored = stored_of(p);
-        if (p->is_assigned && stored != KAFKA_NOWHERE && stored != p->told &&
-            (!only || rd_kafka_topic_partition_list_find(only, p->topic->name, p->number)))
-            rd_kafka_topic_partition_list_add(list, p->topic->name, p->number)->offset = stored;
+        if (p->is_assigned && stored != KAFKA_NOWHERE &&
+            (!only ? stored != p->told
+                   : rd_kafka_topic_partition_list_find(only, p->topic->name, p->number) &&
+                         (stored != p->told || !p->has_told_left)))
+            add_place(list, p, stored, only != NULL);
     }
     return list;
 }
@@ -116,13 +143,38 @@ void kafka_tell(struct kafka *k)
     k->told_ns = clock_mono_ns();
 }
 
+/* Now; what has arrived is noted. */
+static void tell_now(struct kafka *k, rd_kafka_topic_partition_list_t *list, bool is_last)
+{
+    rd_kafka_resp_err_t e = rd_kafka_commit(k->rk, list, 0);
+    kafka_on_told(k->rk, e, list, k);
+    for (int i = 0; i < list->cnt && is_last && !e; i++) {
+        rd_kafka_topic_partition_t *tp = &list->elems[i];
+        struct kafka_partition *p = kafka_partition_of(k, tp->topic, tp->partition);
+        if (p && !tp->err)
+            p->has_told_left = true;
+    }
+}
+
+/* Whoever takes a partition over that nobody has given up must find whose it was, even if it was for a moment. */
+void kafka_claim(struct kafka *k)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(16);
+    k->must_claim = false;
+    for (struct kafka_partition *p = k->partitions; p; p = p->next)
+        if (p->is_assigned && p->from != KAFKA_NOWHERE)
+            add_place(list, p, p->from, false);
+    if (list->cnt)
+        tell_now(k, list, false);
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
 /* At a hand-over: whoever reads on begins where the broker says. What it could not be told is stored there once more; that is recorded. */
 static void tell_last(struct kafka *k, const rd_kafka_topic_partition_list_t *only)
 {
     rd_kafka_topic_partition_list_t *list = untold(k, only);
     for (unsigned i = 0; i < TELL_ATTEMPTS && list->cnt; i++) {
-        rd_kafka_resp_err_t e = rd_kafka_commit(k->rk, list, 0);
-        kafka_on_told(k->rk, e, list, k);
+        tell_now(k, list, true);
         rd_kafka_topic_partition_list_destroy(list);
         list = untold(k, only);
         if (list->cnt)
@@ -131,14 +183,15 @@ static void tell_last(struct kafka *k, const rd_kafka_topic_partition_list_t *on
     for (int i = 0; i < list->cnt && !k->fixed; i++) {
         rd_kafka_topic_partition_t *tp = &list->elems[i];
         struct kafka_partition *p = kafka_partition_of(k, tp->topic, tp->partition);
-        if (!p)
+        int64_t from = p ? MAX(MAX(p->told, p->first), 0) : 0;
+        if (!p || from >= tp->offset)
             continue;
-        stats_add(&shared, tp->offset - MAX(MAX(p->told, p->first), 0));
         log_warn("kafka",
                  "%s[%d] goes to another member, and the broker could not be told where this one "
                  "stands: messages %lld to %lld may be on both nodes",
-                 tp->topic, (int)tp->partition, (long long)MAX(MAX(p->told, p->first), 0),
-                 (long long)tp->offset - 1);
+                 tp->topic, (int)tp->partition, (long long)from, (long long)tp->offset - 1);
+        (void)kafka_overlap_record(k->o.db, tp->topic, (uint32_t)tp->partition, from, tp->offset,
+                                   "handover", "");
     }
     rd_kafka_topic_partition_list_destroy(list);
 }
@@ -152,39 +205,134 @@ int64_t kafka_offset_of(const struct kafka_partition *p)
                                     : RD_KAFKA_OFFSET_BEGINNING;
 }
 
+/* What the group knows of the partitions of list: a copy of it; NULL: partitions are fixed, and there is no group. */
+static rd_kafka_topic_partition_list_t *group_of(struct kafka *k,
+                                                 const rd_kafka_topic_partition_list_t *list)
+{
+    if (k->fixed)
+        return NULL;
+    rd_kafka_topic_partition_list_t *group = rd_kafka_topic_partition_list_copy(list);
+    rd_kafka_resp_err_t e = rd_kafka_committed(k->rk, group, KAFKA_ASK_MS);
+    if (e != RD_KAFKA_RESP_ERR_NO_ERROR)
+        log_warn("kafka", "the group's offsets are not known, own ones count: %s",
+                 rd_kafka_err2str(e));
+    return group;
+}
+
+static struct kafka_overlap_line line_of(const rd_kafka_topic_partition_t *tp)
+{
+    struct kafka_overlap_line l;
+    kafka_overlap_read(bytes_of(tp->metadata, tp->metadata ? tp->metadata_size : 0), &l);
+    return l;
+}
+
+/* This node was taken over while it had more than the broker knew: what it finds of itself in the line. */
+static void look_back(struct kafka *k, struct kafka_partition *p,
+                      const struct kafka_overlap_line *l)
+{
+    int64_t own = kafka_place_of(p);
+    for (unsigned i = 0; i < l->open_count; i++) {
+        int64_t from = MAX(l->open[i].at, 0);
+        if (strcmp(l->open[i].node, k->node) == 0 && own > from &&
+            kafka_overlap_record(k->o.db, p->topic->name, (uint32_t)p->number, from, own, "crash",
+                                 l->node))
+            log_warn("kafka",
+                     "%s[%d]: another member went on from %lld after this one had died, which had "
+                     "stored up to %lld: these messages are on both nodes",
+                     p->topic->name, (int)p->number, (long long)from, (long long)own - 1);
+    }
+}
+
+/* The line that goes with p's places from now on; known: what the broker had. */
+static void take_line(struct kafka *k, struct kafka_partition *p,
+                      const rd_kafka_topic_partition_t *known)
+{
+    struct kafka_overlap_line before = {.from = KAFKA_NOWHERE};
+    if (known)
+        before = line_of(known);
+    look_back(k, p, &before);
+    p->line = (struct kafka_overlap_line){.from = p->from};
+    memcpy(p->line.node, k->node, sizeof(k->node));
+    p->has_told_left = false;
+    for (unsigned i = 0; i < before.open_count; i++)
+        if (strcmp(before.open[i].node, k->node) != 0)
+            kafka_overlap_add_open(&p->line, before.open[i].node, before.open[i].at);
+    if (before.node[0] && strcmp(before.node, k->node) != 0 && !before.has_left) {
+        kafka_overlap_add_open(&p->line, before.node, known->offset);
+        if (kafka_overlap_record(k->o.db, p->topic->name, (uint32_t)p->number,
+                                 MAX(known->offset, 0), KAFKA_NOWHERE, "takeover", before.node))
+            log_warn("kafka",
+                     "%s[%d] was taken over from node %s, which has not let go of it: what it "
+                     "stored after %lld, if anything, is on both nodes",
+                     p->topic->name, (int)p->number, before.node, (long long)known->offset);
+    }
+}
+
+static void place_one(struct kafka *k, rd_kafka_topic_partition_t *tp,
+                      const rd_kafka_topic_partition_t *known)
+{
+    struct kafka_partition *p = kafka_partition_of(k, tp->topic, tp->partition);
+    if (!p)
+        return; /* a topic that was not asked for */
+    uint64_t mark;
+    int64_t own = place_and_mark(p, &mark), others = known ? known->offset : KAFKA_NOWHERE;
+    p->is_assigned = true;
+    p->is_reset = others > own && others >= 0;
+    p->from = p->is_reset ? others : own;
+    p->mark = p->is_reset ? 0 : mark;
+    p->told = others;
+    p->first = p->from;
+    tp->offset = p->mark ? p->from - 1 : kafka_offset_of(p); /* what it had last is looked at */
+    pthread_mutex_lock(&k->lock);
+    p->stored = p->from;
+    p->has_failed = false;
+    pthread_mutex_unlock(&k->lock);
+    take_line(k, p, known);
+    log_info("kafka", "%s[%d] is read here from %lld on%s", tp->topic, (int)tp->partition,
+             (long long)p->from, p->is_reset ? ", where another member got to" : "");
+    stats_add(&assigned, 1);
+}
+
 /* Where each is to be read from: the store's place, or the group's where another member has gone on. */
 void kafka_place_all(struct kafka *k, rd_kafka_topic_partition_list_t *list)
 {
-    rd_kafka_topic_partition_list_t *group =
-        k->fixed ? NULL : rd_kafka_topic_partition_list_copy(list);
-    if (group) {
-        rd_kafka_resp_err_t e = rd_kafka_committed(k->rk, group, KAFKA_ASK_MS);
-        if (e != RD_KAFKA_RESP_ERR_NO_ERROR)
-            log_warn("kafka", "the group's offsets are not known, own ones count: %s",
-                     rd_kafka_err2str(e));
+    rd_kafka_topic_partition_list_t *group = group_of(k, list);
+    for (int i = 0; i < list->cnt; i++)
+        place_one(k, &list->elems[i], group ? &group->elems[i] : NULL);
+    k->must_claim = group != NULL;
+    if (group)
+        rd_kafka_topic_partition_list_destroy(group);
+}
+
+/* Once, when the group is there: what this node left on two nodes when it died, in partitions that are another's now, too. */
+static void look_back_at_all(struct kafka *k)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(16);
+    k->has_looked_back = true;
+    for (size_t i = 0; i < k->topic_count; i++) {
+        const struct rd_kafka_metadata *md = NULL;
+        rd_kafka_topic_t *topic = rd_kafka_topic_new(k->rk, k->topics[i].name, NULL);
+        if (topic && rd_kafka_metadata(k->rk, 0, topic, &md, KAFKA_ASK_MS) == 0) {
+            for (int t = 0; t < md->topic_cnt; t++)
+                for (int n = 0; n < md->topics[t].partition_cnt; n++)
+                    rd_kafka_topic_partition_list_add(list, k->topics[i].name,
+                                                      md->topics[t].partitions[n].id);
+            rd_kafka_metadata_destroy(md);
+        }
+        if (topic)
+            rd_kafka_topic_destroy(topic);
     }
-    for (int i = 0; i < list->cnt; i++) {
-        rd_kafka_topic_partition_t *tp = &list->elems[i];
+    rd_kafka_topic_partition_list_t *group = list->cnt ? group_of(k, list) : NULL;
+    for (int i = 0; group && i < group->cnt; i++) {
+        rd_kafka_topic_partition_t *tp = &group->elems[i];
         struct kafka_partition *p = kafka_partition_of(k, tp->topic, tp->partition);
-        if (!p)
-            continue; /* a topic that was not asked for */
-        int64_t own = kafka_place_of(p), others = group ? group->elems[i].offset : KAFKA_NOWHERE;
-        p->is_assigned = true;
-        p->is_reset = others > own && others >= 0;
-        p->from = p->is_reset ? others : own;
-        p->told = others;
-        p->first = p->from;
-        tp->offset = kafka_offset_of(p);
-        pthread_mutex_lock(&k->lock);
-        p->stored = p->from;
-        p->has_failed = false;
-        pthread_mutex_unlock(&k->lock);
-        log_info("kafka", "%s[%d] is read here from %lld on%s", tp->topic, (int)tp->partition,
-                 (long long)p->from, p->is_reset ? ", where another member got to" : "");
-        stats_add(&assigned, 1);
+        struct kafka_overlap_line l = line_of(tp);
+        if (p)
+            look_back(k, p, &l);
     }
     if (group)
         rd_kafka_topic_partition_list_destroy(group);
+    rd_kafka_topic_partition_list_destroy(list);
 }
 
 /* Another may read on as soon as this returns: nothing of these is under way any more, and the broker knows how far it went. */
@@ -216,6 +364,8 @@ void kafka_on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t err,
     rd_kafka_error_t *e = NULL;
     rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR_NO_ERROR;
     if (err == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
+        if (!k->has_looked_back)
+            look_back_at_all(k);
         kafka_place_all(k, list);
         if (in_steps)
             e = rd_kafka_incremental_assign(rk, list);

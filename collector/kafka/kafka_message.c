@@ -28,7 +28,8 @@ static enum err decode(const struct kafka_message *m, struct tsdb *db, struct st
                                     .encoding = encoding_of(m->value),
                                     .series = tsdb_series(db),
                                     .now_ns = clock_wall_ns(),
-                                    .floor_ms = tsdb_retention_floor_ms(db)};
+                                    .floor_ms = tsdb_retention_floor_ms(db),
+                                    .resource_extra = m->extra};
     if (m->is_refused)
         return err_set(msg, ERR_TOO_LARGE, "the message is too large for the store");
     if (m->value.size > OTLP_BODY_MAX)

@@ -21,6 +21,7 @@ struct kafka_message {
     int64_t offset;
     enum tsdb_signal signal;
     bool is_refused; /* the store has said that it is too large */
+    struct bytes extra; /* attributes for every resource, as otlp_decode takes them */
     struct bytes value; /* protobuf, or JSON where it begins with a brace */
 };
 

@@ -69,9 +69,25 @@ static struct bytes last_field(struct bytes wire, uint32_t number)
     return found;
 }
 
+/* What every resource of the request has besides. */
+static bool add_extra(struct decode *d, struct decode_resource *r)
+{
+    struct bytes extra = d->o->resource_extra;
+    uint8_t *both = ARENA_ARRAY(d->batch->arena, uint8_t, r->wire.size + extra.size);
+    if (!both)
+        return false;
+    if (r->wire.size)
+        memcpy(both, r->wire.data, r->wire.size);
+    memcpy(both + r->wire.size, extra.data, extra.size);
+    r->wire = bytes_of(both, r->wire.size + extra.size);
+    return true;
+}
+
 enum err decode_resource(struct decode *d, struct bytes resource_rows, struct decode_resource *out)
 {
     *out = (struct decode_resource){.wire = last_field(resource_rows, 1)};
+    if (d->o->resource_extra.size && !add_extra(d, out))
+        return decode_full();
     struct otlp_wire w = otlp_wire_of(out->wire);
     struct otlp_wire_field f;
     buf_clear(&d->attrs);

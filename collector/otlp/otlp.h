@@ -34,6 +34,7 @@ struct otlp_decode_options {
     int64_t now_ns; /* wall clock: received_ns, and what "too far ahead" is measured from */
     int64_t floor_ms; /* rows before it are too old (tsdb_retention_floor_ms) */
     size_t arena_max; /* 0 = OTLP_ARENA_MAX */
+    struct bytes resource_extra; /* attributes (fields 1 of a Resource) added to every resource */
 };
 
 /* take_body is malloc'ed (NULL when empty) and taken in every case. */

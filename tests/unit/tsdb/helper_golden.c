@@ -712,8 +712,12 @@ static void make_checkpoint(struct buf *out)
     struct account *accounts = account_new();
     struct dedup *requests = dedup_new();
     struct offsets *offsets = offsets_new();
-    const struct tsdb_claim claim = {
-        .topic = BYTES_LIT("otlp_spans"), .partition = 3, .epoch = 5, .from = 10, .next = 11};
+    const struct tsdb_claim claim = {.topic = BYTES_LIT("otlp_spans"),
+                                     .partition = 3,
+                                     .epoch = 5,
+                                     .from = 10,
+                                     .next = 11,
+                                     .mark = 0x1234};
     const uint64_t rejected[TSDB_REJECT_COUNT] = {0, 5, 0, 1};
     struct dedup_entry e = {
         .key = {1, 2}, .time_ns = T0_NS, .seq = 41, .stored = 10, .rejected = 5};
@@ -753,7 +757,8 @@ static enum err dump_checkpoint(struct bytes in, struct buf *text)
                    " %s\n",
                    next, d->seq, d->stored, d->rejected, d->reject_text);
     if (e == ERR_OK && offsets_find(offsets, BYTES_LIT("otlp_spans"), 3, &at))
-        buf_printf(text, "otlp_spans 3: next %" PRIi64 " epoch %d\n", at.next, (int)at.epoch);
+        buf_printf(text, "otlp_spans 3: next %" PRIi64 " epoch %d mark %" PRIx64 "\n", at.next,
+                   (int)at.epoch, at.mark);
     offsets_free(offsets);
     dedup_free(requests);
     account_free(accounts);
@@ -773,8 +778,12 @@ static void make_commit(struct buf *out)
     commit_put(out, &e);
     commit_put(out, &(struct commit_entry){.is_repeat = true, .seq = 8, .org = 1});
     e.seq = 9;
-    e.claim = (struct tsdb_claim){
-        .topic = BYTES_LIT("otlp_logs"), .partition = 1, .epoch = -1, .from = 100, .next = 102};
+    e.claim = (struct tsdb_claim){.topic = BYTES_LIT("otlp_logs"),
+                                  .partition = 1,
+                                  .epoch = -1,
+                                  .from = 100,
+                                  .next = 102,
+                                  .mark = UINT64_MAX};
     commit_put(out, &e);
 }
 
@@ -791,8 +800,9 @@ static enum err dump_commit(struct bytes in, struct buf *text)
         say_bytes(text, c.record);
         if (c.claim.topic.size) {
             say_bytes(text, c.claim.topic);
-            buf_printf(text, "%u epoch %d from %" PRIi64 " next %" PRIi64, c.claim.partition,
-                       (int)c.claim.epoch, c.claim.from, c.claim.next);
+            buf_printf(text, "%u epoch %d from %" PRIi64 " next %" PRIi64 " mark %" PRIx64,
+                       c.claim.partition, (int)c.claim.epoch, c.claim.from, c.claim.next,
+                       c.claim.mark);
         }
         buf_str(text, "\n");
     }

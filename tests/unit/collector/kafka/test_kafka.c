@@ -18,11 +18,13 @@
 #include "base/log.h"
 #include "base/stats.h"
 #include "collector/kafka/kafka.h"
+#include "collector/kafka/kafka_overlap.h"
 #include "otlp.pb-c.h"
 #include "tsdb/files.h"
 #include "tsdb/lmdb_env.h"
 #include "tsdb/tsdb_attrs.h"
 #include "tsdb/tsdb_read.h"
+#include "tsdb/tsdb_state.h"
 
 #define TOPIC "otlp_spans"
 #define PARTITIONS 4
@@ -38,6 +40,9 @@ static struct {
     uint64_t sent; /* ids below are there */
     uint64_t memory_limit; /* of the store; 0: the usual one */
     size_t name_size; /* of each span; 0: short */
+    const char *const *headers; /* that are asked for */
+    size_t header_count;
+    bool stop_on_loss;
 } t;
 
 static void open_store(void)
@@ -71,7 +76,10 @@ static void read_on(const char *group, const char *const *partitions, size_t n)
                               .group = group,
                               .config_file = properties(),
                               .partitions = partitions,
-                              .partition_count = n};
+                              .partition_count = n,
+                              .headers = t.headers,
+                              .header_count = t.header_count,
+                              .stop_on_loss = t.stop_on_loss};
     struct err_msg msg = {""};
     if (kafka_new(&o, &t.kafka, &msg) != ERR_OK)
         fail_msg("kafka: %s", msg.text);
@@ -83,27 +91,32 @@ static void stop_reading(void)
     t.kafka = NULL;
 }
 
+static bool make_cluster(void)
+{
+    char why[256];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    rd_kafka_conf_set(conf, "client.id", "test", why, sizeof(why));
+    t.producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof(why));
+    t.cluster = t.producer ? rd_kafka_mock_cluster_new(t.producer, 1) : NULL;
+    if (!t.cluster ||
+        rd_kafka_brokers_add(t.producer, rd_kafka_mock_cluster_bootstraps(t.cluster)) < 1)
+        return false;
+    rd_kafka_mock_topic_create(t.cluster, TOPIC, PARTITIONS, 1);
+    rd_kafka_mock_topic_create(t.cluster, "otlp_metrics", 1, 1);
+    rd_kafka_mock_topic_create(t.cluster, "otlp_logs", 1, 1);
+    return true;
+}
+
 static int setup(void **state)
 {
     (void)state;
-    char why[256];
     memset(&t, 0, sizeof(t));
     snprintf(t.dir, sizeof(t.dir), "%s/telltale-kafka-XXXXXX",
              access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
     if (!mkdtemp(t.dir))
         return -1;
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    rd_kafka_conf_set(conf, "client.id", "test", why, sizeof(why));
-    t.producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof(why));
-    if (!t.producer)
+    if (!make_cluster())
         return -1;
-    t.cluster = rd_kafka_mock_cluster_new(t.producer, 1);
-    if (!t.cluster ||
-        rd_kafka_brokers_add(t.producer, rd_kafka_mock_cluster_bootstraps(t.cluster)) < 1)
-        return -1;
-    rd_kafka_mock_topic_create(t.cluster, TOPIC, PARTITIONS, 1);
-    rd_kafka_mock_topic_create(t.cluster, "otlp_metrics", 1, 1);
-    rd_kafka_mock_topic_create(t.cluster, "otlp_logs", 1, 1);
     open_store();
     return 0;
 }
@@ -418,6 +431,220 @@ static void options_that_are_wrong_are_named(void **state)
     }
 }
 
+/* --- what Kafka itself loses ----------------------------------------------------------------------- */
+
+/* Another cluster, empty, with topics of the same names. */
+static void make_anew(void)
+{
+    rd_kafka_mock_cluster_destroy(t.cluster);
+    rd_kafka_destroy(t.producer);
+    assert_true(make_cluster());
+}
+
+static uint64_t count_now(void)
+{
+    uint64_t n = 0;
+    assert_int_equal(tsdb_count(t.db, TSDB_ORG_DEFAULT, TSDB_SPANS, &n), ERR_OK);
+    return n;
+}
+
+static void a_topic_made_anew_is_noticed_though_it_has_grown_past_what_was_read(void **state)
+{
+    (void)state;
+    int64_t before = counter("telltale_kafka_resets_total");
+    read_on("a", NULL, 0);
+    send_spans(40);
+    each_is_there_once();
+    stop_reading();
+    make_anew();
+    send_spans(200);
+    read_on("a", NULL, 0);
+    each_is_there_once();
+    assert_int_equal(counter("telltale_kafka_resets_total"), before + PARTITIONS);
+    stop_reading(); /* and when it is the same, it is not */
+    send_spans(20);
+    read_on("a", NULL, 0);
+    each_is_there_once();
+    assert_int_equal(counter("telltale_kafka_resets_total"), before + PARTITIONS);
+}
+
+static void a_topic_made_anew_is_held_where_the_operator_wants_to_look_first(void **state)
+{
+    (void)state;
+    int64_t before = counter("telltale_kafka_held_partitions");
+    read_on("a", NULL, 0);
+    send_spans(40);
+    each_is_there_once();
+    stop_reading();
+    make_anew();
+    send_spans(200);
+    t.stop_on_loss = true;
+    read_on("a", NULL, 0);
+    for (int64_t end = clock_mono_ns() + PATIENCE_MS * INT64_C(1000000);
+         counter("telltale_kafka_held_partitions") < before + PARTITIONS && clock_mono_ns() < end;
+         clock_sleep_ms(5)) {
+    }
+    assert_int_equal(counter("telltale_kafka_held_partitions"), before + PARTITIONS);
+    clock_sleep_ms(200);
+    assert_int_equal(count_now(), 40);
+    stop_reading();
+    t.stop_on_loss = false;
+    read_on("a", NULL, 0);
+    each_is_there_once();
+}
+
+/* --- headers --------------------------------------------------------------------------------------- */
+
+static void headers_that_are_asked_for_become_attributes_of_the_resource(void **state)
+{
+    (void)state;
+    static const char span[] =
+        "{\"resourceSpans\":[{\"resource\":{\"attributes\":[{\"key\":\"a\",\"value\":{"
+        "\"stringValue\":\"b\"}}]},\"scopeSpans\":[{\"spans\":[{\"traceId\":"
+        "\"0102030405060708090a0b0c0d0e0f10\",\"spanId\":\"0102030405060708\",\"name\":\"x\","
+        "\"startTimeUnixNano\":\"%lld\",\"endTimeUnixNano\":\"%lld\"}]}]}]}";
+    char text[sizeof(span) + 64];
+    long long now = clock_wall_ns();
+    snprintf(text, sizeof(text), span, now, now + 1000);
+    static const char *const wanted[] = {"team", "raw", "absent"};
+    t.headers = wanted;
+    t.header_count = ARRAY_LEN(wanted);
+    rd_kafka_resp_err_t e = rd_kafka_producev(
+        t.producer, RD_KAFKA_V_TOPIC(TOPIC), RD_KAFKA_V_PARTITION(0),
+        RD_KAFKA_V_VALUE(text, strlen(text)), RD_KAFKA_V_HEADER("team", "search", 6),
+        RD_KAFKA_V_HEADER("raw", "\xff\x00\x01", 3), RD_KAFKA_V_HEADER("other", "no", 2),
+        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END);
+    assert_int_equal(e, RD_KAFKA_RESP_ERR_NO_ERROR);
+    assert_int_equal(rd_kafka_flush(t.producer, PATIENCE_MS), RD_KAFKA_RESP_ERR_NO_ERROR);
+    read_on("a", NULL, 0);
+    for (int64_t end = clock_mono_ns() + PATIENCE_MS * INT64_C(1000000);
+         count_now() < 1 && clock_mono_ns() < end; clock_sleep_ms(5)) {
+    }
+    struct arena *a = arena_new(0);
+    struct tsdb_view *v;
+    struct tsdb_spans spans = {0};
+    struct tsdb_span_filter all = {.start_max_ns = INT64_MAX};
+    struct tsdb_value value;
+    assert_int_equal(tsdb_view_open(t.db, TSDB_ORG_DEFAULT, NULL, &v), ERR_OK);
+    assert_int_equal(tsdb_span_scan(v, &all, 10, a, &spans), ERR_OK);
+    assert_int_equal(spans.count, 1);
+    struct bytes attrs = spans.resource_attrs[0];
+    assert_true(tsdb_attrs_find(attrs, BYTES_LIT("a"), &value));
+    assert_true(tsdb_attrs_find(attrs, BYTES_LIT("kafka.header.team"), &value));
+    assert_int_equal(value.type, TSDB_VALUE_STRING);
+    assert_true(bytes_equal(value.bytes, BYTES_LIT("search")));
+    assert_true(tsdb_attrs_find(attrs, BYTES_LIT("kafka.header.raw"), &value));
+    assert_int_equal(value.type, TSDB_VALUE_BYTES);
+    assert_int_equal(value.bytes.size, 3);
+    assert_false(tsdb_attrs_find(attrs, BYTES_LIT("kafka.header.other"), &value));
+    assert_false(tsdb_attrs_find(attrs, BYTES_LIT("kafka.header.absent"), &value));
+    tsdb_view_close(v);
+    arena_free(a);
+}
+
+/* --- two nodes ------------------------------------------------------------------------------------- */
+
+static void the_line_at_the_broker_is_read_as_it_was_written(void **state)
+{
+    (void)state;
+    struct kafka_overlap_line l = {.node = "0123456789abcdef", .generation = 7, .from = -1}, back;
+    struct buf text = {0};
+    for (unsigned i = 0; i < 6; i++) {
+        char node[] = "000000000000000x";
+        node[15] = (char)('0' + i);
+        kafka_overlap_add_open(&l, node, 100 + i);
+    }
+    kafka_overlap_add_open(&l, "0000000000000004", 900);
+    kafka_overlap_put(&l, &text);
+    kafka_overlap_read(buf_bytes(&text), &back);
+    assert_memory_equal(back.node, l.node, sizeof(l.node));
+    assert_int_equal(back.generation, 7);
+    assert_int_equal(back.from, -1);
+    assert_false(back.has_left);
+    assert_int_equal(back.open_count, KAFKA_OVERLAP_OPEN);
+    assert_string_equal(back.open[0].node, "0000000000000002");
+    assert_string_equal(back.open[3].node, "0000000000000004");
+    assert_int_equal(back.open[3].at, 900);
+    static const char *const foreign[] = {
+        "",
+        "telltale",
+        "other node=0123456789abcdef",
+        "telltale node=0123456789abcde",
+        "telltale node=0123456789ABCDEF",
+        "telltale node=0123456789abcdef from=x",
+        "telltale node=0123456789abcdef from=99999999999999999999",
+        "telltale node=0123456789abcdef open=0123456789abcdef"};
+    for (size_t i = 0; i < ARRAY_LEN(foreign); i++) {
+        kafka_overlap_read(bytes_str(foreign[i]), &back);
+        assert_int_equal(back.node[0], 0);
+    }
+    kafka_overlap_read(BYTES_LIT("telltale node=0123456789abcdef left=1 later=thing"), &back);
+    assert_true(back.node[0] && back.has_left);
+    buf_done(&text);
+}
+
+/* As another member would leave it behind. */
+static void tell_broker(const char *group, int32_t partition, int64_t offset, const char *line)
+{
+    char why[256];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    rd_kafka_conf_set(conf, "bootstrap.servers", rd_kafka_mock_cluster_bootstraps(t.cluster), why,
+                      sizeof(why));
+    rd_kafka_conf_set(conf, "group.id", group, why, sizeof(why));
+    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, why, sizeof(why));
+    assert_non_null(rk);
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_t *tp = rd_kafka_topic_partition_list_add(list, TOPIC, partition);
+    tp->offset = offset;
+    tp->metadata = strdup(line);
+    tp->metadata_size = strlen(line);
+    assert_int_equal(rd_kafka_commit(rk, list, 0), RD_KAFKA_RESP_ERR_NO_ERROR);
+    rd_kafka_topic_partition_list_destroy(list);
+    rd_kafka_destroy(rk);
+}
+
+static bool is_recorded(const char *what)
+{
+    struct arena *a = arena_new(0);
+    struct tsdb_state_row *rows;
+    size_t n;
+    bool found = false;
+    assert_int_equal(tsdb_state_scan(t.db, KAFKA_OVERLAP_TABLE, BYTES_NONE, 100, a, &rows, &n),
+                     ERR_OK);
+    for (size_t i = 0; i < n; i++) {
+        char text[512];
+        snprintf(text, sizeof(text), "%.*s", (int)rows[i].value.size,
+                 (const char *)rows[i].value.data);
+        found = found || strstr(text, what);
+    }
+    arena_free(a);
+    return found;
+}
+
+static void what_a_crash_left_on_two_nodes_is_recorded_by_both(void **state)
+{
+    (void)state;
+    char node[KAFKA_NODE_SIZE + 1], line[256];
+    read_on("a", NULL, 0);
+    send_spans(80);
+    each_is_there_once();
+    stop_reading();
+    assert_int_equal(kafka_overlap_node(t.db, node), ERR_OK);
+    /* This node had told the broker 12 when it seemed dead; the other went on from there to 15, and has died, too. */
+    snprintf(line, sizeof(line),
+             "telltale node=00000000000000aa generation=1 from=12 left=0 open=%s@12", node);
+    tell_broker("b", 0, 15, line);
+    /* Of partition 1 the other had let go. */
+    tell_broker("b", 1, 20, "telltale node=00000000000000aa generation=1 from=0 left=1");
+    read_on("b", NULL, 0);
+    send_spans(40);
+    each_is_there_once();
+    assert_true(is_recorded("\"partition\":0,\"from\":12,\"to\":20,\"kind\":\"crash\",\"other\":"
+                            "\"00000000000000aa\""));
+    assert_true(is_recorded("\"partition\":0,\"from\":15,\"to\":null,\"kind\":\"takeover\""));
+    assert_false(is_recorded("\"partition\":1"));
+}
+
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -429,6 +656,11 @@ int main(void)
         CASE(a_store_without_room_is_waited_for),
         CASE(poison_is_kept_and_the_partition_moves_on),
         CASE(options_that_are_wrong_are_named),
+        CASE(a_topic_made_anew_is_noticed_though_it_has_grown_past_what_was_read),
+        CASE(a_topic_made_anew_is_held_where_the_operator_wants_to_look_first),
+        CASE(headers_that_are_asked_for_become_attributes_of_the_resource),
+        CASE(the_line_at_the_broker_is_read_as_it_was_written),
+        CASE(what_a_crash_left_on_two_nodes_is_recorded_by_both),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
