@@ -20,6 +20,7 @@
 #include "cli/verbs.h"
 #include "collector/collector.h"
 #include "collector/kafka/kafka.h"
+#include "collector/kafka/kafka_message.h"
 #include "collector/net/net.h"
 #include "collector/stage/stage.h"
 #include "detectors/detectors.h"
@@ -235,6 +236,18 @@ static enum err start_detectors(struct server *s)
     return stage_set_thresholds(s->stage, thresholds, n, &s->msg);
 }
 
+static enum err replay(void *ctx, const struct web_replay_ask *ask, struct web_replay_result *out,
+                       struct err_msg *msg)
+{
+    struct server *s = ctx;
+    struct kafka_replayed r;
+    enum err e = kafka_message_replay(s->db, s->stage, ask->org, ask->signal, ask->place,
+                                      ask->value, &r, msg);
+    if (e == ERR_OK)
+        *out = (struct web_replay_result){r.stored, r.rejected};
+    return e;
+}
+
 static enum err start_doors(struct server *s)
 {
     struct collector_options c = {.db = s->db, .stage = s->stage};
@@ -252,6 +265,7 @@ static enum err start_doors(struct server *s)
         .address_web = s->addresses[NET_WEB],
         .tls = s->options.tls_cert != NULL,
         .backup_dir = s->options.backups ? s->options.backups : (const char *)beside.data,
+        .replay = {replay, s},
         .start_ms = s->start_ms,
     };
     struct web_prom_opts p = {

@@ -18,6 +18,22 @@
 
 struct web;
 
+/* A message that could not be read is read again: whoever knows how does it, and answers when it is stored. Thread: any of the pool's. */
+struct web_replay_ask {
+    uint32_t org;
+    struct bytes signal; /* spans, metrics, logs, as it was kept */
+    struct bytes place; /* names the message: asked twice within a short time it is stored once */
+    struct bytes value;
+};
+struct web_replay_result {
+    uint64_t stored, rejected;
+};
+struct web_replay {
+    enum err (*run)(void *ctx, const struct web_replay_ask *ask, struct web_replay_result *out,
+                    struct err_msg *msg); /* NULL: cannot be done */
+    void *ctx;
+};
+
 struct web_opts {
     struct tsdb *db;
     struct detectors *detectors; /* NULL: no objectives, no alerts */
@@ -29,6 +45,7 @@ struct web_opts {
     const char *address_grpc, *address_http, *address_web;
     bool tls; /* all doors speak TLS */
     const char *backup_dir; /* where backups are made that are asked for; NULL: they are refused */
+    struct web_replay replay;
     int64_t start_ms; /* wall time at which the program started; 0 = now */
 };
 

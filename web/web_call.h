@@ -74,6 +74,7 @@ enum err web_admin_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_backup_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_erase_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_quarantine_routes(struct web *w, struct net *net) MUST_CHECK;
+enum err web_kafka_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_cardinality_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_assets_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_jaeger_routes(struct web *w, struct net *net) MUST_CHECK;

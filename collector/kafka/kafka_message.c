@@ -1,16 +1,26 @@
 #include "collector/kafka/kafka_message.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "collector/otlp/otlp.h"
 #include "tsdb/tsdb_attrs.h"
 
 #define SEVERITY_ERROR 17
 #define BATCH_BYTES ((size_t)1 << 20)
+
+static const char *const signals[TSDB_SIGNAL_COUNT] = {
+    [TSDB_SPANS] = "spans", [TSDB_SAMPLES] = "metrics", [TSDB_LOGS] = "logs"};
+
+const char *kafka_message_signal(enum tsdb_signal signal)
+{
+    return signals[signal];
+}
 
 static enum otlp_encoding encoding_of(struct bytes value)
 {
@@ -72,6 +82,8 @@ static void put_attrs(struct buf *out, const struct kafka_message *m, struct byt
     tsdb_attrs_put_i64(out, BYTES_LIT("messaging.destination.partition.id"), m->partition);
     tsdb_attrs_put_i64(out, BYTES_LIT("messaging.kafka.offset"), m->offset);
     tsdb_attrs_put_i64(out, BYTES_LIT("messaging.message.body.size"), (int64_t)m->value.size);
+    tsdb_attrs_put_str(out, BYTES_LIT("telltale.quarantine.signal"),
+                       bytes_str(kafka_message_signal(m->signal)));
     tsdb_attrs_put(out, BYTES_LIT("telltale.quarantine.payload"),
                    (struct tsdb_value){TSDB_VALUE_BYTES, {.bytes = kept}});
 }
@@ -131,4 +143,66 @@ enum err kafka_message_batch(const struct kafka_message *m, struct tsdb *db, str
         tsdb_batch_trim(*out);
     }
     return e;
+}
+
+/* --- once more ----------------------------------------------------------------------------------- */
+
+struct landing {
+    pthread_mutex_t lock;
+    pthread_cond_t landed;
+    bool is_done;
+    enum err e;
+    struct tsdb_result r;
+};
+
+static void on_landed(void *ctx, enum err e, const struct tsdb_result *r)
+{
+    struct landing *l = ctx;
+    pthread_mutex_lock(&l->lock);
+    l->e = e;
+    l->r = *r;
+    l->is_done = true;
+    pthread_cond_signal(&l->landed);
+    pthread_mutex_unlock(&l->lock);
+}
+
+/* The store answers everything that it has taken. */
+static enum err append_and_wait(struct tsdb *db, struct tsdb_batch *b, struct tsdb_result *out)
+{
+    struct landing l = {.lock = PTHREAD_MUTEX_INITIALIZER, .landed = PTHREAD_COND_INITIALIZER};
+    enum err e = tsdb_append(db, &b, on_landed, &l);
+    if (e != ERR_OK) {
+        tsdb_batch_free(b);
+        return e;
+    }
+    pthread_mutex_lock(&l.lock);
+    while (!l.is_done)
+        pthread_cond_wait(&l.landed, &l.lock);
+    pthread_mutex_unlock(&l.lock);
+    *out = l.r;
+    return l.e;
+}
+
+enum err kafka_message_replay(struct tsdb *db, struct stage *stage, uint32_t org,
+                              struct bytes signal, struct bytes place, struct bytes value,
+                              struct kafka_replayed *out, struct err_msg *msg)
+{
+    struct kafka_message m = {.org = org, .value = value, .signal = TSDB_SIGNAL_COUNT};
+    struct tsdb_batch *b = NULL;
+    struct tsdb_result r;
+    for (unsigned i = 0; i < TSDB_SIGNAL_COUNT; i++)
+        if (signals[i] && bytes_equal_str(signal, signals[i]))
+            m.signal = (enum tsdb_signal)i;
+    if (m.signal == TSDB_SIGNAL_COUNT)
+        return err_set(msg, ERR_INVALID, "it is not known what the message was to be");
+    enum err e = decode(&m, db, stage, &b, msg);
+    if (e != ERR_OK)
+        return e;
+    stage_count_rejected(b);
+    b->request_key = hash128(place, 0x7265706c61790a);
+    e = append_and_wait(db, b, &r);
+    if (e != ERR_OK)
+        return err_set(msg, e, "the store does not take it: %s", err_text(e));
+    *out = (struct kafka_replayed){r.stored, r.rejected};
+    return ERR_OK;
 }

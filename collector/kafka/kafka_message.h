@@ -30,6 +30,16 @@ struct kafka_poison { /* what is left of the budget; of one reader */
     size_t kept;
 };
 
+struct kafka_replayed {
+    uint64_t stored, rejected;
+};
+/* A message that was poison once, read again; returns when it is durable. ERR_INVALID, ERR_TOO_LARGE: it still is. place names it: asked again
+ * within the window of repeats it is not stored twice. */
+enum err kafka_message_replay(struct tsdb *db, struct stage *stage, uint32_t org,
+                              struct bytes signal, struct bytes place, struct bytes value,
+                              struct kafka_replayed *out, struct err_msg *msg) MUST_CHECK;
+const char *kafka_message_signal(enum tsdb_signal signal); /* as topics name it */
+
 enum err kafka_message_batch(const struct kafka_message *m, struct tsdb *db, struct stage *stage,
                              struct kafka_poison *poison, struct tsdb_batch **out,
                              bool *out_is_poison) MUST_CHECK;

@@ -12,15 +12,13 @@
 
 static bool signal_of(const char *text, size_t n, enum tsdb_signal *out)
 {
-    static const struct {
-        const char *name;
-        enum tsdb_signal signal;
-    } names[] = {{"spans", TSDB_SPANS}, {"metrics", TSDB_SAMPLES}, {"logs", TSDB_LOGS}};
-    for (size_t i = 0; i < ARRAY_LEN(names); i++)
-        if (strlen(names[i].name) == n && memcmp(names[i].name, text, n) == 0) {
-            *out = names[i].signal;
+    for (unsigned i = 0; i < TSDB_SIGNAL_COUNT; i++) {
+        const char *name = kafka_message_signal((enum tsdb_signal)i);
+        if (name && bytes_equal_str(bytes_of(text, n), name)) {
+            *out = (enum tsdb_signal)i;
             return true;
         }
+    }
     return false;
 }
 

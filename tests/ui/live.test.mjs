@@ -112,12 +112,34 @@ test('answers keep the contract that the server itself serves', async () => {
   const contract = await json('openapi.json');
   const { slos } = await json('slos');
   assert.ok(slos.length > 0);
-  for (const path of ['oncall', 'slos', `slos/${slos[0].id}`, `budgets?slo=${slos[0].id}`, 'alerts', 'traces?calls=1', `traces/${failedTrace}`, 'count?signal=spans', 'accounts', 'freshness', 'keys']) {
+  for (const path of ['oncall', 'slos', `slos/${slos[0].id}`, `budgets?slo=${slos[0].id}`, 'alerts', 'traces?calls=1', `traces/${failedTrace}`, 'count?signal=spans', 'accounts', 'freshness', 'keys', 'quarantine', 'quarantine/messages']) {
     const route = Object.keys(contract.paths).find((p) => new RegExp(`^${p.replace(/\{\w+\}/g, '.+')}$`).test('/api/telltale/v1/' + path.split('?')[0]) && (p.includes('{') === /^(slos|traces)\//.test(path)));
     const schema = contract.paths[route].get.responses['200'].content['application/json'].schema;
     assert.deepEqual(breaches(contract, schema, await json(path), path), []);
   }
   assert.ok(breaches(contract, { $ref: '#/components/schemas/Account' }, { signal: 1 }, 'x').length > 3, 'a breach is seen');
+});
+
+test('a message that could not be read is shown, and read again at a click', async () => {
+  const value = JSON.stringify({ resourceSpans: [{ resource: { attributes: attributes({ 'service.name': 'replayed' }) }, scopeSpans: [{ spans: [span(hex(16), hex(8), '', 'chat', Date.now() - 900, 800, {})] }] }] });
+  const kept = [...attributes({ 'messaging.destination.name': 'otlp_spans', 'messaging.destination.partition.id': 2, 'messaging.kafka.offset': 41, 'messaging.message.body.size': value.length, 'telltale.quarantine.signal': 'spans' }),
+    { key: 'telltale.quarantine.payload', value: { bytesValue: Buffer.from(value).toString('base64') } }];
+  const record = { timeUnixNano: `${Date.now()}000000`, severityNumber: 17, eventName: 'telltale.quarantine', body: { stringValue: 'it was too early' }, attributes: kept };
+  const body = { resourceLogs: [{ resource: { attributes: attributes({ 'service.name': 'telltale.kafka' }) }, scopeLogs: [{ logRecords: [record] }] }] };
+  assert.equal((await fetch(`${server.otlpHttp}/v1/logs`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })).status, 200);
+  const api = `${server.web}/api/telltale/v1/`, count = async () => (await (await fetch(`${api}count?signal=spans`)).json()).count;
+  const before = await count();
+  await page.goto(`${server.web}/oncall`);
+  await page.waitForSelector('[data-section=kafka]');
+  assert.match(await page.textContent('[data-section=kafka]'), /otlp_spans\[2\] 41.*it was too early/s);
+  assert.equal(await (await fetch(`${api}quarantine/messages/otlp_spans/2/41`)).text(), value);
+  await page.click('[data-section=kafka] button:text("replay")');
+  await page.waitForSelector('[data-section=kafka] :text("replayed")');
+  assert.equal(await count(), before + 1);
+  const again = await fetch(`${api}admin/quarantine/replay/otlp_spans/2/41`, { method: 'POST' });
+  assert.equal(again.status, 409);
+  assert.equal(await count(), before + 1);
+  assert.equal((await fetch(`${api}admin/quarantine/replay/otlp_spans/2/42`, { method: 'POST' })).status, 404);
 });
 
 test('new data shows within five seconds, in place', async () => {

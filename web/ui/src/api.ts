@@ -40,6 +40,11 @@ export interface Account {
   signal: string; received: number; stored: number; duplicate: number; quarantined: number;
   rejected: Record<string, number>;
 }
+export interface KafkaMessage {
+  topic: string; partition: number; offset: number; signal: string; time_ms: number; size: number; kept: number; reason: string; replayed: boolean;
+}
+export interface KafkaOverlap { topic: string; partition: number; from: number; to: number | null; kind: string; other: string; found_ms: number }
+export interface KafkaTrouble { messages: KafkaMessage[]; overlaps: KafkaOverlap[] }
 export interface TraceLine {
   trace_id: string; service: string; name: string; has_root: boolean; start_ms: number; duration_ns: number; spans: number;
   errors: number; calls: number; model: string; error: string; input_tokens: number | null; output_tokens: number | null;
@@ -97,6 +102,11 @@ async function reason(answer: Response): Promise<string> {
   } catch {
     return answer.statusText || `HTTP ${answer.status}`;
   }
+}
+
+export async function post(path: string): Promise<void> {
+  const answer = await fetch(base + path, { method: 'POST' });
+  if (!answer.ok) throw new ApiError(answer.status, await reason(answer));
 }
 
 export async function signIn(key: string): Promise<void> {

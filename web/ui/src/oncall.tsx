@@ -1,6 +1,6 @@
 // The on-call page: are users hurt, since when, by what.
-import { useMemo } from 'preact/hooks';
-import type { Alert, Budget, Fresh, Model, Oncall, Slo, TraceLine } from './api';
+import { useMemo, useState } from 'preact/hooks';
+import { post, type Alert, type Budget, type Fresh, type KafkaMessage, type KafkaTrouble, type Model, type Oncall, type Slo, type TraceLine } from './api';
 import { Chart, type Line } from './chart';
 import * as f from './format';
 import { useAnswer, useNow } from './live';
@@ -335,6 +335,36 @@ function Ingest({ d }: { d: Oncall }) {
   );
 }
 
+const placeOf = (m: { topic: string; partition: number; offset: number }) => `${encodeURIComponent(m.topic)}/${m.partition}/${m.offset}`;
+
+function Replay({ m, done }: { m: KafkaMessage; done: () => void }) {
+  const [said, say] = useState('');
+  if (m.replayed) return <span class="quiet">replayed</span>;
+  const go = () => post(`admin/quarantine/replay/${placeOf(m)}`).then(done, (e) => say(e.message));
+  return <><button type="button" onClick={go} disabled={m.kept < m.size} title={m.kept < m.size ? 'only its beginning is kept: send the message itself, docs/kafka.md' : 'read it again, as if it had just come'}>replay</button> {said && <span role="alert">{said}</span>}</>;
+}
+
+// Only there when there is something: most people have no Kafka.
+function Kafka({ now }: { now: number }) {
+  const { data, again } = useAnswer<KafkaTrouble>('quarantine/messages?limit=50', false);
+  if (!data || (!data.messages.length && !data.overlaps.length)) return null;
+  return (
+    <section data-section="kafka">
+      <h2>Kafka</h2>
+      {data.messages.length > 0 && <><h3>Messages that could not be read</h3><Table name="messages that could not be read" rows={data.messages} id={placeOf} columns={[
+        { head: 'place', cell: (m) => <b>{m.topic}[{m.partition}] {m.offset}</b> }, { head: 'read', cell: (m) => <When ms={m.time_ms} now={now} />, sort: (m) => m.time_ms },
+        { head: 'reason', cell: (m) => m.reason }, { head: 'bytes', number: true, cell: (m) => <a href={`/api/telltale/v1/quarantine/messages/${placeOf(m)}`} download>{f.exact(m.size)}</a>, sort: (m) => m.size },
+        { head: '', cell: (m) => <Replay m={m} done={again} /> },
+      ]} /></>}
+      {data.overlaps.length > 0 && <><h3>Messages that may be on two nodes</h3><Table name="messages that may be on two nodes" rows={data.overlaps} id={(o) => `${o.topic} ${o.partition} ${o.from} ${o.kind}`} columns={[
+        { head: 'partition', cell: (o) => <b>{o.topic}[{o.partition}]</b> }, { head: 'messages', cell: (o) => (o.to === null ? `${o.from} and a second’s worth after it` : `${o.from} to ${o.to - 1}`) },
+        { head: 'why', cell: (o) => (o.kind === 'crash' ? 'this node had died' : o.kind === 'takeover' ? 'taken over from a node that had died' : 'a hand-over the broker did not hear of') },
+        { head: 'found', cell: (o) => <When ms={o.found_ms} now={now} />, sort: (o) => o.found_ms },
+      ]} /></>}
+    </section>
+  );
+}
+
 /* --- states before there is something to show ---------------------------------------------------- */
 
 export function pasteLines(d: Oncall): string {
@@ -411,6 +441,7 @@ export function OncallPage({ params, answer }: { params: URLSearchParams; answer
       <Examples d={d} now={now} />
       <Freshness rows={d.freshness} now={now} />
       <Ingest d={d} />
+      <Kafka now={now} />
       <footer class="quiet small">Telltale {d.version}, up {f.minutes((d.now_ms - d.start_ms) / 60000)}. Cost of evaluation and synthetic traffic, not in the numbers above: {f.usd(d.traffic.cost_other_planes_nanousd)}.</footer>
     </main>
   );
