@@ -393,6 +393,16 @@ bool found_json_nanousd(struct bytes json, const char *quoted_key, int64_t *out)
     return true;
 }
 
+struct bytes found_json_text(struct bytes json, const char *quoted_key)
+{
+    struct bytes rest = json_after_key(json, quoted_key);
+    if (rest.size < 2 || rest.data[0] != '"')
+        return BYTES_NONE;
+    rest = bytes_slice(rest, 1, rest.size);
+    size_t end = bytes_find(rest, BYTES_LIT("\""));
+    return end < rest.size ? bytes_slice(rest, 0, end) : BYTES_NONE;
+}
+
 bool found_json_true(struct bytes json, const char *quoted_key)
 {
     return bytes_has_prefix(json_after_key(json, quoted_key), BYTES_LIT("true"));

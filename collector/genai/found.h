@@ -48,6 +48,7 @@ bool found_nanousd(const struct found *f, enum attr_field field, int64_t *out);
 /* "key": number in a flat JSON text, without a tree. */
 bool found_json_i64(struct bytes json, const char *quoted_key, int64_t *out);
 bool found_json_nanousd(struct bytes json, const char *quoted_key, int64_t *out);
+struct bytes found_json_text(struct bytes json, const char *quoted_key); /* without escapes */
 bool found_json_true(struct bytes json, const char *quoted_key);
 /* Median of the kept gaps, 0 when there are none. Reorders them. */
 int64_t found_gap_median(struct found *f);

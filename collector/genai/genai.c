@@ -2,14 +2,19 @@
 
 #include "base/check.h"
 #include "base/hash.h"
+#include "base/stats.h"
 #include "collector/genai/call_log.h"
 #include "collector/genai/found.h"
 #include "collector/genai/model_family.h"
 #include "collector/genai/outcome.h"
-#include "collector/genai/price_table.h"
+#include "collector/genai/price_cost.h"
+#include "collector/genai/price_list.h"
+#include "collector/genai/price_yaml.h"
 #include "collector/genai/row_class.h"
 #include "collector/genai/token_rule.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #define MODEL_SLOTS 256u
@@ -20,7 +25,8 @@ struct genai {
     struct genai_options options;
     struct genai_entry_rule *entries;
     struct arena *arena;
-    struct price_table *prices;
+    pthread_mutex_t lock; /* of a change of prices, and of taking a reference */
+    _Atomic(struct price_table *) prices;
 };
 
 /* A name seen before and its canonical form; a collision just computes again. */
@@ -37,6 +43,8 @@ struct genai_memo {
     struct bytes scope_name, service;
     struct row_class_scope scope;
     struct found resource, found;
+    struct price_table *prices; /* a reference to those of the last row */
+    struct price_memo price_memo;
     struct memo_name models[MODEL_SLOTS], providers[PROVIDER_SLOTS];
 };
 
@@ -111,8 +119,9 @@ enum err genai_new(const struct genai_options *o, struct genai **out, struct err
     g->arena = arena_new(0);
     if (o->entry_count)
         g->entries = calloc(o->entry_count, sizeof *g->entries);
+    pthread_mutex_init(&g->lock, NULL);
     enum err e = g->arena && (g->entries || !o->entry_count)
-                     ? price_table_new(o->prices_yaml, &g->prices, msg)
+                     ? genai_set_prices(g, o->prices_yaml, o->prices_name, msg)
                      : err_set(msg, ERR_NOMEM, "no memory for the normaliser");
     if (e) {
         genai_free(g);
@@ -135,10 +144,43 @@ void genai_free(struct genai *g)
 {
     if (!g)
         return;
-    price_table_free(g->prices);
+    price_table_unref(atomic_load(&g->prices));
+    pthread_mutex_destroy(&g->lock);
     arena_free(g->arena);
     free(g->entries);
     free(g);
+}
+
+enum err genai_set_prices(struct genai *g, struct bytes yaml, const char *name, struct err_msg *msg)
+{
+    struct price_table *t = price_table_new();
+    enum err e =
+        t ? price_yaml_load(t, bytes_str(price_list_yaml), "built-in prices", PRICE_LAYER_LIST, msg)
+          : err_set(msg, ERR_NOMEM, "no memory for the price table");
+    if (e == ERR_OK && yaml.size)
+        e = price_yaml_load(t, yaml, name, PRICE_LAYER_OWN, msg);
+    if (e == ERR_OK) {
+        pthread_mutex_lock(&g->lock);
+        struct price_table *old = atomic_exchange(&g->prices, t);
+        pthread_mutex_unlock(&g->lock);
+        t = old;
+    }
+    price_table_unref(t);
+    return e;
+}
+
+/* The prices of now. A memo holds a reference to those it used last, so that a row costs no more than a comparison. */
+static const struct price_table *memo_prices(const struct genai *g, struct genai_memo *m)
+{
+    if (atomic_load_explicit(&g->prices, memory_order_acquire) != m->prices) {
+        struct genai *mut = (struct genai *)(uintptr_t)g; /* its lock is no part of what it says */
+        pthread_mutex_lock(&mut->lock);
+        struct price_table *now = price_table_ref(atomic_load(&mut->prices));
+        pthread_mutex_unlock(&mut->lock);
+        price_table_unref(m->prices);
+        m->prices = now;
+    }
+    return m->prices;
 }
 
 struct genai_memo *genai_memo_new(void)
@@ -151,6 +193,8 @@ struct genai_memo *genai_memo_new(void)
 
 void genai_memo_free(struct genai_memo *m)
 {
+    if (m)
+        price_table_unref(m->prices);
     free(m);
 }
 
@@ -229,6 +273,9 @@ static void row_clear(struct genai_row *r)
     memset(r, 0, sizeof *r);
     r->input_tokens = r->output_tokens = r->cache_read_tokens = r->cache_write_tokens = -1;
     r->reasoning_tokens = r->raw_input_tokens = r->max_tokens = r->cache_write_1h_tokens = -1;
+    r->audio_input_tokens = r->audio_cache_read_tokens = r->audio_output_tokens = -1;
+    r->image_input_tokens = r->image_cache_read_tokens = r->image_output_tokens = -1;
+    r->images = -1;
     r->ttft_ns = r->ttft_any_ns = r->duration_ns = r->cost_total = r->reported_cost = -1;
 }
 
@@ -324,6 +371,16 @@ static void read_parameters(const struct found *f, struct genai_row *r)
         r->flags |= TSDB_ROW_DEGRADED;
 }
 
+/* What was billed, by the response; else what was asked for, also among the parameters of an instrumentation that writes them as JSON. */
+static void read_service_tier(const struct found *f, struct genai_row *r)
+{
+    struct bytes tier = found_text(f, ATTR_SERVICE_TIER);
+    if (!tier.size && found_has(f, ATTR_PARAMETERS))
+        tier = found_json_text(found_text(f, ATTR_PARAMETERS), "\"service_tier\"");
+    if (tier.size && !price_tier_parse(tier, &r->service_tier))
+        r->service_tier = PRICE_TIER_COUNT;
+}
+
 static void read_error(const struct found *f, struct genai_row *r)
 {
     int64_t v;
@@ -401,8 +458,19 @@ static void read_extras(const struct found *f, struct genai_memo *m, struct tsdb
         r->reported_cost = v;
 }
 
+STATS_COUNTER(unpriced_model, "telltale_genai_unpriced_rows_total", "reason=\"model\"",
+              "Calls whose price is not known: no row for the model, none for the date, none for "
+              "the service tier, or no usage to price.")
+STATS_COUNTER(unpriced_date, "telltale_genai_unpriced_rows_total", "reason=\"date\"", "")
+STATS_COUNTER(unpriced_tier, "telltale_genai_unpriced_rows_total", "reason=\"tier\"", "")
+STATS_COUNTER(unpriced_usage, "telltale_genai_unpriced_rows_total", "reason=\"usage\"", "")
+
+static struct stats_value *const unpriced[] = {&unpriced_model, &unpriced_date, &unpriced_tier,
+                                               &unpriced_usage};
+
 /* Tokens that were not said, and what they cost. */
-static void read_money(const struct genai *g, const struct found *f, struct genai_row *r)
+static void read_money(const struct genai *g, struct genai_memo *m, uint32_t org,
+                       const struct found *f, struct genai_row *r)
 {
     bool answered = r->outcome == TSDB_OUTCOME_OK || r->outcome == TSDB_OUTCOME_STREAM_CUT ||
                     r->outcome == TSDB_OUTCOME_INVALID || r->outcome == TSDB_OUTCOME_EMPTY ||
@@ -411,9 +479,13 @@ static void read_money(const struct genai *g, const struct found *f, struct gena
         return;
     if (!r->has_usage && answered)
         token_rule_estimate(f, r);
-    if (r->has_usage || (r->flags & TSDB_ROW_ESTIMATED))
-        price_table_apply(g->prices, r, r->end_ns);
-    else if (!answered)
+    if (r->has_usage || r->images > 0 || (r->flags & TSDB_ROW_ESTIMATED)) {
+        enum price_found p = price_cost_apply(memo_prices(g, m), &m->price_memo, org, r);
+        if (p > PRICE_FOUND_HALF)
+            stats_add(unpriced[p - PRICE_NO_MODEL], 1);
+    } else if (answered)
+        stats_add(unpriced[3], 1);
+    else
         r->cost_total = 0; /* nothing was produced, nothing is billed */
     if (r->cost_total < 0)
         r->flags |= TSDB_ROW_UNPRICED;
@@ -449,6 +521,7 @@ static bool read_span(const struct genai *g, struct genai_memo *m, struct tsdb_b
     read_times(s->start_ns[row], s->end_ns[row], b->received_ns, r);
     read_error(f, r);
     read_parameters(f, r);
+    read_service_tier(f, r);
     struct bytes finish = found_text(f, ATTR_FINISH);
     r->finish_reason = outcome_finish(finish.size ? finish : f->choice_finish);
     if (r->row_class & TSDB_CLASS_CALL)
@@ -460,7 +533,7 @@ static bool read_span(const struct genai *g, struct genai_memo *m, struct tsdb_b
     struct outcome_span span = {s->status[row], s->status_message[row], g->options.ttft_target_ns};
     outcome_decide(f, &span, r);
     read_extras(f, m, b, r);
-    read_money(g, f, r);
+    read_money(g, m, b->org, f, r);
     return true;
 }
 
@@ -516,6 +589,7 @@ bool genai_read_log(const struct genai *g, struct genai_memo *m, struct tsdb_bat
         r->latency_excluded = "no_duration";
     }
     read_error(f, r);
+    read_service_tier(f, r);
     r->finish_reason = outcome_finish(found_text(f, ATTR_FINISH));
     read_first_token(f, at, r);
     struct outcome_span span = {is.kind == CALL_LOG_FAILED ? 2 : 0, BYTES_NONE,
@@ -530,7 +604,7 @@ bool genai_read_log(const struct genai *g, struct genai_memo *m, struct tsdb_bat
         r->fault = TSDB_FAULT_NONE;
     }
     read_extras(f, m, b, r);
-    read_money(g, f, r);
+    read_money(g, m, b->org, f, r);
     return true;
 }
 
@@ -558,6 +632,7 @@ bool genai_store(struct tsdb_batch *b, uint32_t row, const struct genai_row *r)
     PUT(norm_rule, r->rule != 0, r->rule);
     PUT(row_flags, r->flags != 0, r->flags);
     PUT_U(http_status);
+    PUT_U(price_id);
     PUT_S(provider);
     PUT_S(operation);
     PUT_S(model);

@@ -64,11 +64,12 @@ enum genai_rule {
 };
 
 /* Disjoint parts of a cost; they sum to the total. */
-#define GENAI_COST_TABLE(X)       \
-    X(INPUT, "input")             \
-    X(CACHE_READ, "cache_read")   \
-    X(CACHE_WRITE, "cache_write") \
-    X(OUTPUT, "output")           \
+#define GENAI_COST_TABLE(X)                                              \
+    X(INPUT, "input")                                                    \
+    X(CACHE_READ, "cache_read")                                          \
+    X(CACHE_WRITE, "cache_write")                                        \
+    X(OUTPUT, "output")                                                  \
+    X(UNITS, "units") /* images, fees per call, hours of our own GPUs */ \
     X(ESTIMATED, "estimated")
 enum genai_cost {
 #define X(name, text) GENAI_COST_##name,
@@ -101,6 +102,11 @@ struct genai_row {
         conversation_id, user_id, prompt_name, prompt_version, agent_name, tool_name;
     int64_t input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens,
         raw_input_tokens, max_tokens, cache_write_1h_tokens, tokens_lost;
+    /* parts of input, of cache_read and of output; images made */
+    int64_t audio_input_tokens, audio_cache_read_tokens, audio_output_tokens, image_input_tokens,
+        image_cache_read_tokens, image_output_tokens, images;
+    uint8_t service_tier; /* enum price_tier; PRICE_TIER_COUNT: one that is not known */
+    uint32_t price_id; /* of the row of the price table that made the cost; 0 = none */
     int64_t ttft_ns, ttft_any_ns, duration_ns; /* duration -1: not measurable */
     int64_t end_ns; /* its minute keys the cells; the batch's receipt where the row has no time */
     int64_t cost[GENAI_COST_COUNT], cost_total, reported_cost; /* nano-USD; total -1: unpriced */
@@ -118,7 +124,8 @@ struct genai_options {
     /* No rules: a root span of kind SERVER or CONSUMER (health checks aside), and a root span that is itself GenAI. */
     const struct genai_entry_rule *entries;
     size_t entry_count;
-    struct bytes prices_yaml; /* overrides the built-in price table (docs/genai.md) */
+    struct bytes prices_yaml; /* goes before the built-in price table (docs/prices.md) */
+    const char *prices_name; /* of its file, for messages */
     int64_t ttft_target_ns; /* cancelled later than this without a token: abandoned; 0 = 2 s */
     bool without_wrappers; /* tests only: the defect that double-counts */
 };
@@ -130,6 +137,9 @@ struct genai_memo;
 enum err genai_new(const struct genai_options *o, struct genai **out,
                    struct err_msg *msg) MUST_CHECK;
 void genai_free(struct genai *g); /* NULL is fine */
+/* Other prices from the next row on; those of rows before are as they were. On failure the old ones stay. */
+enum err genai_set_prices(struct genai *g, struct bytes yaml, const char *name,
+                          struct err_msg *msg) MUST_CHECK;
 
 struct genai_memo *genai_memo_new(void); /* NULL = no memory */
 void genai_memo_free(struct genai_memo *m);
@@ -154,10 +164,6 @@ const char *genai_fault_text(uint8_t fault); /* "provider", ...; "" for none */
 const char *genai_plane_text(uint8_t plane); /* "" for user traffic */
 const char *genai_cost_text(enum genai_cost c);
 
-/* What a token of a model costs at a time, in pico-USD (nano-USD x 1000). */
-struct genai_price {
-    int64_t input, output, cache_read, cache_write, cache_write_1h;
-};
 /* The canonical family of a model name ("gpt-4o-2024-08-06" -> "gpt-4o"); a slice of the name, of static memory, or of scratch. */
 struct bytes genai_model_family(struct bytes model, char scratch[GENAI_MODEL_MAX]);
 

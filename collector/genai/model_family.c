@@ -261,7 +261,7 @@ static struct bytes strip_heads(struct bytes m)
     return m;
 }
 
-struct bytes genai_model_family(struct bytes model, char scratch[GENAI_MODEL_MAX])
+struct bytes model_family_bare(struct bytes model, char scratch[GENAI_MODEL_MAX])
 {
     struct bytes given = bytes_trim(model);
     if (given.size == 0 || given.size > GENAI_MODEL_MAX)
@@ -271,8 +271,15 @@ struct bytes genai_model_family(struct bytes model, char scratch[GENAI_MODEL_MAX
         scratch[i] = (char)(c >= 'A' && c <= 'Z' ? c + 32 : c);
     }
     struct bytes m = strip_heads(bytes_of(scratch, given.size));
-    if (m.size == 0)
-        return given;
+    return m.size ? m : given;
+}
+
+struct bytes genai_model_family(struct bytes model, char scratch[GENAI_MODEL_MAX])
+{
+    struct bytes m = model_family_bare(model, scratch);
+    uintptr_t at = (uintptr_t)m.data - (uintptr_t)scratch;
+    if (at >= GENAI_MODEL_MAX)
+        return m; /* empty, too long, or nothing but a head */
     if (bytes_has_prefix(m,
                          BYTES_LIT("ft:"))) { /* ft:gpt-4o-mini-2024-07-18:org::id: priced apart */
         struct bytes rest = bytes_slice(m, 3, m.size);

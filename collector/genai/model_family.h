@@ -5,12 +5,14 @@
 #ifndef COLLECTOR_GENAI_MODEL_FAMILY_H
 #define COLLECTOR_GENAI_MODEL_FAMILY_H
 
-#include "base/bytes.h"
+#include "collector/genai/genai.h"
 
 /* "azure", "az.ai.openai", "openai.chat" -> "azure.ai.openai", "openai"; an unknown name is returned as it is. */
 struct bytes model_family_provider(struct bytes name);
 /* Who makes this model, by its family name; empty when not known. */
 struct bytes model_family_guess_provider(struct bytes family);
+/* A model's name in lower case without region, vendor and path before it; date and version stay. In scratch, or as given. */
+struct bytes model_family_bare(struct bytes model, char scratch[GENAI_MODEL_MAX]);
 /* By the host that was called; empty when not known. */
 struct bytes model_family_provider_of_host(struct bytes host);
 

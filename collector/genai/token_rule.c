@@ -1,5 +1,7 @@
 #include "collector/genai/token_rule.h"
 
+#include "base/check.h"
+
 /* Emitters that deviate from "totals hold their parts". Everything else: inclusive, unless the sum shows otherwise. */
 static const struct {
     uint8_t dialect;
@@ -55,6 +57,45 @@ static void tokens_from_json(const struct found *f, struct genai_row *r)
         r->reasoning_tokens = json_tokens(json, reasoning, 2);
 }
 
+/* Details of a total as one text, JSON or the way Python prints a dict: {'cache_read': 154250, 'audio': 0}. */
+static void tokens_from_details(const struct found *f, struct genai_row *r)
+{
+    static const char *const read[] = {"\"cache_read\"", "'cache_read'", "\"cached_tokens\"",
+                                       "'cached_tokens'"};
+    static const char *const write[] = {"\"cache_creation\"", "'cache_creation'"};
+    static const char *const write_5m[] = {"\"ephemeral_5m_input_tokens\"",
+                                           "'ephemeral_5m_input_tokens'"};
+    static const char *const write_1h[] = {"\"ephemeral_1h_input_tokens\"",
+                                           "'ephemeral_1h_input_tokens'"};
+    static const char *const audio[] = {"\"audio\"", "'audio'", "\"audio_tokens\"",
+                                        "'audio_tokens'"};
+    static const char *const reasoning[] = {"\"reasoning\"", "'reasoning'", "\"reasoning_tokens\"",
+                                            "'reasoning_tokens'"};
+    struct bytes in = found_text(f, ATTR_INPUT_DETAILS), out = found_text(f, ATTR_OUTPUT_DETAILS);
+    const struct {
+        struct bytes text;
+        int64_t *to;
+        const char *const *keys;
+        size_t n;
+    } parts[] = {
+        {in, &r->cache_read_tokens, read, ARRAY_LEN(read)},
+        {in, &r->cache_write_tokens, write, ARRAY_LEN(write)},
+        {in, &r->cache_write_1h_tokens, write_1h, ARRAY_LEN(write_1h)},
+        {in, &r->audio_input_tokens, audio, ARRAY_LEN(audio)},
+        {out, &r->audio_output_tokens, audio, ARRAY_LEN(audio)},
+        {out, &r->reasoning_tokens, reasoning, ARRAY_LEN(reasoning)},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+        if (parts[i].text.size && *parts[i].to < 0)
+            *parts[i].to = json_tokens(parts[i].text, parts[i].keys, parts[i].n);
+    /* where the two kinds of cache writes are told apart, "cache_creation" may be 0 beside them */
+    int64_t w5 = in.size ? json_tokens(in, write_5m, ARRAY_LEN(write_5m)) : -1;
+    int64_t both =
+        (w5 > 0 ? w5 : 0) + (r->cache_write_1h_tokens > 0 ? r->cache_write_1h_tokens : 0);
+    if (in.size && both > r->cache_write_tokens && w5 >= 0)
+        r->cache_write_tokens = both;
+}
+
 static void tokens_read(const struct found *f, struct genai_row *r)
 {
     r->input_tokens = tokens_of(f, ATTR_INPUT);
@@ -63,7 +104,15 @@ static void tokens_read(const struct found *f, struct genai_row *r)
     r->cache_write_tokens = tokens_of(f, ATTR_CACHE_WRITE);
     r->cache_write_1h_tokens = tokens_of(f, ATTR_CACHE_WRITE_1H);
     r->reasoning_tokens = tokens_of(f, ATTR_REASONING);
+    r->audio_input_tokens = tokens_of(f, ATTR_AUDIO_INPUT);
+    r->audio_cache_read_tokens = tokens_of(f, ATTR_AUDIO_CACHE_READ);
+    r->audio_output_tokens = tokens_of(f, ATTR_AUDIO_OUTPUT);
+    r->image_input_tokens = tokens_of(f, ATTR_IMAGE_INPUT);
+    r->image_cache_read_tokens = tokens_of(f, ATTR_IMAGE_CACHE_READ);
+    r->image_output_tokens = tokens_of(f, ATTR_IMAGE_OUTPUT);
+    r->images = tokens_of(f, ATTR_IMAGES);
     tokens_from_json(f, r);
+    tokens_from_details(f, r);
     int64_t write_5m = tokens_of(f, ATTR_CACHE_WRITE_5M);
     if (r->cache_write_tokens < 0 && (write_5m >= 0 || r->cache_write_1h_tokens >= 0))
         r->cache_write_tokens = (write_5m > 0 ? write_5m : 0) +

@@ -28,6 +28,11 @@ static void token_rules_and_prices_match_to_the_unit(void **state)
     run_file("genai/tokens.json");
 }
 
+static void examples_of_wrong_costs_come_out_right_to_the_nano_dollar(void **state)
+{
+    run_file("genai/wrong_costs.json");
+}
+
 static void model_names_become_families(void **state)
 {
     static const char *const pairs[][2] = {
@@ -77,6 +82,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_dialect_becomes_the_same_columns_and_sums),
         cmocka_unit_test(token_rules_and_prices_match_to_the_unit),
+        cmocka_unit_test(examples_of_wrong_costs_come_out_right_to_the_nano_dollar),
         cmocka_unit_test(model_names_become_families),
         cmocka_unit_test(a_bad_price_document_says_where),
     };
