@@ -36,7 +36,9 @@ if(TARGET telltale AND EXISTS ${CMAKE_SOURCE_DIR}/tests/e2e/node_modules)
         --binary $<TARGET_FILE:telltale>)
     add_test(NAME e2e.kafka_can_fail COMMAND ${NODE} ${CMAKE_SOURCE_DIR}/tests/e2e/kafka.mjs --messages 3000 --kills 2 --broker-kills 0 --expect-twice
         --binary $<TARGET_FILE:telltale_kafka_forgets>)
-    set_tests_properties(e2e.kafka e2e.kafka_can_fail PROPERTIES TIMEOUT 600 RUN_SERIAL ON SKIP_RETURN_CODE 77)
+    add_test(NAME e2e.kafka_access COMMAND ${NODE} ${CMAKE_SOURCE_DIR}/tests/e2e/kafka_access.mjs)
+    set_tests_properties(e2e.kafka_access PROPERTIES ENVIRONMENT "TELLTALE=$<TARGET_FILE:telltale>")
+    set_tests_properties(e2e.kafka e2e.kafka_can_fail e2e.kafka_access PROPERTIES TIMEOUT 600 RUN_SERIAL ON SKIP_RETURN_CODE 77)
 endif()
 include(${CMAKE_CURRENT_LIST_DIR}/ui/suite.cmake)
 

@@ -1,6 +1,6 @@
 // A real Kafka broker: one node (KRaft), its jars by Maven, on free ports of loopback, its data in a directory of its own.
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { connect } from "node:net";
 import { join } from "node:path";
@@ -36,19 +36,46 @@ function accepts(port) {
   });
 }
 
-// {address, start(), kill(), stop()}; start and kill may take turns.
-export async function makeBroker(directory, partitions) {
-  const port = await freePort(), controller = await freePort();
+// A key of its own and its certificate, for 127.0.0.1: the broker's pem with both, and the certificate alone, which clients trust.
+function makeCertificate(directory) {
+  const key = join(directory, "key.pem"), certificate = join(directory, "certificate.pem"), both = join(directory, "broker.pem");
+  const made = spawnSync("openssl", ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate], { encoding: "utf8" });
+  if (made.status !== 0) throw new Error(`openssl: ${made.stderr}`);
+  writeFileSync(both, readFileSync(key, "utf8") + readFileSync(certificate, "utf8"));
+  return { both, certificate };
+}
+
+// Two more doors, for people with a name and a password: one in the clear, one with TLS.
+async function makeDoors(directory) {
+  const { both, certificate } = makeCertificate(directory), clear = await freePort(), tls = await freePort();
+  const plain = 'org.apache.kafka.common.security.plain.PlainLoginModule required user_telltale="a password";';
+  const scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
+  return {
+    addresses: { certificate, clear: `127.0.0.1:${clear}`, tls: `127.0.0.1:${tls}` },
+    listeners: `,CLEAR://127.0.0.1:${clear},TLS://127.0.0.1:${tls}`,
+    protocols: ",CLEAR:SASL_PLAINTEXT,TLS:SASL_SSL",
+    format: ["--add-scram", "SCRAM-SHA-256=[name=telltale,password=a password]", "--add-scram", "SCRAM-SHA-512=[name=telltale,password=a password]"],
+    properties: `sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+${["clear", "tls"].map((door) => `listener.name.${door}.plain.sasl.jaas.config=${plain}\nlistener.name.${door}.scram-sha-256.sasl.jaas.config=${scram}\nlistener.name.${door}.scram-sha-512.sasl.jaas.config=${scram}`).join("\n")}
+ssl.keystore.type=PEM
+ssl.keystore.location=${both}
+`,
+  };
+}
+
+// {address, doors, start(), kill()}; start and kill may take turns. doors: only withDoors, see makeDoors.
+export async function makeBroker(directory, partitions, { withDoors } = {}) {
+  const port = await freePort(), controller = await freePort(), doors = withDoors ? await makeDoors(directory) : undefined;
   const properties = join(directory, "server.properties"), logging = join(directory, "log4j.properties");
   writeFileSync(
     properties,
     `process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:${controller}
-listeners=PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:${port}
+listeners=PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controller}${doors?.listeners ?? ""}
+advertised.listeners=PLAINTEXT://127.0.0.1:${port}${doors?.listeners ?? ""}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT${doors?.protocols ?? ""}
 log.dirs=${join(directory, "logs")}
 num.partitions=${partitions}
 offsets.topic.num.partitions=1
@@ -58,15 +85,16 @@ transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=1
 group.initial.rebalance.delay.ms=0
 auto.create.topics.enable=true
-`,
+${doors?.properties ?? ""}`,
   );
   writeFileSync(logging, "log4j.rootLogger=ERROR, out\nlog4j.appender.out=org.apache.log4j.ConsoleAppender\nlog4j.appender.out.layout=org.apache.log4j.SimpleLayout\n");
   const java = ["-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", `-Dlog4j.configuration=file:${logging}`, "-cp", `${lib}/*`];
-  const made = spawnSync("java", [...java, "kafka.tools.StorageTool", "format", "-t", "dGVsbHRhbGUtdGVzdC0wMA", "-c", properties], { encoding: "utf8" });
+  const made = spawnSync("java", [...java, "kafka.tools.StorageTool", "format", "-t", "dGVsbHRhbGUtdGVzdC0wMA", "-c", properties, ...(doors?.format ?? [])], { encoding: "utf8" });
   if (made.status !== 0) throw new Error(`the broker's storage cannot be made: ${made.stdout}${made.stderr}`);
   let child, said = "", exited;
   return {
     address: `127.0.0.1:${port}`,
+    doors: doors?.addresses,
     said: () => said,
     async start() {
       child = spawn("java", [...java, "kafka.Kafka", properties], { stdio: ["ignore", "pipe", "pipe"] });
