@@ -483,7 +483,8 @@ static enum err get_section(uint8_t tag, struct bytes payload, struct tsdb_regis
         break;
     case SECTION_LOGS:
         e = columns_decode(&r, &tsdb_batch_log_schema, COLUMNS_ALL, b->arena, &b->logs, false);
-        if (e == ERR_OK && !columns_fill(&tsdb_batch_log_schema, b->arena, &b->logs, COLUMNS_ALL))
+        if (e == ERR_OK &&
+            !columns_fill(&tsdb_batch_log_schema, b->arena, &b->logs, (2ull << TSDB_LOG_attrs) - 1))
             e = ERR_LIMIT;
         break;
     case SECTION_SAMPLES: e = get_samples(&r, m, b->arena, &b->samples); break;

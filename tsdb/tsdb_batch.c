@@ -145,9 +145,15 @@ uint32_t tsdb_batch_add_log(struct tsdb_batch *b)
                                             l->cap ? l->cap * 2 : ROWS_FIRST, &l->cap))
         return TSDB_NO_ROW;
     if (!l->time_ns &&
-        !make_columns(b->arena, &tsdb_batch_log_schema, 0, TSDB_LOG_COLUMN_COUNT - 1, l, l->cap))
+        !make_columns(b->arena, &tsdb_batch_log_schema, 0, TSDB_LOG_attrs, l, l->cap))
         return TSDB_NO_ROW;
     return l->count++;
+}
+
+bool tsdb_batch_log_column(struct tsdb_batch *b, enum tsdb_log_column column)
+{
+    return make_columns(b->arena, &tsdb_batch_log_schema, column, column, &b->logs,
+                        b->logs.cap ? b->logs.cap : 1);
 }
 
 bool tsdb_batch_span_column(struct tsdb_batch *b, enum tsdb_span_column column)

@@ -113,7 +113,33 @@ struct tsdb_id8 {
     X(STR, scope_version, 0, "its version")                                  \
     X(STR, body, 0, "body: one encoded value (tsdb_attrs)")                  \
     X(STR, resource_attrs, 0, "attrs of the resource")                       \
-    X(STR, attrs, 0, "attrs as sent")
+    X(STR, attrs, 0, "attrs as sent")                                        \
+    /* what a coding CLI told, written by collector/genai */                 \
+    X(U8, event, 0, "enum tsdb_log_event, 0 = nothing of GenAI")             \
+    X(U8, outcome, 0, "enum tsdb_outcome of a call")                         \
+    X(U8, fault, 0, "enum tsdb_fault")                                       \
+    X(U8, dialect, 0, "whose words")                                         \
+    X(U8, row_flags, 0, "enum tsdb_row_flag bits")                           \
+    X(U8, tool_outcome, 0, "enum tsdb_tool_outcome")                         \
+    X(U8, lane, 0, "enum tsdb_lane")                                         \
+    X(U32, price_id, 0, "row of the price table that priced it")             \
+    X(STR, provider, 0, "provider of a call")                                \
+    X(STR, model, 0, "canonical model family")                               \
+    X(STR, response_id, 0, "what makes a repeated call known")               \
+    X(STR, conversation_id, 0, "conversation or session")                    \
+    X(STR, turn, 0, "prompt that the record belongs to")                     \
+    X(STR, agent_name, 0, "agent")                                           \
+    X(STR, tool_name, 0, "tool; of a connection: the MCP server")            \
+    X(STR, tool_call_id, 0, "tool call")                                     \
+    X(STR, word, 0, "trigger of a compaction, status of a connection")       \
+    X(I64, duration_ns, -1, "of the call or tool")                           \
+    X(I64, input_tokens, -1, "total input; of a compaction: before it")      \
+    X(I64, output_tokens, -1, "total output; of a compaction: after it")     \
+    X(I64, cache_read_tokens, -1, "part of input")                           \
+    X(I64, cache_write_tokens, -1, "part of input")                          \
+    X(I64, reasoning_tokens, -1, "part of output")                           \
+    X(I64, cost_nanousd, -1, "our price; -1 unpriced")                       \
+    X(I64, reported_cost_nanousd, -1, "cost that the sender claims")
 
 enum tsdb_row_class { TSDB_CLASS_CALL = 1, TSDB_CLASS_REQUEST = 2, TSDB_CLASS_STEP = 4 };
 enum tsdb_plane { TSDB_PLANE_USER, TSDB_PLANE_EVALUATION, TSDB_PLANE_SYNTHETIC, TSDB_PLANE_BATCH };
@@ -148,6 +174,15 @@ enum tsdb_tool_outcome {
     TSDB_TOOL_ABORTED,
     TSDB_TOOL_TIMEOUT,
     TSDB_TOOL_COUNT
+};
+/* What a log record of a coding CLI tells of. */
+enum tsdb_log_event {
+    TSDB_EVENT_NONE,
+    TSDB_EVENT_CALL,
+    TSDB_EVENT_TOOL,
+    TSDB_EVENT_PROMPT, /* the user's words: a turn begins */
+    TSDB_EVENT_COMPACTION,
+    TSDB_EVENT_CONNECTION /* to an MCP server */
 };
 enum tsdb_lane { TSDB_LANE_NONE, TSDB_LANE_MAIN, TSDB_LANE_SUBAGENT, TSDB_LANE_AUXILIARY };
 enum tsdb_row_flag {
@@ -331,7 +366,9 @@ bool tsdb_batch_expect_cells(struct tsdb_batch *b, uint32_t count) MUST_CHECK;
 bool tsdb_batch_expect_samples(struct tsdb_batch *b, uint32_t count) MUST_CHECK;
 /* All but a few cells is in it: memory that was expected and not needed is given back. */
 void tsdb_batch_trim(struct tsdb_batch *b);
+/* The same with the columns down to `attrs`, and tsdb_batch_log_column. */
 uint32_t tsdb_batch_add_log(struct tsdb_batch *b);
+bool tsdb_batch_log_column(struct tsdb_batch *b, enum tsdb_log_column column) MUST_CHECK;
 /* Makes sure an optional column exists (default-filled); false past the limit. */
 bool tsdb_batch_span_column(struct tsdb_batch *b, enum tsdb_span_column column) MUST_CHECK;
 bool tsdb_batch_add_sample(struct tsdb_batch *b, struct tsdb_ref series, int64_t t_ms, double value,

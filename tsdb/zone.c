@@ -222,7 +222,7 @@ bool zone_filters_span_column(uint32_t column)
 
 bool zone_filters_log_column(uint32_t column)
 {
-    return column == TSDB_LOG_trace_id;
+    return column == TSDB_LOG_trace_id || column == TSDB_LOG_conversation_id;
 }
 
 static void add_strings(struct filter_maker *f, uint32_t column, const struct bytes *s, uint32_t n)
@@ -447,6 +447,8 @@ void zone_write_logs(const struct tsdb_logs *t, uint32_t n, struct buf *out)
         if (has_filter)
             maker_add(&f, slot, bytes_of(t->trace_id[i].b, 16), true);
     }
+    if (has_filter)
+        add_strings(&f, TSDB_LOG_conversation_id, t->conversation_id, n);
     put_counter(c, out);
     maker_put(&f, ZONE_FILTER_BYTES, out);
     maker_done(&f);

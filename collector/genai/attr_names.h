@@ -26,7 +26,9 @@
     X(ROUTE_RESULT) X(ROUTE_INTENDED) X(FALLBACK_FROM) X(FALLBACK_TO) X(FEEDBACK) X(HEDGE)          \
     X(DEGRADED) X(TOKENS_LOST) X(TRUNCATION) X(OUTPUT_TYPE) X(JSON_VALID) X(SYSTEM_TEXT)            \
     X(TOOL_DEFS) X(INPUT_TEXT) X(OUTPUT_TEXT) X(EVALUATION) X(EVENT_NAME) X(EVENT_KIND)             \
-    X(EVENT_TIME) X(REQUEST_ID) X(MARK) /* says which dialect it is, and nothing else */
+    X(EVENT_TIME) X(REQUEST_ID) X(TOOL_CALL_ID) X(TOOL_SUCCESS) X(DECISION) X(LANE) X(AGENT_ID)     \
+    X(TURN) X(TRIGGER) X(TOKENS_BEFORE) X(TOKENS_AFTER) X(CONNECTION) X(MCP_SERVER)                 \
+    X(HANDOFF_TO) X(TRANSFER_MODE) X(A2A_TASK) X(MARK) /* says which dialect it is, and nothing else */
 /* clang-format on */
 enum attr_field {
 #define X(name) ATTR_##name,

@@ -1,9 +1,10 @@
 #include "collector/genai/call_log.h"
 
 #include "base/check.h"
+#include "collector/genai/tool_call.h"
 
 /* Bare event names are qualified by the emitter; `when` narrows an event that also tells of other things. */
-enum when { ALWAYS, COMPLETED_WITH_COUNTS, WITH_ERROR };
+enum when { ALWAYS, COMPLETED_WITH_COUNTS, WITH_ERROR, REFUSED_BY_ID };
 static const struct {
     uint8_t dialect;
     const char *event;
@@ -13,11 +14,22 @@ static const struct {
     {GENAI_DIALECT_CLAUDE_CODE, "api_request", CALL_LOG_DONE, ALWAYS},
     {GENAI_DIALECT_CLAUDE_CODE, "api_error", CALL_LOG_FAILED, ALWAYS},
     {GENAI_DIALECT_CLAUDE_CODE, "api_refusal", CALL_LOG_BLOCKED, ALWAYS},
+    {GENAI_DIALECT_CLAUDE_CODE, "tool_result", CALL_LOG_TOOL, ALWAYS},
+    {GENAI_DIALECT_CLAUDE_CODE, "tool_decision", CALL_LOG_TOOL, REFUSED_BY_ID},
+    {GENAI_DIALECT_CLAUDE_CODE, "user_prompt", CALL_LOG_PROMPT, ALWAYS},
+    {GENAI_DIALECT_CLAUDE_CODE, "compaction", CALL_LOG_COMPACTION, ALWAYS},
+    {GENAI_DIALECT_CLAUDE_CODE, "mcp_server_connection", CALL_LOG_CONNECTION, ALWAYS},
     {GENAI_DIALECT_CODEX, "sse_event", CALL_LOG_DONE, COMPLETED_WITH_COUNTS},
     {GENAI_DIALECT_CODEX, "api_request", CALL_LOG_FAILED, WITH_ERROR},
     {GENAI_DIALECT_CODEX, "websocket_request", CALL_LOG_FAILED, WITH_ERROR},
+    {GENAI_DIALECT_CODEX, "tool_result", CALL_LOG_TOOL, ALWAYS},
+    {GENAI_DIALECT_CODEX, "tool_decision", CALL_LOG_TOOL, REFUSED_BY_ID},
+    {GENAI_DIALECT_CODEX, "user_prompt", CALL_LOG_PROMPT, ALWAYS},
     {GENAI_DIALECT_GEMINI_CLI, "api_response", CALL_LOG_DONE, ALWAYS},
     {GENAI_DIALECT_GEMINI_CLI, "api_error", CALL_LOG_FAILED, ALWAYS},
+    {GENAI_DIALECT_GEMINI_CLI, "tool_call", CALL_LOG_TOOL, ALWAYS},
+    {GENAI_DIALECT_GEMINI_CLI, "user_prompt", CALL_LOG_PROMPT, ALWAYS},
+    {GENAI_DIALECT_GEMINI_CLI, "chat_compression", CALL_LOG_COMPACTION, ALWAYS},
     {GENAI_DIALECT_CURSOR, "api_request", CALL_LOG_DONE, ALWAYS},
     {GENAI_DIALECT_CURSOR, "api_error", CALL_LOG_FAILED, ALWAYS},
 };
@@ -60,6 +72,10 @@ struct call_log call_log_of(const struct found *f, uint8_t dialect, struct bytes
             continue;
         if (events[i].when == WITH_ERROR && !found_has(f, ATTR_ERROR_TEXT) &&
             !(found_i64(f, ATTR_HTTP_STATUS, &status) && status >= 400))
+            continue;
+        /* Accepted, its result comes too; refused without an id, it could not be told from one that does. */
+        if (events[i].when == REFUSED_BY_ID &&
+            (!found_has(f, ATTR_TOOL_CALL_ID) || !tool_call_is_refused(f)))
             continue;
         out.kind = events[i].kind;
         out.provider = dialect == GENAI_DIALECT_CLAUDE_CODE ? "anthropic" : NULL;

@@ -1,4 +1,4 @@
-/* Log records that are model calls: one table per emitter says which record books.
+/* Log records of coding CLIs: one table per emitter says which record books a call, and which tell of tools, turns and context.
  * Owner: none.  Thread: any.  Failure: none.
  * Invariant: of several records of one call exactly one kind books; the others are a cross-check and never counted here.
  */
@@ -8,7 +8,16 @@
 #include "collector/genai/found.h"
 #include "collector/genai/genai.h"
 
-enum call_log_kind { CALL_LOG_NONE, CALL_LOG_DONE, CALL_LOG_FAILED, CALL_LOG_BLOCKED };
+enum call_log_kind {
+    CALL_LOG_NONE,
+    CALL_LOG_DONE,
+    CALL_LOG_FAILED,
+    CALL_LOG_BLOCKED,
+    CALL_LOG_TOOL,
+    CALL_LOG_PROMPT,
+    CALL_LOG_COMPACTION,
+    CALL_LOG_CONNECTION
+};
 
 struct call_log {
     enum call_log_kind kind;

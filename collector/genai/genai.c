@@ -12,6 +12,7 @@
 #include "collector/genai/price_yaml.h"
 #include "collector/genai/row_class.h"
 #include "collector/genai/token_rule.h"
+#include "collector/genai/tool_call.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -79,6 +80,11 @@ static const char *const outcome_texts[TSDB_OUTCOME_COUNT] = {
     [TSDB_OUTCOME_QUOTA_DENIED] = "quota_denied",
 };
 static const char *const fault_texts[] = {"", "provider", "platform", "caller", "policy"};
+static const char *const tool_texts[TSDB_TOOL_COUNT] = {
+    [TSDB_TOOL_NONE] = "",           [TSDB_TOOL_OK] = "ok",
+    [TSDB_TOOL_ERROR] = "error",     [TSDB_TOOL_REJECTED] = "rejected",
+    [TSDB_TOOL_ABORTED] = "aborted", [TSDB_TOOL_TIMEOUT] = "timeout",
+};
 static const char *const plane_texts[] = {"", "evaluation", "synthetic", "batch"};
 
 const char *genai_dialect_text(uint8_t dialect)
@@ -100,6 +106,10 @@ const char *genai_fault_text(uint8_t fault)
 const char *genai_plane_text(uint8_t plane)
 {
     return plane < sizeof plane_texts / sizeof *plane_texts ? plane_texts[plane] : "";
+}
+const char *genai_tool_outcome_text(uint8_t outcome)
+{
+    return outcome < TSDB_TOOL_COUNT ? tool_texts[outcome] : "";
 }
 const char *genai_cost_text(enum genai_cost c)
 {
@@ -277,6 +287,7 @@ static void row_clear(struct genai_row *r)
     r->image_input_tokens = r->image_cache_read_tokens = r->image_output_tokens = -1;
     r->images = -1;
     r->ttft_ns = r->ttft_any_ns = r->duration_ns = r->cost_total = r->reported_cost = -1;
+    r->tokens_before = r->tokens_after = -1;
 }
 
 /* What a row does not say itself, its resource may: identity and place, never usage. */
@@ -300,18 +311,21 @@ static bool same_slice(struct bytes a, struct bytes b)
     return a.data == b.data && a.size == b.size;
 }
 
-static void read_surroundings(struct genai_memo *m, struct bytes resource, struct bytes scope,
-                              struct bytes service)
+static void read_scope(struct genai_memo *m, struct bytes scope, struct bytes service)
+{
+    if (!same_slice(m->scope_name, scope) || !same_slice(m->service, service) || !scope.size) {
+        m->scope = row_class_scope_of(scope, service);
+        m->scope_name = scope;
+        m->service = service;
+    }
+}
+
+static void read_resource(struct genai_memo *m, struct bytes resource)
 {
     if (!same_slice(m->resource_attrs, resource) || !resource.size) {
         found_clear(&m->resource);
         found_attrs(&m->resource, ATTR_VOCABULARY_SPAN, resource);
         m->resource_attrs = resource;
-    }
-    if (!same_slice(m->scope_name, scope) || !same_slice(m->service, service) || !scope.size) {
-        m->scope = row_class_scope_of(scope, service);
-        m->scope_name = scope;
-        m->service = service;
     }
 }
 
@@ -496,7 +510,8 @@ static bool read_span(const struct genai *g, struct genai_memo *m, struct tsdb_b
 {
     const struct tsdb_spans *s = &b->spans;
     struct found *f = &m->found;
-    read_surroundings(m, s->resource_attrs[row], s->scope_name[row], s->service[row]);
+    read_resource(m, s->resource_attrs[row]);
+    read_scope(m, s->scope_name[row], s->service[row]);
     found_clear(f);
     found_attrs(f, ATTR_VOCABULARY_SPAN, s->attrs[row]);
     if (m->scope.is_cli)
@@ -509,6 +524,8 @@ static bool read_span(const struct genai *g, struct genai_memo *m, struct tsdb_b
     r->service = s->service[row];
     r->dialect = row_class_dialect(f, &m->scope);
     read_identity(f, r);
+    if (m->scope.is_cli) /* what they call a prompt is one turn: never a label */
+        r->prompt_name = r->prompt_version = BYTES_NONE;
     if (r->dialect != GENAI_DIALECT_NONE || m->scope.is_model_server) {
         token_rule_apply(f, r);
         read_names(m, b, f, r);
@@ -520,6 +537,7 @@ static bool read_span(const struct genai *g, struct genai_memo *m, struct tsdb_b
         r->flags |= TSDB_ROW_AGENT_REPORTED;
     read_times(s->start_ns[row], s->end_ns[row], b->received_ns, r);
     read_error(f, r);
+    tool_call_span(f, s, row, r);
     read_parameters(f, r);
     read_service_tier(f, r);
     struct bytes finish = found_text(f, ATTR_FINISH);
@@ -549,14 +567,98 @@ bool genai_read_agent(const struct genai *g, struct genai_memo *m, struct tsdb_b
     return read_span(g, m, b, row, true, r);
 }
 
+/* How far a record's own word on its time may lie from when it was seen. */
+#define EVENT_TIME_BEFORE_NS (INT64_C(7) * 86400 * 1000000000)
+#define EVENT_TIME_AFTER_NS (INT64_C(600) * 1000000000)
+
+/* The record's time, else its event.timestamp, else when it was seen. */
+static int64_t log_time(const struct found *f, const struct tsdb_logs *l, uint32_t row)
+{
+    int64_t at = l->time_ns[row], said;
+    if ((at <= 0 || at == l->observed_ns[row]) && found_ns(f, ATTR_EVENT_TIME, &said) && said > 0 &&
+        (at <= 0 || (said >= at - EVENT_TIME_BEFORE_NS && said <= at + EVENT_TIME_AFTER_NS)))
+        return said;
+    return at;
+}
+
+static void read_log_times(const struct found *f, struct tsdb_batch *b, uint32_t row,
+                           struct genai_row *r)
+{
+    int64_t at = log_time(f, &b->logs, row), duration = -1;
+    if (found_ns(f, ATTR_DURATION, &duration) && duration >= 0 && duration < at) {
+        read_times(at - duration, at, b->received_ns, r);
+    } else {
+        r->end_ns = at > 0 ? at : b->received_ns;
+        r->latency_excluded = "no_duration";
+    }
+}
+
+/* A record that is a model call. */
+static void read_log_call(const struct genai *g, struct genai_memo *m, struct tsdb_batch *b,
+                          const struct call_log *is, struct genai_row *r)
+{
+    struct found *f = &m->found;
+    r->event = TSDB_EVENT_CALL;
+    r->row_class = TSDB_CLASS_CALL;
+    r->operation = BYTES_LIT("chat");
+    if (!r->response_id.size)
+        r->response_id = found_text(f, ATTR_REQUEST_ID);
+    token_rule_apply(f, r);
+    read_names(m, b, f, r);
+    if (is->provider)
+        r->provider = bytes_str(is->provider);
+    r->finish_reason = outcome_finish(found_text(f, ATTR_FINISH));
+    read_first_token(f, r->end_ns, r);
+    struct outcome_span span = {is->kind == CALL_LOG_FAILED ? 2 : 0, BYTES_NONE,
+                                g->options.ttft_target_ns};
+    if (is->kind == CALL_LOG_BLOCKED)
+        r->finish_reason = BYTES_LIT("content_filter");
+    const char *excluded = r->latency_excluded;
+    outcome_decide(f, &span, r);
+    r->latency_excluded = excluded ? excluded : r->latency_excluded;
+    if (is->kind == CALL_LOG_DONE && r->outcome == TSDB_OUTCOME_STREAM_CUT) {
+        r->outcome = TSDB_OUTCOME_OK; /* CLIs give no finish reason */
+        r->fault = TSDB_FAULT_NONE;
+    }
+    r->lane = tool_call_lane(f, r);
+    read_extras(f, m, b, r);
+    read_service_tier(f, r);
+    read_money(g, m, b->org, f, r);
+}
+
+/* Words from outside become few. */
+static struct bytes one_word(struct bytes said, const char *const *known, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (bytes_equal_nocase(said, bytes_str(known[i])))
+            return bytes_str(known[i]);
+    return BYTES_LIT("other");
+}
+
+static void read_log_compaction(const struct found *f, struct genai_row *r)
+{
+    static const char *const triggers[] = {"auto", "manual"};
+    struct bytes said = found_text(f, ATTR_TRIGGER);
+    r->event = TSDB_EVENT_COMPACTION;
+    /* Gemini CLI compresses by itself and says no trigger. */
+    r->word = said.size ? one_word(said, triggers, ARRAY_LEN(triggers)) : BYTES_LIT("auto");
+    int64_t v;
+    if (found_i64(f, ATTR_TOKENS_BEFORE, &v) && v >= 0)
+        r->tokens_before = v;
+    if (found_i64(f, ATTR_TOKENS_AFTER, &v) && v >= 0)
+        r->tokens_after = v;
+}
+
 bool genai_read_log(const struct genai *g, struct genai_memo *m, struct tsdb_batch *b, uint32_t row,
                     struct genai_row *r)
 {
+    static const char *const statuses[] = {"connected", "failed", "disconnected"};
     const struct tsdb_logs *l = &b->logs;
     struct found *f = &m->found;
-    read_surroundings(m, l->resource_attrs[row], l->scope_name[row], l->service[row]);
+    read_scope(m, l->scope_name[row], l->service[row]);
     if (!m->scope.is_cli)
         return false;
+    read_resource(m, l->resource_attrs[row]);
     found_clear(f);
     found_attrs(f, ATTR_VOCABULARY_CLI, l->attrs[row]);
     struct tsdb_attrs_iter it = tsdb_attrs_begin(l->body[row]);
@@ -570,41 +672,26 @@ bool genai_read_log(const struct genai *g, struct genai_memo *m, struct tsdb_bat
     row_clear(r);
     r->service = l->service[row];
     r->dialect = is.dialect;
-    r->row_class = TSDB_CLASS_CALL;
-    r->operation = BYTES_LIT("chat");
+    r->row_class = TSDB_CLASS_STEP;
     read_identity(f, r);
-    if (!r->response_id.size)
-        r->response_id = found_text(f, ATTR_REQUEST_ID);
-    token_rule_apply(f, r);
-    read_names(m, b, f, r);
-    if (is.provider)
-        r->provider = bytes_str(is.provider);
-    int64_t at = l->time_ns[row], duration = -1, said;
-    if ((at <= 0 || at == l->observed_ns[row]) && found_ns(f, ATTR_EVENT_TIME, &said) && said > 0)
-        at = said;
-    if (found_ns(f, ATTR_DURATION, &duration) && duration >= 0 && duration < at)
-        read_times(at - duration, at, b->received_ns, r);
-    else {
-        r->end_ns = at > 0 ? at : b->received_ns;
-        r->latency_excluded = "no_duration";
-    }
+    r->turn = found_text(f, ATTR_TURN);
+    read_log_times(f, b, row, r);
     read_error(f, r);
-    read_service_tier(f, r);
-    r->finish_reason = outcome_finish(found_text(f, ATTR_FINISH));
-    read_first_token(f, at, r);
-    struct outcome_span span = {is.kind == CALL_LOG_FAILED ? 2 : 0, BYTES_NONE,
-                                g->options.ttft_target_ns};
-    if (is.kind == CALL_LOG_BLOCKED)
-        r->finish_reason = BYTES_LIT("content_filter");
-    const char *excluded = r->latency_excluded;
-    outcome_decide(f, &span, r);
-    r->latency_excluded = excluded ? excluded : r->latency_excluded;
-    if (is.kind == CALL_LOG_DONE && r->outcome == TSDB_OUTCOME_STREAM_CUT) {
-        r->outcome = TSDB_OUTCOME_OK; /* CLIs give no finish reason */
-        r->fault = TSDB_FAULT_NONE;
+    switch (is.kind) {
+    case CALL_LOG_TOOL:
+        r->event = TSDB_EVENT_TOOL;
+        r->operation = BYTES_LIT("execute_tool");
+        tool_call_log(f, r);
+        break;
+    case CALL_LOG_PROMPT: r->event = TSDB_EVENT_PROMPT; break;
+    case CALL_LOG_COMPACTION: read_log_compaction(f, r); break;
+    case CALL_LOG_CONNECTION:
+        r->event = TSDB_EVENT_CONNECTION;
+        r->word = one_word(found_text(f, ATTR_CONNECTION), statuses, ARRAY_LEN(statuses));
+        r->tool_name = found_text(f, ATTR_MCP_SERVER);
+        break;
+    default: read_log_call(g, m, b, &is, r);
     }
-    read_extras(f, m, b, r);
-    read_money(g, m, b->org, f, r);
     return true;
 }
 
@@ -654,6 +741,9 @@ bool genai_store(struct tsdb_batch *b, uint32_t row, const struct genai_row *r)
     PUT_S(tool_name);
     PUT_S(team);
     PUT_S(api_key);
+    PUT_S(tool_call_id);
+    PUT_U(tool_outcome);
+    PUT_U(lane);
     PUT_I(input_tokens);
     PUT_I(output_tokens);
     PUT_I(cache_read_tokens);
@@ -669,5 +759,48 @@ bool genai_store(struct tsdb_batch *b, uint32_t row, const struct genai_row *r)
 #undef PUT_U
 #undef PUT_S
 #undef PUT_I
+    return true;
+}
+
+bool genai_store_log(struct tsdb_batch *b, uint32_t row, const struct genai_row *r)
+{
+    struct tsdb_logs *l = &b->logs;
+#define PUT(column, is_set, v)                                              \
+    do {                                                                    \
+        if (is_set) {                                                       \
+            if (!l->column && !tsdb_batch_log_column(b, TSDB_LOG_##column)) \
+                return false;                                               \
+            l->column[row] = (v);                                           \
+        }                                                                   \
+    } while (0)
+    bool is_compaction = r->event == TSDB_EVENT_COMPACTION;
+    int64_t input = is_compaction ? r->tokens_before : r->input_tokens;
+    int64_t output = is_compaction ? r->tokens_after : r->output_tokens;
+    l->time_ns[row] = r->end_ns;
+    PUT(event, r->event != 0, r->event);
+    PUT(outcome, r->outcome != 0, r->outcome);
+    PUT(fault, r->fault != 0, r->fault);
+    PUT(dialect, r->dialect != 0, r->dialect);
+    PUT(row_flags, r->flags != 0, r->flags);
+    PUT(tool_outcome, r->tool_outcome != 0, r->tool_outcome);
+    PUT(lane, r->lane != 0, r->lane);
+    PUT(provider, r->provider.size != 0, r->provider);
+    PUT(model, r->model.size != 0, r->model);
+    PUT(response_id, r->response_id.size != 0, r->response_id);
+    PUT(conversation_id, r->conversation_id.size != 0, r->conversation_id);
+    PUT(turn, r->turn.size != 0, r->turn);
+    PUT(agent_name, r->agent_name.size != 0, r->agent_name);
+    PUT(tool_name, r->tool_name.size != 0, r->tool_name);
+    PUT(tool_call_id, r->tool_call_id.size != 0, r->tool_call_id);
+    PUT(word, r->word.size != 0, r->word);
+    PUT(duration_ns, r->duration_ns >= 0, r->duration_ns);
+    PUT(input_tokens, input >= 0, input);
+    PUT(output_tokens, output >= 0, output);
+    PUT(cache_read_tokens, r->cache_read_tokens >= 0, r->cache_read_tokens);
+    PUT(cache_write_tokens, r->cache_write_tokens >= 0, r->cache_write_tokens);
+    PUT(reasoning_tokens, r->reasoning_tokens >= 0, r->reasoning_tokens);
+    PUT(cost_nanousd, r->cost_total >= 0, r->cost_total);
+    PUT(reported_cost_nanousd, r->reported_cost >= 0, r->reported_cost);
+#undef PUT
     return true;
 }

@@ -92,6 +92,10 @@ struct genai_row {
     uint8_t truncation; /* enum genai_truncation */
     bool is_agent, is_chain,
         is_tool; /* an agent row's usage waits for the leaf rule; a chain's never books */
+    uint8_t event; /* enum tsdb_log_event of a log record */
+    uint8_t tool_outcome, lane; /* enum tsdb_tool_outcome, 0 = no tool call; enum tsdb_lane */
+    bool is_handoff; /* control goes to another agent: no tool call */
+    bool is_waiting; /* time in which a tool call waited for a person */
     bool is_embedding; /* embeddings and rerank: out of chat SLOs */
     const char
         *latency_excluded; /* why it does not count: "cancelled", "hedge", ...; NULL = it does */
@@ -113,6 +117,10 @@ struct genai_row {
     struct bytes safety_category, bypass_why; /* blocked by what; why a filter was passed by */
     struct bytes cache_kind, cache_result; /* response, semantic, prefix: hit, miss, stale */
     struct bytes route_result, fallback_from, fallback_to, feedback_label;
+    struct bytes tool_call_id,
+        turn; /* a tool's call, an A2A task where it is none; turn: of log records */
+    struct bytes word; /* trigger of a compaction, status of a connection */
+    int64_t tokens_before, tokens_after; /* of a compaction */
 };
 
 /* Which spans are user requests. Empty field = any; a trailing or leading `*` matches any rest. */
@@ -151,17 +159,21 @@ bool genai_read_span(const struct genai *g, struct genai_memo *m, struct tsdb_ba
 /* The same for an agent row whose usage is to be booked after all (the leaf rule): priced, flagged TSDB_ROW_AGENT_REPORTED. */
 bool genai_read_agent(const struct genai *g, struct genai_memo *m, struct tsdb_batch *b,
                       uint32_t row, struct genai_row *out);
-/* Reads a log record that is a call (coding CLIs: the emitter table of docs/genai.md). false: it is none. */
+/* Reads a log record of a coding CLI that tells of a call, a tool, a turn, a compaction or a connection (the emitter table of
+ * docs/genai.md); out->event says of what. false: of none. */
 bool genai_read_log(const struct genai *g, struct genai_memo *m, struct tsdb_batch *b, uint32_t row,
                     struct genai_row *out);
 /* Writes the canonical columns of a span row; false past the batch's limit. */
 bool genai_store(struct tsdb_batch *b, uint32_t row, const struct genai_row *r) MUST_CHECK;
+/* The same of a log row; its time becomes that of the event where the record came without one. */
+bool genai_store_log(struct tsdb_batch *b, uint32_t row, const struct genai_row *r) MUST_CHECK;
 
 const char *genai_dialect_text(uint8_t dialect);
 const char *genai_rule_text(uint8_t rule);
 const char *genai_outcome_text(uint8_t outcome); /* "ok", "provider_error", ... */
 const char *genai_fault_text(uint8_t fault); /* "provider", ...; "" for none */
 const char *genai_plane_text(uint8_t plane); /* "" for user traffic */
+const char *genai_tool_outcome_text(uint8_t outcome); /* "ok", "error", ...; "" for none */
 const char *genai_cost_text(enum genai_cost c);
 
 /* The canonical family of a model name ("gpt-4o-2024-08-06" -> "gpt-4o"); a slice of the name, of static memory, or of scratch. */

@@ -22,9 +22,9 @@ static const struct {
     {"gcp.vertex.agent", {.dialect = GENAI_DIALECT_GOOGLE_ADK}},
     {"strands", {.dialect = GENAI_DIALECT_STRANDS}},
     {"com.anthropic.claude_code", {.dialect = GENAI_DIALECT_CLAUDE_CODE, .is_cli = true}},
-    {"codex_otel", {.dialect = GENAI_DIALECT_CODEX, .is_cli = true}},
-    {"gemini-cli", {.dialect = GENAI_DIALECT_GEMINI_CLI, .is_cli = true}},
-    {"cursor.telemetry", {.dialect = GENAI_DIALECT_CURSOR, .is_cli = true}},
+    {"codex_otel", {.dialect = GENAI_DIALECT_CODEX, .is_cli = true, .logs_book = true}},
+    {"gemini-cli", {.dialect = GENAI_DIALECT_GEMINI_CLI, .is_cli = true, .logs_book = true}},
+    {"cursor.telemetry", {.dialect = GENAI_DIALECT_CURSOR, .is_cli = true, .logs_book = true}},
     {"github.copilot", {.dialect = GENAI_DIALECT_COPILOT}},
     {"vllm", {.is_model_server = true}},
     {"sglang", {.is_model_server = true}},
@@ -41,11 +41,11 @@ static const struct {
     {"claude-platform", {.dialect = GENAI_DIALECT_ANTHROPIC_PLATFORM, .is_gateway = true}},
     {"claude-code", {.dialect = GENAI_DIALECT_CLAUDE_CODE, .is_cli = true}},
     {"claude-code-desktop", {.dialect = GENAI_DIALECT_CLAUDE_CODE, .is_cli = true}},
-    {"gemini-cli", {.dialect = GENAI_DIALECT_GEMINI_CLI, .is_cli = true}},
-    {"codex_cli_rs", {.dialect = GENAI_DIALECT_CODEX, .is_cli = true}},
-    {"codex_exec", {.dialect = GENAI_DIALECT_CODEX, .is_cli = true}},
-    {"codex_tui", {.dialect = GENAI_DIALECT_CODEX, .is_cli = true}},
-    {"codex-app-server", {.dialect = GENAI_DIALECT_CODEX, .is_cli = true}},
+    {"gemini-cli", {.dialect = GENAI_DIALECT_GEMINI_CLI, .is_cli = true, .logs_book = true}},
+    {"codex_cli_rs", {.dialect = GENAI_DIALECT_CODEX, .is_cli = true, .logs_book = true}},
+    {"codex_exec", {.dialect = GENAI_DIALECT_CODEX, .is_cli = true, .logs_book = true}},
+    {"codex_tui", {.dialect = GENAI_DIALECT_CODEX, .is_cli = true, .logs_book = true}},
+    {"codex-app-server", {.dialect = GENAI_DIALECT_CODEX, .is_cli = true, .logs_book = true}},
 };
 
 /* Span names that repeat what their children say, or never stand for a call: wrappers. */
@@ -170,6 +170,17 @@ static struct bytes operation_canonical(struct bytes op)
     return op;
 }
 
+/* Claude Code names its spans and no operation. */
+static struct bytes cli_operation(struct bytes name)
+{
+    if (bytes_equal_str(name, "claude_code.llm_request"))
+        return BYTES_LIT("chat");
+    if (bytes_equal_str(name, "claude_code.tool") ||
+        bytes_equal_str(name, "claude_code.tool.execution"))
+        return BYTES_LIT("execute_tool");
+    return BYTES_NONE;
+}
+
 static struct bytes operation_of(const struct found *f, const struct row_class_scope *scope,
                                  struct bytes name, const struct genai_row *r)
 {
@@ -189,8 +200,8 @@ static struct bytes operation_of(const struct found *f, const struct row_class_s
         op = operation_canonical(found_text(f, ATTR_REQUEST_TYPE));
     if (!op.size)
         op = kind_operation(name); /* Vercel: the name is the operation */
-    if (!op.size && scope->is_cli && bytes_equal_str(name, "claude_code.llm_request"))
-        op = BYTES_LIT("chat");
+    if (!op.size && scope->is_cli)
+        op = cli_operation(name);
     if (!op.size && found_has(f, ATTR_TRACELOOP_KIND))
         return op;
     /* No word for it, but a model that was asked and tokens that were used: somebody called a model. */
@@ -297,7 +308,8 @@ void row_class_decide(const struct genai_options *o, const struct found *f,
             call = call || (wrapper && out->has_usage);
             wrapper = false;
         }
-        if (wrapper || scope->is_model_server || (s->kind[row] == 2 && !scope->is_gateway))
+        if (wrapper || scope->is_model_server || scope->logs_book ||
+            (s->kind[row] == 2 && !scope->is_gateway))
             call = false;
         if (scope->agent_books && out->is_agent && out->has_usage)
             out->flags |= TSDB_ROW_AGENT_REPORTED;

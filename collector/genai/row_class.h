@@ -15,6 +15,7 @@ struct row_class_scope {
     bool is_gateway; /* its SERVER spans may be calls */
     bool agent_books; /* sends agent rows only: their usage books at once */
     bool is_cli; /* speaks bare names too */
+    bool logs_book; /* its calls are log records: no span of it is one */
 };
 struct row_class_scope row_class_scope_of(struct bytes scope, struct bytes service);
 

@@ -16,6 +16,8 @@ enum breakdown_dim {
     BREAKDOWN_PROMPT,
     BREAKDOWN_TEAM,
     BREAKDOWN_API_KEY,
+    BREAKDOWN_TOOL, /* no breakdown family: the limit of tool names in llm_tool_calls_total */
+    BREAKDOWN_MCP_SERVER,
     BREAKDOWN_DIM_COUNT
 };
 

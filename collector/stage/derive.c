@@ -377,6 +377,8 @@ static void derive_extras(struct at *a)
     if (r->fallback_from.size)
         count_rare(a, "llm_fallbacks_total",
                    (struct label_pair[]){{"from", r->fallback_from}, {"to", r->fallback_to}}, 2, 1);
+    if (r->is_handoff)
+        count_rare(a, "llm_handoffs_total", NULL, 0, 1);
     if (r->feedback_label.size)
         count_rare(a, "llm_feedback_total", &(struct label_pair){"label", r->feedback_label}, 1, 1);
 }
@@ -397,6 +399,21 @@ bool derive_unclaimed(struct derive *d, struct tsdb_batch *b, uint32_t row,
                             ARRAY_LEN(pairs)),
         tokens);
     return a.ok;
+}
+
+bool derive_negate(const struct tsdb_hist *h, struct arena *a, struct tsdb_hist *out)
+{
+    double *pos = ARENA_ARRAY(a, double, h->pos_count ? h->pos_count : 1);
+    if (!pos)
+        return false;
+    for (uint32_t k = 0; k < h->pos_count; k++)
+        pos[k] = -h->pos[k];
+    *out = *h;
+    out->pos = pos;
+    out->count = -h->count;
+    out->sum = -h->sum;
+    out->zero_count = -h->zero_count;
+    return true;
 }
 
 bool derive_overhead(struct derive *d, struct tsdb_batch *b, const struct genai_row *booked,

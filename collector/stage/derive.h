@@ -56,6 +56,8 @@ bool derive_row(struct derive *d, struct tsdb_batch *b, uint32_t row, const stru
 /* Tokens on a row that may not book them. */
 bool derive_unclaimed(struct derive *d, struct tsdb_batch *b, uint32_t row,
                       const struct genai_row *r, struct bytes scope) MUST_CHECK;
+/* What takes the observations of h back; out may be h. */
+bool derive_negate(const struct tsdb_hist *h, struct arena *a, struct tsdb_hist *out) MUST_CHECK;
 /* Time between two observers of one call: outer minus inner duration, in the inner one's minute. */
 bool derive_overhead(struct derive *d, struct tsdb_batch *b, const struct genai_row *booked,
                      int64_t overhead_ns) MUST_CHECK;

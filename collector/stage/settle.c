@@ -2,7 +2,10 @@
 
 #include "collector/stage/settle_agent.h"
 #include "collector/stage/settle_state.h"
+#include "collector/stage/settle_tool.h"
 #include "collector/stage/settle_twin.h"
+
+#include "collector/stage/derive_agent.h"
 
 #include "base/stats.h"
 
@@ -112,6 +115,10 @@ static void span_row(struct settle_work *w, uint32_t row)
             e.flags |= SETTLE_INDEX_LOST;
             e.id_hash = 0; /* the winner is the one to be found */
         }
+    } else if (TSDB_SPAN_GET(sp, tool_outcome, row, 0) || settle_tool_is_wait(sp, row)) {
+        settle_tool_span(w, row, &e);
+    } else if (SETTLE_STR(sp, tool_call_id, row).size) {
+        settle_tool_task(w, row, &e);
     }
     if (!settle_index_add(w->index, &e))
         settle_state_not_kept(1);
@@ -120,39 +127,86 @@ static void span_row(struct settle_work *w, uint32_t row)
         settle_agent_row(w, row);
 }
 
-/* A log that is a call books against its span, and once: its cells are made here, where its twins are known. */
-static void log_row(struct settle_work *w, struct tsdb_batch *reading, uint32_t row)
+/* A log that is a call books against its span, and once. */
+static void log_call(struct settle_work *w, uint32_t row, struct genai_row *r,
+                     struct settle_index_entry *n)
 {
     struct settle *s = w->s;
-    struct genai_row *r = &s->derive->row;
     struct settle_index *x = NULL;
-    if (!genai_read_log(s->o.genai, s->derive->memo, reading, row, r))
-        return;
     struct settle_index_entry *e =
         r->response_id.size && !s->o.without_twins
             ? settle_twin_find(s, w->b, r->response_id, r->provider, NULL, &x)
             : NULL;
-    if (e && (e->flags & SETTLE_INDEX_LOG)) {
-        stats_add(&log_twins, 1);
-        return;
-    }
+    if (r->ttft_ns >= 0)
+        n->flags |= SETTLE_INDEX_FIRST_TOKEN;
     if (e) {
         stats_add(&log_twins, 1);
-        settle_state_take_back(w, e->b, e->row, true);
+        settle_state_take_back(w, e->b, e->row,
+                               r->ttft_ns >= 0 ? SETTLE_TAKE_CALL : SETTLE_TAKE_LOGGED);
         settle_state_mark_lost(w, x, e);
-    }
-    if (r->response_id.size) {
-        struct settle_index_entry n = {
-            .b = w->b, .row = row, .seq = w->seq, .flags = SETTLE_INDEX_LOG};
-        n.id_hash = settle_state_hash_response(w->b->org, r->response_id);
-        n.trace_hash = n.span_hash = n.id_hash ^ 2;
-        if (e && x == w->index)
-            n.replaced_id = (uint32_t)(e - x->entries) + 1;
-        if (!settle_index_add(w->index, &n))
-            settle_state_not_kept(1);
+        if (x == w->index)
+            n->replaced_id = (uint32_t)(e - x->entries) + 1;
     }
     if (w->mut)
         w->ok = w->ok && derive_row(s->derive, w->mut, TSDB_NO_ROW, r, w->b->logs.scope_name[row]);
+}
+
+static bool log_is_known(struct settle *s, uint32_t org, uint64_t hash)
+{
+    for (uint32_t g = s->generation_count; g > 0; g--) {
+        uint32_t it = 0;
+        const struct settle_index_entry *e;
+        while ((e = settle_index_id(s->generations[g - 1], hash, &it)))
+            if ((e->flags & SETTLE_INDEX_LOG) && e->b->org == org)
+                return true;
+    }
+    return false;
+}
+
+/* What makes a record the same one when it is sent again: its own id, else its session, time and numbers. */
+static uint64_t log_hash(const struct tsdb_batch *b, uint32_t row, const struct genai_row *r)
+{
+    if (r->event == TSDB_EVENT_CALL && r->response_id.size)
+        return settle_state_hash_response(b->org, r->response_id);
+    if (r->event == TSDB_EVENT_TOOL && r->tool_call_id.size)
+        return settle_state_hash_tool(b->org, r->tool_call_id);
+    const int64_t parts[] = {b->org,         b->logs.time_ns[row], r->event,
+                             r->outcome,     r->input_tokens,      r->output_tokens,
+                             r->duration_ns, r->tool_outcome};
+    uint64_t h = hash64(bytes_of(parts, sizeof parts), 4);
+    h = hash64(r->service, h);
+    h = hash64(r->conversation_id, h);
+    h = hash64(r->turn, h);
+    return hash64(r->tool_name, h) | 1;
+}
+
+/* The cells of log records are made here, where their twins are known. */
+static void log_row(struct settle_work *w, struct tsdb_batch *reading, uint32_t row)
+{
+    struct settle *s = w->s;
+    struct genai_row *r = &s->derive->row;
+    if (!TSDB_SPAN_GET(&w->b->logs, event, row, 0) ||
+        !genai_read_log(s->o.genai, s->derive->memo, reading, row, r) ||
+        r->event == TSDB_EVENT_PROMPT)
+        return;
+    struct settle_index_entry n = {.b = w->b, .row = row, .seq = w->seq, .flags = SETTLE_INDEX_LOG};
+    n.id_hash = log_hash(w->b, row, r);
+    n.trace_hash = n.span_hash = n.id_hash ^ 2;
+    bool is_tool = r->event == TSDB_EVENT_TOOL;
+    if (!s->o.without_twins && !is_tool && log_is_known(s, w->b->org, n.id_hash)) {
+        stats_add(&log_twins, 1);
+        return;
+    }
+    if (is_tool)
+        settle_tool_log(w, row, r, &n);
+    else if (r->event == TSDB_EVENT_CALL)
+        log_call(w, row, r, &n);
+    else if (w->mut && r->event == TSDB_EVENT_COMPACTION)
+        w->ok = w->ok && derive_agent_compaction(s->derive, w->mut, r);
+    else if (w->mut && r->event == TSDB_EVENT_CONNECTION)
+        w->ok = w->ok && derive_agent_connection(s->derive, w->mut, r);
+    if (!settle_index_add(w->index, &n))
+        settle_state_not_kept(1);
 }
 
 #define ROWS_AHEAD 12u

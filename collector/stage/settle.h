@@ -8,6 +8,7 @@
  *        ├─ call with response id ──► twin?  inner interval books, else the later start; outer − inner ──► llm_gateway_overhead_seconds
  *        ├─ call directly below a call of the same usage ──► the outer one is a wrapper: the inner books
  *        ├─ call ──► agent rows waiting above it ──► their usage is unclaimed
+ *        ├─ tool ──► counted once, whoever tells of it (settle_tool.h)
  *        └─ agent with usage ──► call below known? unclaimed : waits 60 s of silence ──► booked (agent_reported)
  *
  * Owner: the stage.  Thread: the committer, in commit order.
@@ -33,7 +34,7 @@
 struct settle_options {
     const struct genai *genai;
     struct breakdown *breakdown;
-    bool without_twins, without_repeats, without_leaf; /* tests only */
+    bool without_twins, without_repeats, without_leaf, without_tools; /* tests only */
 };
 
 struct settle;

@@ -15,7 +15,10 @@
 enum settle_index_flag {
     SETTLE_INDEX_LOST = 1, /* another row books its call */
     SETTLE_INDEX_LOG = 2, /* row counts in batch->logs */
-    SETTLE_INDEX_DEAD = 4 /* its commit failed */
+    SETTLE_INDEX_DEAD = 4, /* its commit failed */
+    SETTLE_INDEX_TOOL = 8, /* tells of a tool call: LOST when another row counts it */
+    SETTLE_INDEX_WAIT = 16, /* time in which a tool call waited for a person */
+    SETTLE_INDEX_FIRST_TOKEN = 32 /* a log record that tells when its first token came */
 };
 
 struct settle_index_entry {
@@ -24,7 +27,9 @@ struct settle_index_entry {
     uint32_t row, next_in_trace; /* towards older rows of the trace */
     uint32_t replaced_span,
         replaced_id; /* entry + 1 whose place in the maps this one took, 0 = none */
-    uint32_t flags;
+    uint16_t flags;
+    uint8_t tool_outcome; /* of a tool call: as it is counted, after what other rows said of it */
+    uint32_t wait_ms; /* of a tool call: what of its time was waiting for a person */
 };
 
 struct settle_index_map {

@@ -20,6 +20,7 @@ void settle_state_row(const struct tsdb_batch *b, uint32_t row, struct genai_row
     r->provider = SETTLE_STR(sp, provider, row);
     r->model = SETTLE_STR(sp, model, row);
     r->operation = SETTLE_STR(sp, operation, row);
+    r->tool_name = SETTLE_STR(sp, tool_name, row);
     r->endpoint = SETTLE_STR(sp, endpoint, row);
     r->variant = SETTLE_STR(sp, variant, row);
     r->plane = TSDB_SPAN_GET(sp, plane, row, 0);
@@ -30,14 +31,19 @@ void settle_state_row(const struct tsdb_batch *b, uint32_t row, struct genai_row
                                         : b->received_ns;
 }
 
-/* Cells that belong to the row as a user's request and not as a call. */
-static bool is_request_cell(const struct settle *s, struct tsdb_ref ref)
+/* Cells that belong to the row as a user's request and not as a call, or to a first token that only it has seen. */
+static bool cell_stays(const struct settle *s, struct tsdb_ref ref, bool is_request,
+                       enum settle_take take)
 {
+    if (take == SETTLE_TAKE_ALL || (!is_request && take != SETTLE_TAKE_LOGGED))
+        return false;
     const struct tsdb_series_info *info = tsdb_registry_info(s->derive->series, ref);
     struct bytes name = tsdb_labels_get(info->labels, BYTES_LIT("__name__"));
     struct bytes family = tsdb_labels_get(info->labels, BYTES_LIT("family"));
-    return bytes_has_prefix(name, BYTES_LIT("llm_user_")) ||
-           bytes_has_prefix(family, BYTES_LIT("llm_user_"));
+    if (take == SETTLE_TAKE_LOGGED && bytes_equal_str(name, "llm_time_to_first_token_seconds"))
+        return true;
+    return is_request && (bytes_has_prefix(name, BYTES_LIT("llm_user_")) ||
+                          bytes_has_prefix(family, BYTES_LIT("llm_user_")));
 }
 
 static void negate_cell(struct settle_work *w, const struct tsdb_cells *c, uint32_t i)
@@ -49,22 +55,16 @@ static void negate_cell(struct settle_work *w, const struct tsdb_cells *c, uint3
         return;
     }
     struct tsdb_hist *n = ARENA_ARRAY(w->mut->arena, struct tsdb_hist, 1);
-    double *pos = ARENA_ARRAY(w->mut->arena, double, h->pos_count ? h->pos_count : 1);
-    if (!n || !pos || tsdb_hist_copy(h, w->mut->arena, n) != ERR_OK) {
+    if (!n || tsdb_hist_copy(h, w->mut->arena, n) != ERR_OK ||
+        !derive_negate(n, w->mut->arena, n)) {
         w->ok = false;
         return;
     }
-    for (uint32_t k = 0; k < h->pos_count; k++)
-        pos[k] = -h->pos[k];
-    n->pos = pos;
-    n->count = -h->count;
-    n->sum = -h->sum;
-    n->zero_count = -h->zero_count;
     w->ok = w->ok && tsdb_batch_add_hist_cell(w->mut, c->series[i], c->minute[i], n, TSDB_NO_ROW);
 }
 
 void settle_state_take_back(struct settle_work *w, const struct tsdb_batch *b, uint32_t row,
-                            bool call_only)
+                            enum settle_take take)
 {
     const struct tsdb_cells *c = &b->cells;
     if (!w->mut)
@@ -77,9 +77,9 @@ void settle_state_take_back(struct settle_work *w, const struct tsdb_batch *b, u
         else
             hi = mid;
     }
-    call_only = call_only && (settle_state_class(&b->spans, row) & TSDB_CLASS_REQUEST);
+    bool is_request = settle_state_class(&b->spans, row) & TSDB_CLASS_REQUEST;
     for (uint32_t i = lo; i < end && c->row[i] == row && w->ok; i++) {
-        if (call_only && is_request_cell(w->s, c->series[i]))
+        if (cell_stays(w->s, c->series[i], is_request, take))
             continue;
         negate_cell(w, c, i);
     }

@@ -105,13 +105,23 @@ static inline uint64_t settle_state_hash_response(uint32_t org, struct bytes id)
     return id.size ? hash64(id, (uint64_t)org << 32 | 1) | 1 : 0;
 }
 
+static inline uint64_t settle_state_hash_tool(uint32_t org, struct bytes id)
+{
+    return id.size ? hash64(id, (uint64_t)org << 32 | 2) | 1 : 0;
+}
+
 void settle_state_not_kept(int64_t rows); /* could not be remembered: they book as they stand */
 /* Enough of a row for its labels and its minute. */
 void settle_state_row(const struct tsdb_batch *b, uint32_t row, struct genai_row *r);
-/* The cells of a span row go, by cells of the opposite sign: a batch's own cells stay as they came, so that its commit can be undone.
- * call_only leaves what it counts as a request. */
+/* What of a row's cells goes. */
+enum settle_take {
+    SETTLE_TAKE_ALL,
+    SETTLE_TAKE_CALL, /* what it counts as a user's request stays */
+    SETTLE_TAKE_LOGGED /* a log record counts the call: its first token, which records seldom tell, stays too */
+};
+/* The cells of a span row go, by cells of the opposite sign: a batch's own cells stay as they came, so that its commit can be undone. */
 void settle_state_take_back(struct settle_work *w, const struct tsdb_batch *b, uint32_t row,
-                            bool call_only);
+                            enum settle_take take);
 /* Keeps the entry as it is now, in case the commit fails. */
 void settle_state_remember(struct settle_work *w, struct settle_index *x,
                            const struct settle_index_entry *e);

@@ -2,6 +2,7 @@
 
 #include "base/stats.h"
 #include "collector/stage/settle_agent.h"
+#include "collector/stage/settle_tool.h"
 
 STATS_COUNTER(twins, "telltale_stage_settled_total", "rule=\"twin\"", "Rows settled by other rows.")
 STATS_COUNTER(repeats, "telltale_stage_settled_total", "rule=\"repeat\"",
@@ -81,16 +82,18 @@ bool settle_twin_row(struct settle_work *w, uint32_t row, struct settle_index_en
         return true;
     if (e->flags & SETTLE_INDEX_LOG) {
         stats_add(&log_twins, 1);
-        settle_state_take_back(w, w->b, row, true);
+        settle_state_take_back(w, w->b, row,
+                               e->flags & SETTLE_INDEX_FIRST_TOKEN ? SETTLE_TAKE_CALL
+                                                                   : SETTLE_TAKE_LOGGED);
         return false;
     }
     stats_add(&twins, 1);
     if (!new_is_nearer(sp, row, &e->b->spans, e->row)) {
-        settle_state_take_back(w, w->b, row, true);
+        settle_state_take_back(w, w->b, row, SETTLE_TAKE_CALL);
         overhead(w, e->b, e->row, w->b, row);
         return false;
     }
-    settle_state_take_back(w, e->b, e->row, true);
+    settle_state_take_back(w, e->b, e->row, SETTLE_TAKE_CALL);
     overhead(w, w->b, row, e->b, e->row);
     settle_state_mark_lost(w, x, e);
     if (x == w->index)
@@ -132,7 +135,7 @@ bool settle_twin_nested(struct settle_work *w, uint32_t row)
         settle_state_find_span(s, w->b->org, sp->trace_id[row], sp->parent_id[row], &x);
     if (e && !(e->flags & SETTLE_INDEX_LOST) && repeats_its_child(&e->b->spans, e->row, sp, row)) {
         stats_add(&nested, 1);
-        settle_state_take_back(w, e->b, e->row, true);
+        settle_state_take_back(w, e->b, e->row, SETTLE_TAKE_CALL);
         overhead(w, w->b, row, e->b, e->row);
         settle_state_mark_lost(w, x, e);
     }
@@ -148,7 +151,7 @@ bool settle_twin_nested(struct settle_work *w, uint32_t row)
                 !repeats_its_child(sp, row, &e->b->spans, e->row))
                 continue;
             stats_add(&nested, 1);
-            settle_state_take_back(w, w->b, row, true);
+            settle_state_take_back(w, w->b, row, SETTLE_TAKE_CALL);
             if (!(e->flags & SETTLE_INDEX_LOST))
                 overhead(w, e->b, e->row, w->b, row);
             return false;
@@ -186,12 +189,13 @@ enum settle_twin_repeat_kind settle_twin_repeat(struct settle_work *w, uint32_t 
                              : content_of(sp, row) >= content_of(o, e->row);
             if (!newer ||
                 e->flags & SETTLE_INDEX_LOST) { /* lost: what it counts as a request stays */
-                settle_state_take_back(w, w->b, row, false);
+                settle_state_take_back(w, w->b, row, SETTLE_TAKE_ALL);
                 return SETTLE_TWIN_LOSES;
             }
             *out_agent_done =
                 settle_agent_waits(o, e->row) && !settle_agent_replaced(w, e->b, e->row);
-            settle_state_take_back(w, e->b, e->row, false);
+            settle_state_take_back(w, e->b, e->row, SETTLE_TAKE_ALL);
+            settle_tool_gone(w, e);
             settle_state_remember(w, x, e);
             e->flags |= SETTLE_INDEX_DEAD;
             if (x == w->index)

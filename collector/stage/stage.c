@@ -71,7 +71,8 @@ enum err stage_new(const struct stage_options *o, struct stage **out, struct err
                                     .breakdown = s->breakdown,
                                     .without_twins = mutated(o, "twins"),
                                     .without_repeats = mutated(o, "repeats"),
-                                    .without_leaf = mutated(o, "leaf")};
+                                    .without_leaf = mutated(o, "leaf"),
+                                    .without_tools = mutated(o, "tools")};
     if (!e && !(s->settle = settle_new(&settle)))
         e = err_set(msg, ERR_NOMEM, "no memory for the stage");
     if (e) {
@@ -181,14 +182,32 @@ static bool apply_spans(struct stage *s, struct derive *d, struct tsdb_batch *b)
     return ok;
 }
 
+/* What a coding CLI told becomes columns here; it is counted in the settler, where its twins are known. */
+static bool apply_logs(struct stage *s, struct derive *d, struct tsdb_batch *b)
+{
+    struct genai_row *r = &d->row;
+    bool ok = true;
+    genai_memo_batch(d->memo);
+    for (uint32_t i = 0; ok && i < b->logs.count; i++) {
+        if (!genai_read_log(s->genai, d->memo, b, i, r))
+            continue;
+        stats_add(dialect_rows[r->dialect], 1);
+        if (r->rule)
+            stats_add(rule_rows[r->rule], 1);
+        ok = genai_store_log(b, i, r);
+    }
+    return ok;
+}
+
 enum err stage_apply(struct stage *s, struct tsdb_batch *b, struct err_msg *msg)
 {
-    if (!b->spans.count)
-        return ERR_OK; /* logs that are calls book in the settler, where their twins are known */
+    if (!b->spans.count && !b->logs.count)
+        return ERR_OK;
     struct context *c = context_take(s);
     if (!c)
         return err_set(msg, ERR_NOMEM, "no memory to derive series");
-    bool ok = !c->derive->series || apply_spans(s, c->derive, b);
+    bool ok = !c->derive->series ||
+              ((!b->spans.count || apply_spans(s, c->derive, b)) && apply_logs(s, c->derive, b));
     context_give(s, c);
     return ok ? ERR_OK
               : err_set(msg, ERR_LIMIT, "the request with its derived series is too large");

@@ -24,7 +24,7 @@ struct stage_options {
     struct genai_options genai;
     uint32_t breakdown_values_max; /* 0 = 1,000 */
     const char *
-        mutate; /* tests only: switches a rule off ("wrappers", "twins", "leaf", "repeats"); NULL = none */
+        mutate; /* tests only: switches a rule off ("wrappers", "twins", "leaf", "repeats", "tools"); NULL = none */
 };
 
 enum err stage_new(const struct stage_options *o, struct stage **out,

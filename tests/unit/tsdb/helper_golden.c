@@ -122,6 +122,8 @@ static struct tsdb_batch *logs(void)
     struct tsdb_batch *b = batch_of(TSDB_LOGS);
     for (uint32_t r = 0; r < ROWS; r++)
         CHECK(tsdb_batch_add_log(b) == r);
+    for (unsigned c = TSDB_LOG_event; c < TSDB_LOG_COLUMN_COUNT; c++)
+        CHECK(tsdb_batch_log_column(b, (enum tsdb_log_column)c));
     fill_columns(&tsdb_batch_log_schema, &b->logs, b->arena);
     for (uint32_t r = 0; r < ROWS; r++) {
         struct buf v = {0};
