@@ -784,6 +784,7 @@ bool genai_store_log(struct tsdb_batch *b, uint32_t row, const struct genai_row 
     PUT(row_flags, r->flags != 0, r->flags);
     PUT(tool_outcome, r->tool_outcome != 0, r->tool_outcome);
     PUT(lane, r->lane != 0, r->lane);
+    PUT(price_id, r->price_id != 0, r->price_id);
     PUT(provider, r->provider.size != 0, r->provider);
     PUT(model, r->model.size != 0, r->model);
     PUT(response_id, r->response_id.size != 0, r->response_id);
