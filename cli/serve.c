@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/hoard.h"
 #include "cli/serve_options.h"
+#include "cli/serve_prices.h"
 #include "cli/verbs.h"
 #include "collector/collector.h"
 #include "collector/kafka/kafka.h"
@@ -37,6 +38,7 @@ struct server {
     struct serve_options options;
     struct stage *stage;
     struct tsdb *db;
+    struct serve_prices prices;
     struct web_access *access;
     struct detectors *detectors;
     struct collector *collector;
@@ -103,6 +105,7 @@ static enum err start_stage(struct server *s)
     o.genai.entries = entries;
     if (e == ERR_OK && s->options.prices)
         e = read_file(s->options.prices, s->arena, &o.genai.prices_yaml, &s->msg);
+    o.genai.prices_name = s->options.prices;
     return e == ERR_OK ? stage_new(&o, &s->stage, &s->msg) : e;
 }
 
@@ -136,9 +139,11 @@ static enum err start_store(struct server *s)
     };
     keep_memory(o);
     enum err e = tsdb_open(&t, &s->db, &s->msg);
-    if (e == ERR_OK)
-        stage_set_series(s->stage, tsdb_series(s->db));
-    return e;
+    if (e != ERR_OK)
+        return e;
+    stage_set_series(s->stage, tsdb_series(s->db));
+    serve_prices_init(&s->prices, s->stage, s->db, o->prices);
+    return serve_prices_reload(&s->prices, &s->msg); /* now their rows can be registered */
 }
 
 /* As configured, and this machine's own name: it stands in the address that is printed when a door listens on every interface. */
@@ -264,6 +269,7 @@ static enum err start_doors(struct server *s)
         .address_http = s->addresses[NET_OTLP_HTTP],
         .address_web = s->addresses[NET_WEB],
         .tls = s->options.tls_cert != NULL,
+        .money = serve_prices_money(&s->prices),
         .backup_dir = s->options.backups ? s->options.backups : (const char *)beside.data,
         .replay = {replay, s},
         .start_ms = s->start_ms,
@@ -367,6 +373,7 @@ static bool stop(struct server *s, bool seal)
     web_prom_free(s->prom);
     detectors_free(s->detectors);
     web_access_close(s->access);
+    serve_prices_done(&s->prices);
     tsdb_close(s->db, false);
     stage_free(s->stage);
     return ok;
@@ -392,9 +399,13 @@ static void wait_for_end(struct server *s, const sigset_t *set)
 {
     for (int got = 0; sigwait(set, &got) == 0 && got == SIGHUP;) {
         struct err_msg msg;
+        if (serve_prices_reload(&s->prices, &msg) == ERR_OK)
+            log_info("serve", "prices read again");
+        else
+            log_error("serve", "the old prices stay: %s", msg.text);
         if (!s->options.tls_cert)
-            log_info("serve", "nothing to reload");
-        else if (net_reload(s->net, &msg) == ERR_OK)
+            continue;
+        if (net_reload(s->net, &msg) == ERR_OK)
             log_info("serve", "certificate and key read again");
         else
             log_error("serve", "the old certificate stays: %s", msg.text);
@@ -431,7 +442,7 @@ static void serve_help(void)
     printf("\nEvery option is also a key of the YAML file given with --config "
            "(docs/configuration.md lists them all).\n"
            "SIGTERM and SIGINT: stop accepting, seal what is in memory, exit 0. SIGHUP: read "
-           "certificate and key again.\n");
+           "prices, certificate and key again.\n");
     buf_done(&help);
 }
 

@@ -13,6 +13,7 @@ int verbs_model(int argc, char **argv); /* model_verb.c */
 int verbs_backup(int argc, char **argv); /* backup_verb.c */
 int verbs_restore(int argc, char **argv); /* backup_verb.c */
 int verbs_query(int argc, char **argv); /* query_verb.c */
+int verbs_import(int argc, char **argv); /* import_verb.c */
 int verbs_erase(int argc, char **argv); /* erase_verb.c */
 int verbs_verify(int argc, char **argv); /* verify_verb.c; 1 = something is wrong with the data */
 

@@ -34,6 +34,13 @@ struct web_replay {
     void *ctx;
 };
 
+/* What the web door may ask of prices and costs, which live beside it: the program connects them. An answer is one JSON value. */
+struct web_money {
+    void *ctx;
+    /* Reads the price document again. */
+    enum err (*reload)(void *ctx, struct buf *json, struct err_msg *msg);
+};
+
 struct web_opts {
     struct tsdb *db;
     struct detectors *detectors; /* NULL: no objectives, no alerts */
@@ -46,6 +53,7 @@ struct web_opts {
     bool tls; /* all doors speak TLS */
     const char *backup_dir; /* where backups are made that are asked for; NULL: they are refused */
     struct web_replay replay;
+    struct web_money money; /* all NULL: those routes say that there is none */
     int64_t start_ms; /* wall time at which the program started; 0 = now */
 };
 

@@ -169,10 +169,15 @@ static void genai_json(struct json_out *j, const struct tsdb_spans *t, uint32_t 
                    {"max_tokens", t->max_tokens},
                    {"cost_nanousd", t->cost_nanousd}};
     uint8_t class = TSDB_SPAN_GET(t, row_class, row, 0);
+    uint32_t price = TSDB_SPAN_GET(t, price_id, row, 0);
     if (!class)
         return;
     json_out_key(j, "genai");
     json_out_object(j);
+    if (price) { /* of GET prices/ID */
+        json_out_key(j, "price_id");
+        json_out_printf(j, "%08x", price);
+    }
     web_json_text(j, "class",
                   class & TSDB_CLASS_CALL      ? "call"
                   : class & TSDB_CLASS_REQUEST ? "request"

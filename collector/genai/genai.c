@@ -9,6 +9,7 @@
 #include "collector/genai/outcome.h"
 #include "collector/genai/price_cost.h"
 #include "collector/genai/price_list.h"
+#include "collector/genai/price_registry.h"
 #include "collector/genai/price_yaml.h"
 #include "collector/genai/row_class.h"
 #include "collector/genai/token_rule.h"
@@ -131,7 +132,7 @@ enum err genai_new(const struct genai_options *o, struct genai **out, struct err
         g->entries = calloc(o->entry_count, sizeof *g->entries);
     pthread_mutex_init(&g->lock, NULL);
     enum err e = g->arena && (g->entries || !o->entry_count)
-                     ? genai_set_prices(g, o->prices_yaml, o->prices_name, msg)
+                     ? genai_set_prices(g, NULL, o->prices_yaml, o->prices_name, msg)
                      : err_set(msg, ERR_NOMEM, "no memory for the normaliser");
     if (e) {
         genai_free(g);
@@ -161,7 +162,8 @@ void genai_free(struct genai *g)
     free(g);
 }
 
-enum err genai_set_prices(struct genai *g, struct bytes yaml, const char *name, struct err_msg *msg)
+enum err genai_set_prices(struct genai *g, struct tsdb *db, struct bytes yaml, const char *name,
+                          struct err_msg *msg)
 {
     struct price_table *t = price_table_new();
     enum err e =
@@ -169,6 +171,8 @@ enum err genai_set_prices(struct genai *g, struct bytes yaml, const char *name, 
           : err_set(msg, ERR_NOMEM, "no memory for the price table");
     if (e == ERR_OK && yaml.size)
         e = price_yaml_load(t, yaml, name, PRICE_LAYER_OWN, msg);
+    if (e == ERR_OK && db)
+        e = price_registry_put(db, t, yaml.size ? name : NULL, msg);
     if (e == ERR_OK) {
         pthread_mutex_lock(&g->lock);
         struct price_table *old = atomic_exchange(&g->prices, t);

@@ -14,7 +14,7 @@
 #ifndef COLLECTOR_GENAI_GENAI_H
 #define COLLECTOR_GENAI_GENAI_H
 
-#include "tsdb/tsdb_batch.h"
+#include "tsdb/tsdb.h"
 
 #define GENAI_MODEL_MAX 128u
 
@@ -145,8 +145,9 @@ struct genai_memo;
 enum err genai_new(const struct genai_options *o, struct genai **out,
                    struct err_msg *msg) MUST_CHECK;
 void genai_free(struct genai *g); /* NULL is fine */
-/* Other prices from the next row on; those of rows before are as they were. On failure the old ones stay. */
-enum err genai_set_prices(struct genai *g, struct bytes yaml, const char *name,
+/* Other prices from the next row on; those of rows before are as they were. On failure the old ones stay. With db, their rows are
+ * registered there first, so that ids mean something for ever; do that once before the first row is read. */
+enum err genai_set_prices(struct genai *g, struct tsdb *db, struct bytes yaml, const char *name,
                           struct err_msg *msg) MUST_CHECK;
 
 struct genai_memo *genai_memo_new(void); /* NULL = no memory */

@@ -108,6 +108,12 @@ void stage_set_series(struct stage *s, struct tsdb_registry *series)
     pthread_mutex_unlock(&s->lock);
 }
 
+enum err stage_set_prices(struct stage *s, struct tsdb *db, struct bytes yaml, const char *name,
+                          struct err_msg *msg)
+{
+    return genai_set_prices(s->genai, db, yaml, name, msg);
+}
+
 /* --- contexts ------------------------------------------------------------------------------------- */
 
 /* Refs belong to one registry and one set of thresholds. */

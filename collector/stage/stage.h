@@ -32,6 +32,8 @@ enum err stage_new(const struct stage_options *o, struct stage **out,
 void stage_free(struct stage *s); /* NULL is fine */
 /* Order of start: stage_new; tsdb_open with stage_settler(s) (replay needs no series); stage_set_series(s, tsdb_series(db)); then apply. */
 void stage_set_series(struct stage *s, struct tsdb_registry *series);
+enum err stage_set_prices(struct stage *s, struct tsdb *db, struct bytes yaml, const char *name,
+                          struct err_msg *msg) MUST_CHECK; /* as genai_set_prices; one at a time */
 /* Fills the canonical columns of the batch's spans and adds the derived cells of its spans and logs. */
 enum err stage_apply(struct stage *s, struct tsdb_batch *b, struct err_msg *msg) MUST_CHECK;
 struct tsdb_settler stage_settler(struct stage *s);

@@ -117,6 +117,20 @@ function Facts({ span }: { span: Span }) {
   return <dl class="facts">{rows.filter(([, v]) => v).map(([k, v]) => <div><dt>{k}</dt><dd>{v}</dd></div>)}</dl>;
 }
 
+interface Price { id: string; source: string; layer: string; content: { provider?: string; model: string; tier: string; above?: number; from?: string; input: number; output: number; cache_read: number; cache_write: number; gpu_hour?: number } }
+
+// Which row of the price table made this cost.
+function PriceRow({ id }: { id: string }) {
+  const { data } = useAnswer<Price>(`prices/${encodeURIComponent(id)}`, false);
+  const c = data?.content;
+  if (!c || data.id !== id) return null;
+  const what = c.gpu_hour !== undefined ? `$${c.gpu_hour} per GPU hour` : `per million tokens: $${c.input} in, $${c.output} out, $${c.cache_read} cache read, $${c.cache_write} cache write`;
+  return (
+    <p class="quiet small" data-price={data.id}>Priced by <span class="mono">{data.id}</span> ({data.source}): {[c.provider, c.model].filter(Boolean).join(' ')}
+      {c.tier !== 'default' && `, ${c.tier} tier`}{c.above ? `, above ${f.exact(c.above)} input tokens` : ''}{c.from ? `, from ${c.from}` : ''}; {what}.</p>
+  );
+}
+
 function Pairs({ title, rows }: { title: string; rows: [string, string][] }) {
   if (!rows.length) return null;
   return (
@@ -133,6 +147,7 @@ function Detail({ span, start_ms }: { span: Span; start_ms: number }) {
     <section class="detail" aria-label="the chosen span" data-span={span.span_id}>
       <h2>{span.name || 'unnamed'} {failed(span) && <span class="state bad"><span class="mark" aria-hidden="true">▲</span> failed</span>}</h2>
       <Facts span={span} />
+      {typeof span.genai?.price_id === 'string' && <PriceRow id={span.genai.price_id} />}
       {said.length > 0 && <><h3>Messages</h3><ol class="messages">{said.map((m) => <li class={m.role}><span class="role">{m.role}</span><div class="text">{m.text}</div></li>)}</ol></>}
       {span.events.length > 0 && (
         <details open={span.events.length < 8}>

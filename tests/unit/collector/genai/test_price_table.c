@@ -224,16 +224,17 @@ static void prices_change_between_two_rows_and_a_bad_document_changes_nothing(vo
     uint32_t list_id = r.price_id;
     assert_int_not_equal(list_id, 0);
     assert_int_equal(
-        genai_set_prices(g, BYTES_LIT("prices:\n  - {model: gpt-4o, input: 1, output: 1}\n"),
+        genai_set_prices(g, NULL, BYTES_LIT("prices:\n  - {model: gpt-4o, input: 1, output: 1}\n"),
                          "own.yaml", &msg),
         ERR_OK);
     assert_true(genai_read_span(g, m, b, 0, &r));
     assert_int_equal(r.cost_total, 1000000);
     assert_int_not_equal(r.price_id, list_id);
-    assert_int_equal(genai_set_prices(g, BYTES_LIT("prices: 1\n"), "own.yaml", &msg), ERR_INVALID);
+    assert_int_equal(genai_set_prices(g, NULL, BYTES_LIT("prices: 1\n"), "own.yaml", &msg),
+                     ERR_INVALID);
     assert_true(genai_read_span(g, m, b, 0, &r));
     assert_int_equal(r.cost_total, 1000000);
-    assert_int_equal(genai_set_prices(g, BYTES_NONE, NULL, &msg), ERR_OK);
+    assert_int_equal(genai_set_prices(g, NULL, BYTES_NONE, NULL, &msg), ERR_OK);
     genai_memo_batch(m);
     assert_true(genai_read_span(g, m, b, 0, &r));
     assert_int_equal(r.cost_total, 2500000);

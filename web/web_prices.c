@@ -1,0 +1,153 @@
+/* The price table: what is in force, every row that ever made a cost, and reading the document again. */
+#include "base/check.h"
+#include "base/json_in.h"
+#include "tsdb/tsdb_state.h"
+#include "web/web_json.h"
+
+#define ROWS_TABLE "price_rows"
+#define TABLES_TABLE "price_tables"
+#define ROWS_MAX 65536u
+#define TABLES_MAX 1000u
+
+/* A row that was negotiated for another org is nobody else's business; the default org is the machine's owner. */
+static bool row_is_visible(const struct web_call *c, struct bytes value)
+{
+    struct json_node *row;
+    struct err_msg msg;
+    int64_t org;
+    if (web_call_org(c) == TSDB_ORG_DEFAULT ||
+        bytes_find(value, BYTES_LIT("\"org\":")) == value.size)
+        return true;
+    return json_in_tree(value, 4, c->arena, &row, &msg) == ERR_OK &&
+           (!json_get_i64(json_get(row, "content"), "org", &org) || org == web_call_org(c));
+}
+
+/* {"id":...,"content":...,...}: the stored object with its id before it. */
+static void put_row(struct json_out *j, uint32_t id, struct bytes value)
+{
+    struct buf text = {0};
+    buf_printf(&text, "{\"id\":\"%08x\",", id);
+    buf_bytes_append(&text, bytes_slice(value, 1, value.size));
+    json_out_raw(j, buf_ok(&text) ? buf_bytes(&text) : BYTES_LIT("null"));
+    buf_done(&text);
+}
+
+static uint32_t id_of(struct bytes key)
+{
+    uint32_t id = 0;
+    for (size_t i = 0; i < key.size; i++)
+        id = id << 8 | key.data[i];
+    return id;
+}
+
+static bool is_active(const struct json_node *ids, uint32_t id, const struct json_node **at)
+{
+    uint8_t raw[4];
+    /* both come sorted: the list is walked once */
+    while (*at && bytes_from_hex((*at)->text, raw, 4)) {
+        uint32_t v = id_of(bytes_of(raw, 4));
+        if (v > id)
+            return false;
+        *at = (*at)->next;
+        if (v == id)
+            return true;
+    }
+    return false;
+}
+
+static enum err put_rows(struct web_call *c, const struct json_node *active, bool all)
+{
+    struct tsdb_state_row *rows;
+    size_t n;
+    const struct json_node *ids = json_get(active, "ids"), *at = ids ? ids->child : NULL;
+    enum err e =
+        tsdb_state_scan(c->web->opts.db, ROWS_TABLE, BYTES_NONE, ROWS_MAX, c->arena, &rows, &n);
+    json_out_key(&c->j, "prices");
+    json_out_array(&c->j);
+    for (size_t i = 0; e == ERR_OK && i < n; i++) {
+        uint32_t id = id_of(rows[i].key);
+        bool now = is_active(ids, id, &at);
+        if ((now || all) && rows[i].value.size > 2 && row_is_visible(c, rows[i].value))
+            put_row(&c->j, id, rows[i].value);
+    }
+    json_out_array_end(&c->j);
+    return e;
+}
+
+static enum err prices(struct web_call *c)
+{
+    struct bytes value;
+    struct json_node *active = NULL;
+    enum err e =
+        tsdb_state_get(c->web->opts.db, TABLES_TABLE, BYTES_LIT("active"), c->arena, &value);
+    if (e == ERR_OK)
+        e = json_in_tree(value, 4, c->arena, &active, &c->msg);
+    else if (e == ERR_NOT_FOUND)
+        e = ERR_OK;
+    if (e != ERR_OK)
+        return err_set(&c->msg, e, "the prices cannot be read: %s", err_text(e));
+    int64_t loaded = 0;
+    json_get_i64(active, "loaded_ms", &loaded);
+    json_out_object(&c->j);
+    web_json_str(&c->j, "table", json_get_str(active, "table"));
+    web_json_str(&c->j, "name", json_get_str(active, "name"));
+    web_json_i64(&c->j, "loaded_ms", loaded);
+    e = put_rows(c, active, bytes_equal_str(web_call_value(c, "all"), "1"));
+    json_out_object_end(&c->j);
+    return e;
+}
+
+static enum err price(struct web_call *c)
+{
+    uint8_t key[4];
+    struct bytes value, text = net_request_param(c->req, 0);
+    if (!bytes_from_hex(text, key, sizeof key))
+        return err_set(&c->msg, ERR_INVALID, "give the 8 hex digits of a price row's id");
+    enum err e = tsdb_state_get(c->web->opts.db, ROWS_TABLE, bytes_of(key, 4), c->arena, &value);
+    if (e == ERR_NOT_FOUND || (e == ERR_OK && (value.size < 2 || !row_is_visible(c, value))))
+        return err_set(&c->msg, ERR_NOT_FOUND, "there is no price row of this id");
+    if (e != ERR_OK)
+        return err_set(&c->msg, e, "the price row cannot be read: %s", err_text(e));
+    put_row(&c->j, id_of(bytes_of(key, 4)), value);
+    return ERR_OK;
+}
+
+static enum err tables(struct web_call *c)
+{
+    struct tsdb_state_row *rows;
+    size_t n;
+    enum err e = tsdb_state_scan(c->web->opts.db, TABLES_TABLE, BYTES_LIT("at"), TABLES_MAX,
+                                 c->arena, &rows, &n);
+    if (e != ERR_OK)
+        return err_set(&c->msg, e, "the price tables cannot be read: %s", err_text(e));
+    json_out_object(&c->j);
+    json_out_key(&c->j, "tables");
+    json_out_array(&c->j);
+    for (size_t i = 0; i < n; i++)
+        json_out_raw(&c->j, rows[i].value);
+    json_out_array_end(&c->j);
+    json_out_object_end(&c->j);
+    return ERR_OK;
+}
+
+static enum err reload(struct web_call *c)
+{
+    const struct web_money *m = &c->web->opts.money;
+    if (!m->reload)
+        return err_set(&c->msg, ERR_NOT_FOUND, "there are no prices here");
+    if (web_call_org(c) != TSDB_ORG_DEFAULT)
+        return err_set(&c->msg, ERR_FORBIDDEN,
+                       "prices hold for every org: the machine's owner reloads them");
+    return m->reload(m->ctx, &c->out, &c->msg);
+}
+
+enum err web_prices_routes(struct web *w, struct net *net)
+{
+    static const struct web_endpoint endpoints[] = {
+        {"GET", "/api/telltale/v1/prices", prices, WEB_FORM_OURS, 0},
+        {"GET", "/api/telltale/v1/prices/{}", price, WEB_FORM_OURS, 0},
+        {"GET", "/api/telltale/v1/admin/prices", tables, WEB_FORM_OURS, 0},
+        {"POST", "/api/telltale/v1/admin/prices/reload", reload, WEB_FORM_OURS, 0},
+    };
+    return web_call_routes(w, net, endpoints, ARRAY_LEN(endpoints));
+}
