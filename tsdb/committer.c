@@ -13,6 +13,7 @@
 #include "base/fault_point.h"
 #include "base/log.h"
 #include "base/stats.h"
+#include "tsdb/ledger.h"
 #include "tsdb/store.h"
 
 #define DAY_MS INT64_C(86400000)
@@ -48,7 +49,7 @@ struct entry {
     struct tsdb_result original; /* ... with this result, or ... */
     struct entry *joins; /* ... of one of the same commit */
     bool is_settled;
-    uint32_t cells_before; /* the settler may have added some */
+    uint32_t cells_before, books_before; /* the settler may have added some */
 };
 
 struct commit {
@@ -168,6 +169,8 @@ static bool is_due(struct tsdb *db)
             g->samples >= GENERATION_SAMPLES_MAX ||
             head_bytes(g->head) >= db->options.memory_limit_bytes / HEAD_SHARE ||
             head_row_bytes(g->head) >= db->options.memory_limit_bytes / ROWS_SHARE ||
+            ledger_generation_bytes(db->ledger, g->id) >=
+                db->options.memory_limit_bytes / ROWS_SHARE ||
             clock_mono_ns() - g->opened_ns >= age_max);
 }
 
@@ -380,6 +383,7 @@ static enum err encode_entry(struct tsdb *db, struct commit *c, struct entry *e)
         if (err == ERR_OK && db->options.settler.settle) {
             e->is_settled = true;
             e->cells_before = e->item->batch->cells.count;
+            e->books_before = e->item->batch->books.count;
             err = db->options.settler.settle(db->options.settler.ctx, e->item->batch, e->seq,
                                              db->live->id);
         }
@@ -405,6 +409,7 @@ static void undo(struct tsdb *db, struct commit *c)
         if (!e->is_settled)
             continue;
         e->item->batch->cells.count = e->cells_before;
+        e->item->batch->books.count = e->books_before;
         if (db->options.settler.undo)
             db->options.settler.undo(db->options.settler.ctx, e->seq);
     }
@@ -477,6 +482,7 @@ static void commit_publish(struct tsdb *db, struct commit *c)
         remember(db, e, &c->results[i]);
         if (!e->is_repeat) {
             db->live->samples += b->samples.count + b->hists.count;
+            ledger_apply(db->ledger, b, db->live->id);
             c->batches[n] = b;
             c->seqs[n++] = e->seq;
             e->item->batch = NULL;
@@ -687,6 +693,7 @@ static enum err replay_record(struct replay *r, const struct commit_entry *entry
     }
     if (db->options.settler.replay)
         db->options.settler.replay(db->options.settler.ctx, b, entry->seq, r->g->id);
+    ledger_apply(db->ledger, b, r->g->id);
     head_apply(r->g->head, &b, &entry->seq, 1);
     return ERR_OK;
 }

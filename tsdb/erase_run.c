@@ -10,6 +10,7 @@
 #include "base/stats.h"
 #include "tsdb/erase_parts.h"
 #include "tsdb/erase_store.h"
+#include "tsdb/ledger.h"
 #include "tsdb/part_core.h"
 #include "tsdb/totals.h"
 
@@ -429,6 +430,9 @@ bool erase_step(struct tsdb *db)
         if (e != ERR_OK) {
             say_why(db, t, why.text[0] ? why.text : err_text(e));
             t->retry_ns = clock_mono_ns() + RETRY_NS;
+        } else if ((e = ledger_erase(db->ledger, t, &why)) != ERR_OK) {
+            say_why(db, t, why.text[0] ? why.text : err_text(e));
+            t->retry_ns = clock_mono_ns() + RETRY_NS / 100;
         } else if (is_drained(db, t)) {
             finish(db, t);
             more = true;

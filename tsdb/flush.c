@@ -1,6 +1,6 @@
 /* Flush: a frozen generation becomes sealed blocks, part by part; then its journal goes.
  *
- *   blocks of (day, class) -> part_put ... -> part_seal -> next part ... -> flushed_generation in state -> swap of the set -> unlink journal
+ *   blocks of (day, class) -> part_put ... -> part_seal -> next part ... -> ledger -> flushed_generation in state -> swap of the set -> unlink journal
  * A crash anywhere is harmless: replay gives the head again, parts that have the seal are skipped, blocks of a generation above
  * flushed_generation are invisible.
  */
@@ -17,6 +17,7 @@
 #include "tsdb/erase_store.h"
 #include "tsdb/files.h"
 #include "tsdb/head_core.h"
+#include "tsdb/ledger.h"
 #include "tsdb/store.h"
 #include "tsdb/totals.h"
 
@@ -121,6 +122,8 @@ static enum err flush_parts(struct flush *f)
     char path[FILES_PATH_MAX];
     snprintf(path, sizeof(path), "%s/parts", db->dir);
     e = files_sync_dir(path, f->msg);
+    if (e == ERR_OK) /* before the state: until then the journal can tell it again */
+        e = ledger_seal(db->ledger, g->id, f->msg);
     fault_point("flush.before_state");
     if (e == ERR_OK)
         e = state_put_u64(db, "flushed_generation", g->id, f->msg);

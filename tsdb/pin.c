@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "tsdb/ledger.h"
 #include "tsdb/store.h"
 
 enum err pin_take(struct tsdb *db, struct pin *out, struct err_msg *msg)
@@ -40,6 +41,7 @@ enum err pin_take(struct tsdb *db, struct pin *out, struct err_msg *msg)
 enum err pin_hold(struct tsdb *db, struct pin_hold *out)
 {
     struct pin_hold h = {.generation_max = UINT64_MAX};
+    enum err e = ERR_NOMEM;
     pthread_mutex_lock(&db->set_lock);
     h.journals = calloc(db->set.head_count + 1, sizeof(struct journal *));
     h.parts = calloc(db->set.part_count + 1, sizeof(struct part_snapshot *));
@@ -54,12 +56,12 @@ enum err pin_hold(struct tsdb *db, struct pin_hold *out)
             part_snapshot_retain(h.parts[h.part_count]);
         }
         h.visible_seq = atomic_load(&db->committed_seq);
+        e = lmdb_env_begin(db->ledger->env, false, &h.ledger, NULL);
     }
     pthread_mutex_unlock(&db->set_lock);
-    if (!h.journals || !h.parts) {
-        free(h.journals);
-        free(h.parts);
-        return ERR_NOMEM;
+    if (e != ERR_OK) {
+        pin_hold_release(&h);
+        return e;
     }
     CHECK(h.journal_count > 0); /* there is always a live generation */
     *out = h;
@@ -72,6 +74,7 @@ void pin_hold_release(struct pin_hold *h)
         journal_close(h->journals[i]);
     for (size_t i = 0; i < h->part_count; i++)
         part_snapshot_release(h->parts[i]);
+    lmdb_txn_abort(h->ledger);
     free(h->journals);
     free(h->parts);
     *h = (struct pin_hold){0};

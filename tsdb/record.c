@@ -18,7 +18,8 @@ enum section {
     SECTION_HISTS,
     SECTION_EXEMPLARS,
     SECTION_CELLS,
-    SECTION_METADATA
+    SECTION_METADATA,
+    SECTION_BOOKS
 };
 
 /* --- definitions --------------------------------------------------------------------------------- */
@@ -209,6 +210,30 @@ static void put_metadata(struct buf *out, const struct tsdb_metadata *m)
     }
 }
 
+/* Values repeat from booking to booking: what is as before is left out (a bit each). */
+static void put_books(struct buf *out, const struct tsdb_books *s)
+{
+    static const struct tsdb_book none;
+    if (!s->count)
+        return;
+    buf_varint(out, s->count);
+    for (uint32_t i = 0; i < s->count; i++) {
+        const struct tsdb_book *k = &s->book[i], *last = i ? &s->book[i - 1] : &none;
+        uint8_t fresh = 0;
+        for (unsigned d = 0; d < TSDB_BOOK_DIM_COUNT; d++)
+            fresh |= (uint8_t)(!bytes_equal(k->value[d], last->value[d]) << d);
+        buf_u8(out, fresh);
+        buf_varint(out, k->minute);
+        for (unsigned d = 0; d < TSDB_BOOK_DIM_COUNT; d++)
+            if (fresh >> d & 1)
+                buf_lenbytes(out, k->value[d]);
+        const int64_t sums[] = {k->sums.calls,   k->sums.input_tokens, k->sums.output_tokens,
+                                k->sums.nanousd, k->sums.unpriced,     k->sums.estimated};
+        for (size_t n = 0; n < ARRAY_LEN(sums); n++)
+            buf_zigzag(out, sums[n]);
+    }
+}
+
 static void put_head(struct buf *out, const struct tsdb_batch *b)
 {
     buf_u32(out, tsdb_versions_magic("TTR", FORMAT_RECORD));
@@ -276,6 +301,8 @@ enum err record_encode(const struct tsdb_batch *b, const struct tsdb_registry *s
     section_end(out, SECTION_CELLS, &payload);
     put_metadata(&payload, &b->metadata);
     section_end(out, SECTION_METADATA, &payload);
+    put_books(&payload, &b->books);
+    section_end(out, SECTION_BOOKS, &payload);
     free(rows);
     free(new_row);
     buf_done(&payload);
@@ -467,6 +494,31 @@ static enum err get_metadata(struct reader *r, struct tsdb_batch *b)
     return ERR_OK;
 }
 
+static enum err get_books(struct reader *r, struct tsdb_batch *b)
+{
+    uint64_t n;
+    struct tsdb_book k = {0};
+    if (!get_count(r, 8, &n))
+        return ERR_CORRUPT;
+    for (uint64_t i = 0; i < n; i++) {
+        uint8_t fresh = reader_u8(r);
+        uint64_t minute = reader_varint(r);
+        for (unsigned d = 0; d < TSDB_BOOK_DIM_COUNT; d++)
+            if (fresh >> d & 1)
+                k.value[d] = reader_lenbytes(r);
+        int64_t *const sums[] = {&k.sums.calls,   &k.sums.input_tokens, &k.sums.output_tokens,
+                                 &k.sums.nanousd, &k.sums.unpriced,     &k.sums.estimated};
+        for (size_t s = 0; s < ARRAY_LEN(sums); s++)
+            *sums[s] = reader_zigzag(r);
+        if (r->failed || minute > UINT32_MAX)
+            return ERR_CORRUPT;
+        k.minute = (uint32_t)minute;
+        if (!tsdb_batch_add_book(b, &k))
+            return ERR_LIMIT;
+    }
+    return ERR_OK;
+}
+
 static enum err get_section(uint8_t tag, struct bytes payload, struct tsdb_registry *series,
                             struct record_refs *m, struct tsdb_batch *b)
 {
@@ -492,6 +544,7 @@ static enum err get_section(uint8_t tag, struct bytes payload, struct tsdb_regis
     case SECTION_EXEMPLARS: e = get_exemplars(&r, m, b->arena, &b->exemplars); break;
     case SECTION_CELLS: e = record_cells_get(&r, m, b); break;
     case SECTION_METADATA: e = get_metadata(&r, b); break;
+    case SECTION_BOOKS: e = get_books(&r, b); break;
     default: return ERR_OK;
     }
     return e == ERR_OK && reader_left(&r) ? ERR_CORRUPT : e;

@@ -8,6 +8,7 @@
 #include "tsdb/compact.h"
 #include "tsdb/files.h"
 #include "tsdb/gone.h"
+#include "tsdb/ledger.h"
 #include "tsdb/store.h"
 
 #define DAY_MS INT64_C(86400000)
@@ -190,6 +191,8 @@ void retention_run(struct tsdb *db)
     if (now_ms > db->options.retention_ms)
         quarantine_expire_journals(db->quarantine,
                                    (uint32_t)((now_ms - db->options.retention_ms) / DAY_MS));
+    (void)ledger_expire(db->ledger, now_ms - db->options.retention_cells_ms,
+                        now_ms); /* the rest a minute later */
     for (size_t i = 0; i < db->part_count;) {
         struct part *p = db->parts[i]; /* only this thread changes the list */
         int64_t end_ms = ((int64_t)part_day(p) + 1) * DAY_MS;

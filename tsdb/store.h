@@ -42,6 +42,8 @@ struct store_item { /* a request in the queue */
     struct store_item *next;
 };
 
+struct ledger; /* ledger.h */
+
 struct generation {
     uint64_t id;
     struct journal *journal; /* NULL once it is flushed */
@@ -74,6 +76,7 @@ struct tsdb {
     struct quarantine *quarantine;
     struct arena_budget queries;
     struct lmdb_env *state;
+    struct ledger *ledger;
     pthread_t committer, flusher;
     bool has_threads;
 
@@ -165,6 +168,7 @@ struct pin_hold {
     const struct part_snapshot **parts; /* sorted by (day, class) */
     size_t journal_count, part_count;
     uint64_t generation_max, visible_seq; /* of what is in parts; newest acknowledged request */
+    struct lmdb_txn *ledger; /* reads what is sealed of it at that moment */
 };
 enum err pin_hold(struct tsdb *db, struct pin_hold *out) MUST_CHECK;
 void pin_hold_release(struct pin_hold *h); /* NULL entries were given back before */

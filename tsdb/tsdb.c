@@ -17,6 +17,7 @@
 #include "tsdb/files.h"
 #include "tsdb/gone.h"
 #include "tsdb/index_cache.h"
+#include "tsdb/ledger.h"
 #include "tsdb/lmdb_pages.h"
 #include "tsdb/pin.h"
 #include "tsdb/store.h"
@@ -106,18 +107,19 @@ static enum err check_version(struct tsdb *db, struct arena *a, struct err_msg *
     return ERR_OK;
 }
 
-static enum err open_state(struct tsdb *db, struct err_msg *msg)
+static enum err open_env(struct tsdb *db, const char *name, uint64_t map_bytes,
+                         struct lmdb_env **out, struct err_msg *msg)
 {
     char path[FILES_PATH_MAX], temporary[FILES_PATH_MAX], inside[FILES_PATH_MAX + 16];
     struct lmdb_env *env = NULL;
-    snprintf(path, sizeof(path), "%s/state", db->dir);
-    snprintf(temporary, sizeof(temporary), "%s/.tmp-state", db->dir);
+    snprintf(path, sizeof(path), "%s/%s", db->dir, name);
+    snprintf(temporary, sizeof(temporary), "%s/.tmp-%s", db->dir, name);
     files_finish_exchange(path);
     if (access(path, F_OK) != 0) { /* born under another name, as every environment */
         files_remove_tree(temporary);
         enum err e = files_make_dir(temporary, msg);
         if (e == ERR_OK)
-            e = lmdb_env_open(temporary, STATE_MAP_BYTES, NULL, &env, msg);
+            e = lmdb_env_open(temporary, map_bytes, NULL, &env, msg);
         lmdb_env_close(env);
         /* LMDB has not synced its first pages: nothing was committed yet. */
         snprintf(inside, sizeof(inside), "%s/data.mdb", temporary);
@@ -133,9 +135,21 @@ static enum err open_state(struct tsdb *db, struct err_msg *msg)
     if (access(temporary, F_OK) == 0) /* a crash left it of a rewrite */
         files_remove_tree(temporary);
     enum err e = lmdb_pages_check(path, true, msg);
+    return e == ERR_OK ? lmdb_env_open(path, map_bytes, NULL, out, msg) : e;
+}
+
+static enum err open_state(struct tsdb *db, struct err_msg *msg)
+{
+    struct lmdb_env *env = NULL;
+    enum err e = open_env(db, "state", STATE_MAP_BYTES, &db->state, msg);
     if (e == ERR_OK)
-        e = lmdb_env_open(path, STATE_MAP_BYTES, NULL, &db->state, msg);
-    return e == ERR_OK ? state_check(db, msg) : e;
+        e = state_check(db, msg);
+    if (e == ERR_OK)
+        e = open_env(db, "ledger", LEDGER_MAP_BYTES, &env, msg);
+    if (e == ERR_OK)
+        e = ledger_open(&env, &db->ledger, msg);
+    lmdb_env_close(env);
+    return e;
 }
 
 /* Directories parts/<YYYYMMDD>/<class> become parts that are opened when somebody looks. */
@@ -172,7 +186,8 @@ static enum err list_parts(struct tsdb *db, struct arena *a, struct err_msg *msg
 
 static enum err recover(struct tsdb *db, struct arena *a, struct err_msg *msg)
 {
-    uint64_t *generations, newest = db->flushed_generation, floor_ms = 0;
+    uint64_t *generations, newest = MAX(db->flushed_generation, ledger_sealed(db->ledger)),
+                           floor_ms = 0;
     size_t n;
     enum err e = journal_list(db->dir, a, &generations, &n, msg);
     if (e == ERR_OK && state_get_u64(db, "retention_floor_ms", &floor_ms) == ERR_OK)
@@ -279,6 +294,7 @@ static void store_free(struct tsdb *db)
     offsets_free(db->offsets);
     tsdb_registry_free(db->series);
     quarantine_free(db->quarantine);
+    ledger_close(db->ledger);
     lmdb_env_close(db->state);
     if (db->lock_fd >= 0)
         close(db->lock_fd);
@@ -437,7 +453,8 @@ enum err tsdb_append(struct tsdb *db, struct tsdb_batch **take_batch, tsdb_appen
         return ERR_NOMEM;
     *item = (struct store_item){b, done, ctx, clock_mono_ns(), arena_used(b->arena), NULL};
     uint64_t limit = db->options.memory_limit_bytes, bytes = item->bytes; /* it may soon be gone */
-    uint64_t used = heads_bytes(db) + index_cache_bytes() + atomic_load(&db->queries.used);
+    uint64_t used = heads_bytes(db) + ledger_bytes(db->ledger) + index_cache_bytes() +
+                    atomic_load(&db->queries.used);
     pthread_mutex_lock(&db->lock);
     used += db->queue_bytes;
     if (atomic_load(&db->is_full))

@@ -144,6 +144,27 @@ static enum err copy_state(struct backup *b, struct writer *w)
     return e == ERR_OK ? s.error : e;
 }
 
+static bool copy_ledger_row(void *ctx, struct bytes key, struct bytes value)
+{
+    struct state_copy *s = ctx;
+    s->w->b->report.state_rows++;
+    s->error = writer_put(s->w, key, value);
+    return s->error == ERR_OK;
+}
+
+/* What was sealed of it when the journals were held: they tell the rest. */
+static enum err copy_ledger(struct backup *b)
+{
+    struct writer w;
+    struct state_copy s = {&w, ERR_OK};
+    enum err e = writer_open(&w, b, "ledger");
+    if (e == ERR_OK)
+        e = lmdb_txn_scan(b->hold.ledger, 0, BYTES_NONE, copy_ledger_row, &s);
+    lmdb_txn_abort(b->hold.ledger);
+    b->hold.ledger = NULL;
+    return writer_close(&w, e == ERR_OK ? s.error : e);
+}
+
 static enum err finish_state(struct backup *b, struct writer *w)
 {
     uint8_t flushed[STATE_U64_SIZE];
@@ -340,6 +361,8 @@ static enum err copy_all(struct backup *b)
     b->report.seq = b->hold.visible_seq;
     if (e == ERR_OK)
         e = check_room(b);
+    if (e == ERR_OK)
+        e = copy_ledger(b);
     if (e == ERR_OK)
         e = copy_journals(b);
     snprintf(path, sizeof(path), "%s/parts", b->to.path);

@@ -289,3 +289,22 @@ bool tsdb_batch_add_metadata(struct tsdb_batch *b, struct bytes family, struct b
     s->row[s->count++] = (struct tsdb_metadata_row){texts[0], texts[1], texts[2], texts[3]};
     return true;
 }
+
+bool tsdb_batch_add_book(struct tsdb_batch *b, const struct tsdb_book *book)
+{
+    struct tsdb_books *s = &b->books;
+    if (s->count == s->cap) {
+        uint32_t cap = s->cap ? s->cap * 2 : ROWS_FIRST / 4;
+        if (cap <= s->cap || !GROW(b, s, book))
+            return false;
+        s->cap = cap;
+    }
+    struct tsdb_book own = *book;
+    for (size_t i = 0; i < TSDB_BOOK_DIM_COUNT; i++) {
+        own.value[i] = arena_copy(b->arena, book->value[i]);
+        if (!own.value[i].data && own.value[i].size)
+            return false;
+    }
+    s->book[s->count++] = own;
+    return true;
+}

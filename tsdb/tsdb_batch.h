@@ -284,6 +284,37 @@ struct tsdb_cells {
         *row; /* index into spans that caused it, or TSDB_NO_ROW (logs, OTLP deltas, corrections) */
 };
 
+/* What a call or an agent's row costs, for the ledger. Spans book by their columns (tsdb_ledger_of_span); what columns cannot say is a row
+ * here: a booking that is taken back (every sum negative), a log record that is a call, usage of an agent that books late. */
+#define TSDB_BOOK_DIM_TABLE(X) \
+    X(TENANT, "tenant")        \
+    X(TEAM, "team")            \
+    X(SERVICE, "service")      \
+    X(API_KEY, "api_key")      \
+    X(USER, "user")            \
+    X(MODEL, "model")          \
+    X(PROMPT, "prompt")        \
+    X(ENDPOINT, "endpoint")
+enum tsdb_book_dim {
+#define X(name, text) TSDB_BOOK_##name,
+    TSDB_BOOK_DIM_TABLE(X) /* append only: on disk */
+#undef X
+    TSDB_BOOK_DIM_COUNT
+};
+struct tsdb_book_sums {
+    int64_t calls, input_tokens, output_tokens, nanousd, unpriced,
+        estimated; /* the last two: calls */
+};
+struct tsdb_book {
+    uint32_t minute; /* of the row's end, as its cells */
+    struct bytes value[TSDB_BOOK_DIM_COUNT]; /* empty: unattributed */
+    struct tsdb_book_sums sums;
+};
+struct tsdb_books {
+    uint32_t count, cap;
+    struct tsdb_book *book;
+};
+
 /* Help, type and unit of a metric family, as senders state them. */
 struct tsdb_metadata_row {
     struct bytes family, type, help, unit;
@@ -341,6 +372,7 @@ struct tsdb_batch {
     struct tsdb_exemplars exemplars;
     struct tsdb_cells cells;
     struct tsdb_metadata metadata;
+    struct tsdb_books books;
     uint64_t
         received; /* rows of `signal` in the request: spans, log records, or data points/samples+histograms */
     uint64_t rejected[TSDB_REJECT_COUNT]; /* of those, refused before the store */
@@ -384,6 +416,8 @@ bool tsdb_batch_add_hist_cell(struct tsdb_batch *b, struct tsdb_ref series, uint
 /* The texts are copied. */
 bool tsdb_batch_add_metadata(struct tsdb_batch *b, struct bytes family, struct bytes type,
                              struct bytes help, struct bytes unit) MUST_CHECK;
+/* The values are copied. */
+bool tsdb_batch_add_book(struct tsdb_batch *b, const struct tsdb_book *book) MUST_CHECK;
 static inline uint32_t tsdb_batch_minute(int64_t end_ns)
 {
     return (uint32_t)(end_ns / 60000000000);

@@ -257,6 +257,11 @@ enum err tsdb_verify_run(const char *dir, const struct tsdb_verify_sink *sink,
         struct verify_env v = {.path = path};
         e = in_child(&r, &v, "state", verify_state);
     }
+    snprintf(path, sizeof(path), "%s/ledger", dir);
+    if (e == ERR_OK && access(path, F_OK) == 0) {
+        struct verify_env v = {.path = path};
+        e = in_child(&r, &v, "ledger", verify_ledger);
+    }
     if (e == ERR_OK)
         e = check_journals(&r, a);
     if (e == ERR_OK)

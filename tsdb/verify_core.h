@@ -23,5 +23,6 @@ void verify_say_quarantined(struct verify_env *v, const char *fmt, ...) PRINTF_L
 void verify_part(struct verify_env *v); /* verify_part.c */
 void verify_journal(struct verify_env *v); /* verify_journal.c */
 void verify_state(struct verify_env *v); /* verify_journal.c */
+void verify_ledger(struct verify_env *v); /* verify_journal.c */
 
 #endif

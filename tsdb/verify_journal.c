@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "base/hash.h"
+#include "tsdb/ledger.h"
 #include "tsdb/journal.h"
 #include "tsdb/quarantine.h"
 #include "tsdb/record.h"
@@ -147,17 +148,43 @@ static bool look_row(void *ctx, struct bytes key, struct bytes value)
     return true;
 }
 
-void verify_state(struct verify_env *v)
+static void look_at_rows(struct verify_env *v,
+                         bool (*look)(void *ctx, struct bytes key, struct bytes value))
 {
     struct lmdb_env *env = NULL;
     struct lmdb_txn *t;
     struct err_msg why = {""};
     enum err e = lmdb_env_open_read(v->path, MAP_BYTES, NULL, &env, &why);
     if (e == ERR_OK && (e = lmdb_env_begin(env, false, &t, &why)) == ERR_OK) {
-        e = lmdb_txn_scan(t, 0, BYTES_NONE, look_row, v);
+        e = lmdb_txn_scan(t, 0, BYTES_NONE, look, v);
         lmdb_txn_abort(t);
     }
     if (e != ERR_OK)
         verify_say(v, "cannot be read: %s %s", err_text(e), why.text);
     lmdb_env_close(env);
+}
+
+void verify_state(struct verify_env *v)
+{
+    look_at_rows(v, look_row);
+}
+
+static bool look_ledger_row(void *ctx, struct bytes key, struct bytes value)
+{
+    struct verify_env *v = ctx;
+    struct ledger_key k;
+    struct ledger_stored row;
+    v->report->bytes += key.size + value.size;
+    v->report->rows++;
+    if (!ledger_row_is_sound(key, value))
+        verify_say(v, "a row of the ledger has a wrong checksum");
+    else if (ledger_key_read(key, &k) && k.kind != LEDGER_META &&
+             !ledger_value_read(key, value, &row))
+        verify_say(v, "a row of the ledger does not decode");
+    return true;
+}
+
+void verify_ledger(struct verify_env *v)
+{
+    look_at_rows(v, look_ledger_row);
 }

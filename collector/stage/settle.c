@@ -149,6 +149,7 @@ static void log_call(struct settle_work *w, uint32_t row, struct genai_row *r,
     }
     if (w->mut)
         w->ok = w->ok && derive_row(s->derive, w->mut, TSDB_NO_ROW, r, w->b->logs.scope_name[row]);
+    settle_state_book(w, r);
 }
 
 static bool log_is_known(struct settle *s, uint32_t org, uint64_t hash)

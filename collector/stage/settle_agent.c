@@ -98,6 +98,7 @@ static void agent_books(struct settle_work *w, const struct settle_pending *p)
         r->fallback_from = r->feedback_label = BYTES_NONE;
         w->ok =
             w->ok && derive_row(s->derive, w->mut, TSDB_NO_ROW, r, p->b->spans.scope_name[p->row]);
+        settle_state_book(w, r);
     }
     genai_memo_batch(s->derive->memo);
 }

@@ -1,6 +1,8 @@
 #include "collector/stage/settle_state.h"
 
+#include "base/check.h"
 #include "base/stats.h"
+#include "tsdb/tsdb_ledger.h"
 
 STATS_COUNTER(not_kept, "telltale_stage_settle_not_kept_total", "",
               "Rows that could not be remembered for settling: they book as they stand.")
@@ -63,6 +65,47 @@ static void negate_cell(struct settle_work *w, const struct tsdb_cells *c, uint3
     w->ok = w->ok && tsdb_batch_add_hist_cell(w->mut, c->series[i], c->minute[i], n, TSDB_NO_ROW);
 }
 
+/* As the cells: what the span booked by its columns is booked again, with the opposite sign. */
+static void take_back_booking(struct settle_work *w, const struct tsdb_batch *b, uint32_t row)
+{
+    uint8_t scratch[TSDB_LEDGER_SCRATCH];
+    struct tsdb_book k;
+    if (!tsdb_ledger_of_span(b, row, scratch, &k))
+        return;
+    k.sums = (struct tsdb_book_sums){.calls = -k.sums.calls,
+                                     .input_tokens = -k.sums.input_tokens,
+                                     .output_tokens = -k.sums.output_tokens,
+                                     .nanousd = -k.sums.nanousd,
+                                     .unpriced = -k.sums.unpriced,
+                                     .estimated = -k.sums.estimated};
+    w->ok = w->ok && tsdb_batch_add_book(w->mut, &k);
+}
+
+void settle_state_book(struct settle_work *w, const struct genai_row *r)
+{
+    uint8_t scratch[TSDB_LEDGER_SCRATCH];
+    bool is_call = r->row_class & TSDB_CLASS_CALL;
+    if (!w->mut || !(is_call || r->flags & TSDB_ROW_AGENT_REPORTED))
+        return;
+    struct tsdb_book k = {.minute = tsdb_batch_minute(r->end_ns),
+                          .value = {[TSDB_BOOK_TENANT] = r->tenant,
+                                    [TSDB_BOOK_TEAM] = r->team,
+                                    [TSDB_BOOK_SERVICE] = r->service,
+                                    [TSDB_BOOK_API_KEY] = r->api_key,
+                                    [TSDB_BOOK_USER] = r->user_id,
+                                    [TSDB_BOOK_MODEL] = r->model,
+                                    [TSDB_BOOK_PROMPT] = tsdb_ledger_prompt(
+                                        r->prompt_name, r->prompt_version, scratch),
+                                    [TSDB_BOOK_ENDPOINT] = r->endpoint},
+                          .sums = {.calls = is_call,
+                                   .input_tokens = MAX(r->input_tokens, 0),
+                                   .output_tokens = MAX(r->output_tokens, 0),
+                                   .nanousd = MAX(r->cost_total, 0),
+                                   .unpriced = (r->flags & TSDB_ROW_UNPRICED) != 0,
+                                   .estimated = (r->flags & TSDB_ROW_ESTIMATED) != 0}};
+    w->ok = w->ok && tsdb_batch_add_book(w->mut, &k);
+}
+
 void settle_state_take_back(struct settle_work *w, const struct tsdb_batch *b, uint32_t row,
                             enum settle_take take)
 {
@@ -77,6 +120,7 @@ void settle_state_take_back(struct settle_work *w, const struct tsdb_batch *b, u
         else
             hi = mid;
     }
+    take_back_booking(w, b, row);
     bool is_request = settle_state_class(&b->spans, row) & TSDB_CLASS_REQUEST;
     for (uint32_t i = lo; i < end && c->row[i] == row && w->ok; i++) {
         if (cell_stays(w->s, c->series[i], is_request, take))

@@ -122,6 +122,8 @@ enum settle_take {
 /* The cells of a span row go, by cells of the opposite sign: a batch's own cells stay as they came, so that its commit can be undone. */
 void settle_state_take_back(struct settle_work *w, const struct tsdb_batch *b, uint32_t row,
                             enum settle_take take);
+/* What a row without cells of its own, a log's or an agent's, books in the ledger. */
+void settle_state_book(struct settle_work *w, const struct genai_row *r);
 /* Keeps the entry as it is now, in case the commit fails. */
 void settle_state_remember(struct settle_work *w, struct settle_index *x,
                            const struct settle_index_entry *e);
