@@ -43,6 +43,8 @@ static const struct verb verbs[] = {
     {"erase", "remove the rows of a user, of traces or with an attribute from a running server",
      verbs_erase},
     {"import", "`import prices FILE`: a price document from a list of LiteLLM's", verbs_import},
+    {"reconcile", "compare a provider's invoice with what a running server counted",
+     verbs_reconcile},
     {"verify", "read every byte of a data directory and name what is wrong with it", verbs_verify},
     {"backup", "a consistent copy of a store, also while it takes rows", verbs_backup},
     {"restore", "make a data directory of a backup, verified first", verbs_restore},

@@ -5,8 +5,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/check.h"
+#include "base/clock.h"
 #include "base/json_out.h"
 #include "base/log.h"
+#include "collector/genai/genai_invoice.h"
 
 #define DOCUMENT_MAX (16u << 20)
 
@@ -69,7 +72,42 @@ static enum err money_reload(void *ctx, struct buf *json, struct err_msg *msg)
     return ERR_OK;
 }
 
+/* One at a time: a report is named by its time. */
+static enum err money_reconcile(void *ctx, uint32_t org, struct bytes body, struct buf *json,
+                                struct err_msg *msg)
+{
+    struct serve_prices *p = ctx;
+    struct buf report = {0};
+    char provider[64];
+    double ratio;
+    enum err e = genai_invoice_reconcile(p->db, org, body, &report, &ratio, provider, msg);
+    if (e == ERR_OK && !buf_ok(&report))
+        e = ERR_NOMEM;
+    int64_t now_ms = 0;
+    if (e == ERR_OK) {
+        pthread_mutex_lock(&p->lock);
+        now_ms = MAX(clock_wall_ms(), p->last_report_ms + 1);
+        p->last_report_ms = now_ms;
+        pthread_mutex_unlock(&p->lock);
+        e = genai_invoice_keep(p->db, org, now_ms, buf_bytes(&report), provider, ratio, msg);
+    }
+    if (e == ERR_OK) {
+        if (ratio > GENAI_INVOICE_ALERT_RATIO)
+            log_warn("serve", "the invoice of %s differs from what was counted by %.3f %%",
+                     provider, ratio * 100);
+        struct json_out j = json_out_to(json);
+        json_out_object(&j);
+        json_out_key(&j, "id");
+        json_out_printf(&j, "%lld", (long long)now_ms);
+        json_out_key(&j, "report");
+        json_out_raw(&j, buf_bytes(&report));
+        json_out_object_end(&j);
+    }
+    buf_done(&report);
+    return e;
+}
+
 struct web_money serve_prices_money(struct serve_prices *p)
 {
-    return (struct web_money){.ctx = p, .reload = money_reload};
+    return (struct web_money){.ctx = p, .reload = money_reload, .reconcile = money_reconcile};
 }

@@ -16,6 +16,7 @@ struct serve_prices {
     struct tsdb *db;
     const char *file; /* NULL: the built-in list alone */
     pthread_mutex_t lock;
+    int64_t last_report_ms; /* guarded by lock */
 };
 
 void serve_prices_init(struct serve_prices *p, struct stage *stage, struct tsdb *db,

@@ -39,6 +39,9 @@ struct web_money {
     void *ctx;
     /* Reads the price document again. */
     enum err (*reload)(void *ctx, struct buf *json, struct err_msg *msg);
+    /* Compares an invoice with what was counted, and keeps the report. body: JSON of docs/prices.md. */
+    enum err (*reconcile)(void *ctx, uint32_t org, struct bytes body, struct buf *json,
+                          struct err_msg *msg);
 };
 
 struct web_opts {

@@ -112,6 +112,12 @@ static void handle(void *ctx, struct net_request *req)
 enum err web_call_routes(struct web *w, struct net *net, const struct web_endpoint *endpoints,
                          size_t count)
 {
+    return web_call_large_routes(w, net, endpoints, count, WEB_BODY_MAX);
+}
+
+enum err web_call_large_routes(struct web *w, struct net *net, const struct web_endpoint *endpoints,
+                               size_t count, size_t body_max)
+{
     struct target *targets = ARENA_ARRAY(w->arena, struct target, count);
     if (!targets)
         return ERR_NOMEM;
@@ -122,7 +128,7 @@ enum err web_call_routes(struct web *w, struct net *net, const struct web_endpoi
                                                         .pattern = endpoints[i].pattern,
                                                         .handler = handle,
                                                         .ctx = &targets[i],
-                                                        .body_max = WEB_BODY_MAX,
+                                                        .body_max = body_max,
                                                         .flags = endpoints[i].flags});
         if (e != ERR_OK)
             return e;

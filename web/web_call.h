@@ -52,6 +52,10 @@ struct web_endpoint {
 enum err web_call_routes(struct web *w, struct net *net, const struct web_endpoint *endpoints,
                          size_t count) MUST_CHECK;
 
+/* The same for endpoints whose bodies are large: files that people send. */
+enum err web_call_large_routes(struct web *w, struct net *net, const struct web_endpoint *endpoints,
+                               size_t count, size_t body_max) MUST_CHECK;
+
 /* --- helpers of endpoints ---------------------------------------------------------------------- */
 uint32_t web_call_org(const struct web_call *c);
 bool web_call_sees_detectors(

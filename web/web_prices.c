@@ -8,6 +8,9 @@
 #define TABLES_TABLE "price_tables"
 #define ROWS_MAX 65536u
 #define TABLES_MAX 1000u
+#define INVOICES_TABLE "invoices"
+#define INVOICES_MAX 100u
+#define INVOICE_BODY_MAX (48u << 20)
 
 /* A row that was negotiated for another org is nobody else's business; the default org is the machine's owner. */
 static bool row_is_visible(const struct web_call *c, struct bytes value)
@@ -141,13 +144,108 @@ static enum err reload(struct web_call *c)
     return m->reload(m->ctx, &c->out, &c->msg);
 }
 
+/* --- reconciliation ---------------------------------------------------------------------------- */
+
+static enum err reconcile(struct web_call *c)
+{
+    const struct web_money *m = &c->web->opts.money;
+    if (!m->reconcile)
+        return err_set(&c->msg, ERR_NOT_FOUND, "there are no prices here");
+    if (!bytes_equal_str(net_request_content_type(c->req), "application/json"))
+        return err_set(&c->msg, ERR_UNSUPPORTED_MEDIA, "send application/json");
+    return m->reconcile(m->ctx, web_call_org(c), net_request_body(c->req), &c->out, &c->msg);
+}
+
+static struct bytes org_key(uint32_t org, uint8_t key[4])
+{
+    for (int i = 0; i < 4; i++)
+        key[i] = (uint8_t)(org >> (24 - 8 * i));
+    return bytes_of(key, 4);
+}
+
+/* {"id":...,"at_ms":...,<what the report says of the whole>}: lines and centres are one report's business. */
+static enum err put_invoice(struct web_call *c, const struct tsdb_state_row *row, bool whole)
+{
+    static const char *const heads[] = {"provider",       "from",         "to",
+                                        "theirs_nanousd", "ours_nanousd", "difference_nanousd",
+                                        "residue_ratio",  "residue_of",   "alert"};
+    struct json_node *report;
+    enum err e =
+        row->key.size == 12 ? json_in_tree(row->value, 8, c->arena, &report, &c->msg) : ERR_CORRUPT;
+    if (e != ERR_OK)
+        return err_set(&c->msg, e, "a report cannot be read: %s", err_text(e));
+    json_out_object(&c->j);
+    json_out_key(&c->j, "id");
+    json_out_printf(&c->j, "%llu", (unsigned long long)bytes_u64be(row->key.data + 4));
+    if (whole) {
+        json_out_key(&c->j, "report");
+        json_out_raw(&c->j, row->value);
+    }
+    for (size_t i = 0; !whole && i < ARRAY_LEN(heads); i++) {
+        const struct json_node *n = json_get(report, heads[i]);
+        json_out_key(&c->j, heads[i]);
+        if (n && n->type == JSON_STRING)
+            json_out_bytes(&c->j, n->text);
+        else if (n && n->type == JSON_BOOL)
+            json_out_bool(&c->j, n->boolean);
+        else
+            json_out_raw(&c->j, n && n->type == JSON_NUMBER ? n->text : BYTES_LIT("null"));
+    }
+    json_out_object_end(&c->j);
+    return ERR_OK;
+}
+
+static enum err invoices(struct web_call *c)
+{
+    struct tsdb_state_row *rows;
+    uint8_t key[4];
+    size_t n;
+    enum err e = tsdb_state_scan(c->web->opts.db, INVOICES_TABLE, org_key(web_call_org(c), key),
+                                 INVOICES_MAX, c->arena, &rows, &n);
+    json_out_object(&c->j);
+    json_out_key(&c->j, "reports");
+    json_out_array(&c->j);
+    for (size_t i = n; e == ERR_OK && i > 0; i--) /* newest first */
+        e = put_invoice(c, &rows[i - 1], false);
+    json_out_array_end(&c->j);
+    json_out_object_end(&c->j);
+    return e == ERR_OK || c->msg.text[0]
+               ? e
+               : err_set(&c->msg, e, "the reports cannot be read: %s", err_text(e));
+}
+
+static enum err invoice(struct web_call *c)
+{
+    struct tsdb_state_row row = {0};
+    uint8_t key[12];
+    uint64_t id;
+    if (!bytes_to_u64(net_request_param(c->req, 0), &id))
+        return err_set(&c->msg, ERR_INVALID, "give the number of a report");
+    org_key(web_call_org(c), key);
+    bytes_put_u64be(key + 4, id);
+    row.key = bytes_of(key, sizeof key);
+    enum err e = tsdb_state_get(c->web->opts.db, INVOICES_TABLE, row.key, c->arena, &row.value);
+    if (e != ERR_OK)
+        return err_set(&c->msg, e,
+                       e == ERR_NOT_FOUND ? "there is no report of this number"
+                                          : "the report cannot be read");
+    return put_invoice(c, &row, true);
+}
+
 enum err web_prices_routes(struct web *w, struct net *net)
 {
     static const struct web_endpoint endpoints[] = {
         {"GET", "/api/telltale/v1/prices", prices, WEB_FORM_OURS, 0},
         {"GET", "/api/telltale/v1/prices/{}", price, WEB_FORM_OURS, 0},
+        {"GET", "/api/telltale/v1/reconcile", invoices, WEB_FORM_OURS, 0},
+        {"GET", "/api/telltale/v1/reconcile/{}", invoice, WEB_FORM_OURS, 0},
         {"GET", "/api/telltale/v1/admin/prices", tables, WEB_FORM_OURS, 0},
         {"POST", "/api/telltale/v1/admin/prices/reload", reload, WEB_FORM_OURS, 0},
     };
-    return web_call_routes(w, net, endpoints, ARRAY_LEN(endpoints));
+    static const struct web_endpoint large[] = {
+        {"POST", "/api/telltale/v1/reconcile", reconcile, WEB_FORM_OURS, 0},
+    };
+    enum err e = web_call_routes(w, net, endpoints, ARRAY_LEN(endpoints));
+    return e == ERR_OK ? web_call_large_routes(w, net, large, ARRAY_LEN(large), INVOICE_BODY_MAX)
+                       : e;
 }

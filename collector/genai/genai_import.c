@@ -59,62 +59,6 @@ static void skip(struct reading *r, struct bytes name, enum genai_import_skip wh
         r->i->skip(r->i->ctx, name, why);
 }
 
-/* --- numbers --------------------------------------------------------------------------------------- */
-
-/* "1.25e-07", USD per token, times 10^digits, half up where it does not come out even. */
-static bool scaled(struct bytes text, int digits, int64_t *out, bool *out_rounded)
-{
-    int64_t v = 0;
-    int exponent = digits, seen = 0;
-    bool fraction = false, any = false;
-    size_t i = 0;
-    for (; i < text.size; i++) {
-        uint8_t c = text.data[i];
-        if (c == '.' && !fraction) {
-            fraction = true;
-            continue;
-        }
-        if (c < '0' || c > '9')
-            break;
-        any = true;
-        if (v || c != '0')
-            seen++;
-        if (seen > 17) { /* finer than anything that is billed */
-            exponent += fraction ? 0 : 1;
-            continue;
-        }
-        v = v * 10 + (c - '0');
-        exponent -= fraction;
-    }
-    if (i < text.size && (text.data[i] == 'e' || text.data[i] == 'E')) {
-        int64_t e;
-        struct bytes rest = bytes_slice(text, i + 1, text.size);
-        if (rest.size && rest.data[0] == '+')
-            rest = bytes_slice(rest, 1, rest.size);
-        if (!bytes_to_i64(rest, &e) || e < -400 || e > 400)
-            return false;
-        exponent += (int)e;
-        i = text.size;
-    }
-    if (!any || i != text.size)
-        return false;
-    for (; exponent > 0 && v; exponent--) {
-        if (v > INT64_C(100000000000000000))
-            return false;
-        v *= 10;
-    }
-    int64_t last = 0;
-    bool uneven = false;
-    for (; exponent < 0 && (v || last); exponent++) {
-        uneven = uneven || last;
-        last = v % 10;
-        v /= 10;
-    }
-    *out_rounded = uneven || last;
-    *out = v + (exponent == 0 && last >= 5);
-    return *out <= INT64_C(1000000000000000);
-}
-
 /* --- fields ---------------------------------------------------------------------------------------- */
 
 static bool cut(struct bytes *key, const char *suffix)
@@ -241,15 +185,15 @@ static enum err on_number(void *ctx, struct bytes text)
     if (!e || !(r->depth == 2 || (r->depth == 4 && r->in_tiers && r->object_tier)))
         return ERR_OK;
     if (r->depth == 2 && bytes_equal_str(r->key, "output_cost_per_image")) {
-        ok = scaled(text, 9, &e->image, &rounded);
+        ok = price_scaled(text, 9, &e->image, &rounded);
     } else if (r->depth == 2 && bytes_equal_str(r->key, "input_cost_per_request")) {
-        ok = scaled(text, 9, &e->request, &rounded);
+        ok = price_scaled(text, 9, &e->request, &rounded);
     } else {
         struct field f = field_of(r->key, r->depth == 4 ? r->object_tier : PRICE_TIER_DEFAULT);
         if (f.rate < 0)
             return ERR_OK;
         struct card *c = card_of(e, f.tier, f.above);
-        ok = scaled(text, 12, &v, &rounded);
+        ok = price_scaled(text, 12, &v, &rounded);
         if (c && ok)
             c->rate[f.rate] = v;
     }

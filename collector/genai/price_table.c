@@ -15,7 +15,7 @@ struct price_table {
     struct arena *arena;
     struct price_row *rows;
     struct price_offer *offers;
-    size_t row_count, offer_count;
+    size_t row_count, offer_count, row_cap, offer_cap;
     int32_t *slots; /* offer index + 1 of the newest offer of a key */
     int32_t *ids; /* row index + 1 by id */
     struct price_scope scopes[PRICE_SCOPES_MAX];
@@ -99,6 +99,59 @@ bool price_decimal(struct bytes text, int digits, int64_t *out)
     return any && v <= INT64_C(1000000000000000);
 }
 
+bool price_scaled(struct bytes text, int digits, int64_t *out, bool *out_rounded)
+{
+    int64_t v = 0;
+    int exponent = digits, seen = 0;
+    bool fraction = false, any = false;
+    size_t i = 0;
+    for (; i < text.size; i++) {
+        uint8_t c = text.data[i];
+        if (c == '.' && !fraction) {
+            fraction = true;
+            continue;
+        }
+        if (c < '0' || c > '9')
+            break;
+        any = true;
+        if (v || c != '0')
+            seen++;
+        if (seen > 17) { /* finer than anything that is billed */
+            exponent += fraction ? 0 : 1;
+            continue;
+        }
+        v = v * 10 + (c - '0');
+        exponent -= fraction;
+    }
+    if (i < text.size && (text.data[i] == 'e' || text.data[i] == 'E')) {
+        int64_t e;
+        struct bytes rest = bytes_slice(text, i + 1, text.size);
+        if (rest.size && rest.data[0] == '+')
+            rest = bytes_slice(rest, 1, rest.size);
+        if (!bytes_to_i64(rest, &e) || e < -400 || e > 400)
+            return false;
+        exponent += (int)e;
+        i = text.size;
+    }
+    if (!any || i != text.size)
+        return false;
+    for (; exponent > 0 && v; exponent--) {
+        if (v > INT64_C(100000000000000000))
+            return false;
+        v *= 10;
+    }
+    int64_t last = 0;
+    bool uneven = false;
+    for (; exponent < 0 && (v || last); exponent++) {
+        uneven = uneven || last;
+        last = v % 10;
+        v /= 10;
+    }
+    *out_rounded = uneven || last;
+    *out = v + (exponent == 0 && last >= 5);
+    return *out <= INT64_C(1000000000000000);
+}
+
 void price_decimal_write(struct buf *out, int64_t v, int digits)
 {
     int64_t unit = 1;
@@ -124,11 +177,9 @@ struct price_table *price_table_new(void)
         return NULL;
     atomic_init(&t->refs, 1);
     t->arena = arena_new(0);
-    t->rows = calloc(PRICE_ROWS_MAX, sizeof *t->rows);
-    t->offers = calloc(OFFERS_MAX, sizeof *t->offers);
     t->slots = calloc(SLOT_COUNT, sizeof *t->slots);
     t->ids = calloc(SLOT_COUNT, sizeof *t->ids);
-    if (t->arena && t->rows && t->offers && t->slots && t->ids)
+    if (t->arena && t->slots && t->ids)
         return t;
     price_table_unref(t);
     return NULL;
@@ -296,11 +347,36 @@ static int row_compare(const void *a, const void *b)
     return (x->above > y->above) - (x->above < y->above);
 }
 
+/* Room for one more offer (and the place after it, which lookups of a half added one look at) and its rows. */
+static bool table_grow(struct price_table *t, size_t rows)
+{
+    if (t->row_count + rows > t->row_cap) {
+        size_t cap = MAX(t->row_cap * 2, t->row_count + rows + 32);
+        struct price_row *p = realloc(t->rows, cap * sizeof *p);
+        if (!p)
+            return false;
+        t->rows = p;
+        t->row_cap = cap;
+    }
+    if (t->offer_count + 2 > t->offer_cap) {
+        size_t cap = t->offer_cap * 2 + 32;
+        struct price_offer *p = realloc(t->offers, cap * sizeof *p);
+        if (!p)
+            return false;
+        memset(p + t->offer_cap, 0, (cap - t->offer_cap) * sizeof *p);
+        t->offers = p;
+        t->offer_cap = cap;
+    }
+    return true;
+}
+
 enum err price_table_add(struct price_table *t, const struct price_offer *given,
                          const struct price_row *rows, size_t row_count, struct err_msg *msg)
 {
     if (row_count == 0 || t->row_count + row_count > PRICE_ROWS_MAX)
         return err_set(msg, ERR_LIMIT, "more than %u prices", PRICE_ROWS_MAX);
+    if (!table_grow(t, row_count))
+        return err_set(msg, ERR_NOMEM, "no memory for the price table");
     size_t index = t->offer_count;
     struct price_offer *o = &t->offers[index];
     *o = *given;
@@ -342,7 +418,7 @@ size_t price_table_row_count(const struct price_table *t)
 const struct price_row *price_table_row(const struct price_table *t, size_t i,
                                         const struct price_offer **out_offer)
 {
-    size_t low = 0, high = t->offer_count + (t->row_count > i && t->offer_count < OFFERS_MAX);
+    size_t low = 0, high = t->offer_count + 1;
     CHECK(i < t->row_count);
     while (high - low >
            1) { /* offers lie in the order of their rows; the last one may be half added */

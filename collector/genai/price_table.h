@@ -115,6 +115,8 @@ void price_table_row_json(const struct price_offer *o, const struct price_row *r
 
 /* A decimal number scaled by 10^digits, exactly; false: not one, negative, more digits, or too large. */
 bool price_decimal(struct bytes text, int digits, int64_t *out);
+/* The same with an exponent ("1.25e-07"), half up where it does not come out even. */
+bool price_scaled(struct bytes text, int digits, int64_t *out, bool *out_rounded);
 void price_decimal_write(struct buf *out, int64_t v, int digits);
 
 /* --- lookup ---------------------------------------------------------------------------------------- */

@@ -1,9 +1,10 @@
 // Prices: which row made a cost, reading the document again, and that neither changes what was stored.
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { eventually, getJson, query, startServer, temporaryDirectory } from "./server.mjs";
+import { eventually, getJson, program, query, startServer, temporaryDirectory } from "./server.mjs";
 
 const data = temporaryDirectory(), file = join(temporaryDirectory(), "prices.yaml");
 const own = (input) => `prices:\n  - {model: own-model, input: ${input}, output: 2, source: offer 17}\n`;
@@ -23,7 +24,6 @@ async function call(model, input, output, attributes = {}, minutesAgo = 0) {
   return id;
 }
 const said = async (trace) => (await api(`traces/${trace}`)).body.spans[0].genai;
-const total = async (family = "llm_cost_nanousd_total") => (await query(server, `sum(increase(${family}[1d]))`))[0]?.value ?? 0;
 
 before(async () => {
   writeFileSync(file, own(1));
@@ -85,4 +85,76 @@ test("SIGHUP reads them again; the same content has the same id, before and afte
   assert.equal(genai.price_id, firstRow);
   assert.equal((await said(first)).price_id, firstRow);
   assert.equal((await api("admin/prices")).body.tables.length, 3);
+});
+
+// --- reconciliation: an org of its own would be nicer; models of their own do ----------------------------------------------------
+
+const today = () => new Date().toISOString().slice(0, 10);
+
+test("an invoice is compared by day and model, and the difference says where it comes from", async () => {
+  for (let i = 0; i < 3; i++) await call("gpt-4.1", 100000, 1000, { "telltale.api_key": "key-a", "gen_ai.response.id": `r-${i}` }); // 0.2 + 0.008 USD each
+  await call("gpt-5-mini", 1000000, 0); // 0.25
+  await call("o3", 500000, 0); // 1.0
+  await call("gpt-9-unknown", 1000, 1000);
+  const day = today();
+  const csv = (model, input, output, key, cost) => `${day},${model},${input},${output},${key},${cost}\n`;
+  const documents = ["day,model,input_tokens,output_tokens,api_key_id,cost\n"
+    + csv("gpt-4.1-2025-04-14", 300000, 3000, "key-a", 0.624) // agrees
+    + csv("gpt-5-mini", 2000000, 0, "key-b", 0.5) // twice the tokens
+    + csv("o3", 500000, 0, "", 1.75) // another price: priority
+    + csv("gpt-4o-mini", 1000, 0, "key-b", 0.15) // we saw nothing of it
+    + csv("gpt-9-unknown", 1000, 1000, "", 0.2)]; // we have no price
+  const centres = "cost_centres:\n  - {key: key-a, centre: research, from: 2020-01-01}\n  - {key: key-b, centre: sales, until: 2020-01-01}\n";
+  const answer = await post("reconcile", { provider: "openai", documents, centres });
+  assert.equal(answer.status, 200, JSON.stringify(answer.body));
+  const r = answer.body.report;
+  assert.equal(r.theirs_nanousd, 3224000000);
+  const line = (model) => r.lines.find((l) => l.model === model);
+  assert.deepEqual(line("gpt-4.1").items, {});
+  assert.equal(line("gpt-4.1").ours.cost_nanousd, 624000000);
+  assert.deepEqual(line("gpt-5-mini").items, { tokens: 250000000 });
+  assert.deepEqual(line("o3").items, { price: 750000000 });
+  assert.deepEqual(line("gpt-4o-mini").items, { only_theirs: 150000000 });
+  assert.deepEqual(line("gpt-9-unknown").items, { unpriced: 200000000 });
+  assert.ok(line("gpt-4o").items.only_ours < 0); // calls of the first tests
+  assert.equal(Object.values(r.items).reduce((a, b) => a + b), r.difference_nanousd);
+  assert.equal(r.alert, true);
+  const centre = (name) => r.centres.find((c) => c.centre === name);
+  assert.equal(centre("research").theirs_nanousd, 624000000);
+  assert.equal(centre("research").ours_nanousd, 624000000);
+  assert.equal(centre("unattributed").theirs_nanousd, 2600000000);
+  assert.equal(centre("sales"), undefined);
+  // kept, listed, and a series
+  const list = (await api("reconcile")).body.reports;
+  assert.equal(list[0].id, answer.body.id);
+  assert.equal(list[0].alert, true);
+  assert.equal((await api(`reconcile/${answer.body.id}`)).body.report.difference_nanousd, r.difference_nanousd);
+  const ratio = await eventually(async () => (await query(server, 'llm_invoice_residue_ratio{provider="openai"}'))[0]);
+  assert.ok(Math.abs(ratio.value - Math.abs(r.difference_nanousd) / r.theirs_nanousd) < 1e-9);
+  // one day that agrees
+  const agreed = await post("reconcile", { provider: "openai", from: "2020-01-01", to: "2020-01-01", documents: ["day,model,cost\n2020-01-01,x,0\n"] });
+  assert.equal(agreed.body.report.residue_ratio, null);
+  assert.equal(agreed.body.report.alert, false);
+});
+
+test("the command prints the report, and its status says whether it agrees", async () => {
+  const dir = temporaryDirectory(), csv = join(dir, "usage.csv");
+  writeFileSync(csv, `when,what,usd\n${today()},gpt-4.1,0.624\n`);
+  const run = spawnSync(program, ["reconcile", csv, "--provider", "generic", "--columns", "day=when,model=what,cost=usd", "--url", server.web], { encoding: "utf8", timeout: 20000 });
+  assert.equal(run.status, 1, run.stderr);
+  assert.match(run.stdout, /billed +0\.624000 USD/);
+  assert.match(run.stdout, /only_ours/);
+  const bad = spawnSync(program, ["reconcile", csv, "--provider", "generic", "--url", server.web], { encoding: "utf8", timeout: 20000 });
+  assert.equal(bad.status, 2);
+  assert.match(bad.stderr, /line 1: no column with the day/);
+});
+
+test("a price list of LiteLLM's becomes a document that the server takes", async () => {
+  const dir = temporaryDirectory(), list = join(dir, "list.json");
+  writeFileSync(list, JSON.stringify({ sample_spec: {}, "own-model": { litellm_provider: "openai", input_cost_per_token: 3e-6, output_cost_per_token: 4e-6 }, empty: {} }));
+  const run = spawnSync(program, ["import", "prices", list, "--out", file], { encoding: "utf8", timeout: 20000 });
+  assert.equal(run.status, 0, run.stderr);
+  assert.match(run.stderr, /1 models, 1 price rows[^]*left out 1: no input/);
+  assert.equal((await post("admin/prices/reload")).status, 200);
+  assert.equal((await said(await call("own-model", 1000, 0))).cost_nanousd, 3000000);
 });
