@@ -7,7 +7,7 @@
 
 #define WORKERS_DEFAULT 2u
 
-enum { ROUTE_TRACES, ROUTE_LOGS, ROUTE_METRICS, ROUTE_WRITE, ROUTE_COUNT };
+enum { ROUTE_TRACES, ROUTE_LOGS, ROUTE_METRICS, ROUTE_WRITE, ROUTE_TOKENS, ROUTE_COUNT };
 
 struct collector {
     struct ingest ingest;
@@ -32,6 +32,7 @@ enum err collector_new(const struct collector_options *o, struct collector **out
     c->routes[ROUTE_LOGS] = (struct ingest_route){&c->ingest, INGEST_OTLP, TSDB_LOGS};
     c->routes[ROUTE_METRICS] = (struct ingest_route){&c->ingest, INGEST_OTLP, TSDB_SAMPLES};
     c->routes[ROUTE_WRITE] = (struct ingest_route){&c->ingest, INGEST_REMOTE_WRITE, TSDB_SAMPLES};
+    c->routes[ROUTE_TOKENS] = (struct ingest_route){&c->ingest, INGEST_TOKENS, TSDB_TOKENS};
     *out = c;
     return ERR_OK;
 }
@@ -54,6 +55,7 @@ enum err collector_routes(struct collector *c, struct net *net)
         {NET_DOOR_MASK(NET_OTLP_HTTP), ROUTE_TRACES, "/v1/traces"},
         {NET_DOOR_MASK(NET_OTLP_HTTP), ROUTE_LOGS, "/v1/logs"},
         {NET_DOOR_MASK(NET_OTLP_HTTP), ROUTE_METRICS, "/v1/metrics"},
+        {NET_DOOR_MASK(NET_OTLP_HTTP), ROUTE_TOKENS, "/v1/tokens"},
         {NET_DOOR_MASK(NET_OTLP_GRPC), ROUTE_TRACES,
          "/opentelemetry.proto.collector.trace.v1.TraceService/Export"},
         {NET_DOOR_MASK(NET_OTLP_GRPC), ROUTE_LOGS,

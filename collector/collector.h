@@ -33,7 +33,7 @@ enum err collector_new(const struct collector_options *o, struct collector **out
                        struct err_msg *msg) MUST_CHECK;
 /* Ends the workers after the bodies they hold; no handler may run any more. NULL is fine. */
 void collector_free(struct collector *c);
-/* POST /v1/{traces,metrics,logs} on the OTLP/HTTP door, the three gRPC Export methods, POST /api/v1/write on OTLP/HTTP and web doors. */
+/* POST /v1/{traces,metrics,logs,tokens} on the OTLP/HTTP door, the three gRPC Export methods, POST /api/v1/write on OTLP/HTTP and web doors. */
 enum err collector_routes(struct collector *c, struct net *net) MUST_CHECK;
 
 #endif

@@ -5,9 +5,11 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/stats.h"
 #include "base/zip.h"
 #include "collector/remote_write.h"
+#include "collector/tokens/tokens.h"
 
 #define RETRY_AFTER_S 1 /* commits take milliseconds: what is short now is soon there again */
 #define INLINE_COMPRESSED_MAX (COLLECTOR_INLINE_MAX / 8)
@@ -187,6 +189,27 @@ static void on_stored(void *ctx, enum err e, const struct tsdb_result *r)
 
 /* --- the way in ----------------------------------------------------------------------------------- */
 
+static enum err decode_tokens(const struct otlp_decode_options *o, uint8_t *take_body, size_t size,
+                              struct tsdb_batch **out, struct err_msg *msg)
+{
+    struct bytes body = bytes_of(take_body, size);
+    struct tokens_options t = {.encoding = o->encoding == OTLP_JSON ? TOKENS_JSON : TOKENS_PROTOBUF,
+                               .now_ns = o->now_ns,
+                               .floor_ms = o->floor_ms};
+    struct tsdb_batch *b = tsdb_batch_new(o->org, o->signal, OTLP_ARENA_MAX);
+    enum err e = b ? tokens_decode(b, body, &t, msg) : ERR_NOMEM;
+    if (e == ERR_OK) {
+        b->received_ns = o->now_ns;
+        b->request_key =
+            hash128(body, ((uint64_t)o->org << 8) | (uint64_t)o->signal << 1 | o->encoding);
+        *out = b;
+    } else {
+        tsdb_batch_free(b);
+    }
+    free(take_body);
+    return e;
+}
+
 static enum err decode(struct job *j, struct tsdb_batch **out, struct err_msg *msg)
 {
     const struct ingest *in = j->route.ingest;
@@ -200,6 +223,8 @@ static enum err decode(struct job *j, struct tsdb_batch **out, struct err_msg *m
     };
     uint8_t *body = j->body;
     j->body = NULL;
+    if (j->route.kind == INGEST_TOKENS)
+        return decode_tokens(&o, body, j->body_size, out, msg);
     return j->route.kind == INGEST_REMOTE_WRITE
                ? remote_write_decode(&o, body, j->body_size, out, &j->written, msg)
                : otlp_decode(&o, body, j->body_size, out, msg);

@@ -11,7 +11,7 @@
 #include "collector/collector.h"
 #include "collector/otlp/otlp.h"
 
-enum ingest_kind { INGEST_OTLP, INGEST_REMOTE_WRITE };
+enum ingest_kind { INGEST_OTLP, INGEST_REMOTE_WRITE, INGEST_TOKENS };
 
 struct ingest {
     struct tsdb *db;

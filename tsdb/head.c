@@ -470,6 +470,7 @@ static void apply_one(struct head *h, struct tsdb_batch *b, uint64_t seq)
     index_cells(h, b, hb);
     if (b->spans.count)
         index_spans(h, b, hb);
+    tsdb_tokens_done(&b->tokens); /* assembled, and in the journal until their streams end */
     struct head_org *org = org_of(h, b->org);
     org->rows[TSDB_SAMPLES] += s->count + hs->count;
     org->rows[TSDB_LOGS] += b->logs.count;

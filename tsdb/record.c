@@ -5,6 +5,8 @@
 #include "base/check.h"
 #include "tsdb/columns.h"
 #include "tsdb/record_cells.h"
+#include "tsdb/record_runs.h"
+#include "tsdb/record_tokens.h"
 #include "tsdb/tsdb_versions.h"
 
 #define REFS_MAX (64u << 20)
@@ -19,7 +21,8 @@ enum section {
     SECTION_EXEMPLARS,
     SECTION_CELLS,
     SECTION_METADATA,
-    SECTION_BOOKS
+    SECTION_BOOKS,
+    SECTION_TOKENS
 };
 
 /* --- definitions --------------------------------------------------------------------------------- */
@@ -101,38 +104,16 @@ static void section_end(struct buf *out, enum section tag, struct buf *payload)
     buf_clear(payload);
 }
 
-/* A column of whole numbers: runs of equal steps. Numbers of series that follow each other, times of one scrape and starts that nobody gave are
- * one run each. One of u32 and i64 is given. */
-static inline __attribute__((always_inline)) void put_runs(struct buf *out, const uint32_t *u32,
-                                                           const int64_t *i64, uint32_t n)
-{
-    uint64_t previous = 0;
-    if (!buf_reserve(out, (size_t)n * 2 * BUF_VARINT_MAX))
-        return;
-    uint8_t *to = out->data + out->size;
-    for (uint32_t i = 0, end; i < n; i = end) {
-        uint64_t v = u32 ? u32[i] : (uint64_t)i64[i], step = v - previous;
-        for (end = i + 1, previous = v; end < n; end++, previous = v) {
-            v = u32 ? u32[end] : (uint64_t)i64[end];
-            if (v - previous != step)
-                break;
-        }
-        to = buf_write_varint(to, end - i);
-        to = buf_write_zigzag(to, (int64_t)step);
-    }
-    out->size = (size_t)(to - out->data);
-}
-
 _Static_assert(sizeof(struct tsdb_ref) == sizeof(uint32_t), "a column of refs is one of numbers");
 
 static void put_refs(struct buf *out, const struct tsdb_ref *refs, uint32_t n)
 {
-    put_runs(out, n ? &refs[0].v : NULL, NULL, n);
+    record_runs_put(out, NULL, n ? &refs[0].v : NULL, NULL, n);
 }
 
 static void put_times(struct buf *out, const int64_t *t, uint32_t n)
 {
-    put_runs(out, NULL, t, n);
+    record_runs_put(out, NULL, NULL, t, n);
 }
 
 /* Whole numbers below 2^52 as zigzag varint * 2; everything else as 1 and the bits. */
@@ -303,6 +284,8 @@ enum err record_encode(const struct tsdb_batch *b, const struct tsdb_registry *s
     section_end(out, SECTION_METADATA, &payload);
     put_books(&payload, &b->books);
     section_end(out, SECTION_BOOKS, &payload);
+    record_tokens_put(&b->tokens, &payload);
+    section_end(out, SECTION_TOKENS, &payload);
     free(rows);
     free(new_row);
     buf_done(&payload);
@@ -363,41 +346,21 @@ bool record_refs_known(const struct record_refs *m, int64_t written, struct tsdb
     return true;
 }
 
-/* The next number of a column; a run that is empty or longer than what is left of the column is damage. */
-struct runs {
-    struct reader *r;
-    uint64_t left, step, value; /* left: of the run */
-};
-
-static inline bool run_next(struct runs *x, uint64_t left_of_column, uint64_t *out)
-{
-    if (x->left == 0) {
-        x->left = reader_varint(x->r);
-        x->step = (uint64_t)reader_zigzag(x->r);
-        if (x->r->failed || x->left == 0 || x->left > left_of_column) {
-            x->r->failed = true;
-            return false;
-        }
-    }
-    x->left--;
-    *out = x->value += x->step;
-    return true;
-}
-
 static enum err get_refs(struct reader *r, const struct record_refs *m, struct tsdb_ref *out,
                          uint64_t n)
 {
-    struct runs x = {.r = r};
+    struct record_runs x = {.r = r};
     for (uint64_t i = 0, written; i < n; i++)
-        if (!run_next(&x, n - i, &written) || !record_refs_known(m, (int64_t)written, &out[i]))
+        if (!record_runs_next(&x, n - i, &written) ||
+            !record_refs_known(m, (int64_t)written, &out[i]))
             return ERR_CORRUPT;
     return ERR_OK;
 }
 
 static void get_times(struct reader *r, int64_t *out, uint64_t n)
 {
-    struct runs x = {.r = r};
-    for (uint64_t i = 0, t; i < n && run_next(&x, n - i, &t); i++)
+    struct record_runs x = {.r = r};
+    for (uint64_t i = 0, t; i < n && record_runs_next(&x, n - i, &t); i++)
         out[i] = (int64_t)t;
 }
 
@@ -545,6 +508,7 @@ static enum err get_section(uint8_t tag, struct bytes payload, struct tsdb_regis
     case SECTION_CELLS: e = record_cells_get(&r, m, b); break;
     case SECTION_METADATA: e = get_metadata(&r, b); break;
     case SECTION_BOOKS: e = get_books(&r, b); break;
+    case SECTION_TOKENS: e = record_tokens_get(&r, b->org, &b->tokens); break;
     default: return ERR_OK;
     }
     return e == ERR_OK && reader_left(&r) ? ERR_CORRUPT : e;

@@ -451,7 +451,8 @@ enum err tsdb_append(struct tsdb *db, struct tsdb_batch **take_batch, tsdb_appen
     enum err e = ERR_OK;
     if (!item)
         return ERR_NOMEM;
-    *item = (struct store_item){b, done, ctx, clock_mono_ns(), arena_used(b->arena), NULL};
+    *item = (struct store_item){
+        b, done, ctx, clock_mono_ns(), arena_used(b->arena) + tsdb_tokens_bytes(&b->tokens), NULL};
     uint64_t limit = db->options.memory_limit_bytes, bytes = item->bytes; /* it may soon be gone */
     uint64_t used = heads_bytes(db) + ledger_bytes(db->ledger) + index_cache_bytes() +
                     atomic_load(&db->queries.used);

@@ -41,8 +41,10 @@ struct tsdb_batch *tsdb_batch_new(uint32_t org, enum tsdb_signal signal, size_t 
 
 void tsdb_batch_free(struct tsdb_batch *b)
 {
-    if (b)
-        arena_free(b->arena); /* b itself lives there */
+    if (!b)
+        return;
+    tsdb_tokens_done(&b->tokens);
+    arena_free(b->arena); /* b itself lives there */
 }
 
 uint64_t tsdb_batch_rejected(const struct tsdb_batch *b)

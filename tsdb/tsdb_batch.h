@@ -13,12 +13,13 @@
 #include "tsdb/tsdb_attrs.h"
 #include "tsdb/tsdb_hist.h"
 #include "tsdb/tsdb_labels.h"
+#include "tsdb/tsdb_tokens.h"
 
 /* Storage owners known from the start; credentials may name others. */
 #define TSDB_ORG_DEFAULT 1u
 #define TSDB_ORG_SELF 2u /* _telltale: our own metrics */
 
-enum tsdb_signal { TSDB_SPANS, TSDB_LOGS, TSDB_SAMPLES, TSDB_SIGNAL_COUNT };
+enum tsdb_signal { TSDB_SPANS, TSDB_LOGS, TSDB_SAMPLES, TSDB_TOKENS, TSDB_SIGNAL_COUNT };
 
 enum tsdb_column_type { TSDB_U8, TSDB_U32, TSDB_I64, TSDB_F64, TSDB_ID16, TSDB_ID8, TSDB_STR };
 
@@ -359,7 +360,7 @@ struct tsdb_position {
 };
 
 struct tsdb_batch {
-    struct arena *arena; /* owns all of it, the batch struct included */
+    struct arena *arena; /* owns all of it but the token events, the batch struct included */
     uint32_t org;
     enum tsdb_signal signal; /* of the request */
     struct hash128 request_key; /* XXH3-128(org, signal, decompressed body); zero = no dedup */
@@ -373,8 +374,9 @@ struct tsdb_batch {
     struct tsdb_cells cells;
     struct tsdb_metadata metadata;
     struct tsdb_books books;
+    struct tsdb_tokens tokens;
     uint64_t
-        received; /* rows of `signal` in the request: spans, log records, or data points/samples+histograms */
+        received; /* rows of `signal` in the request: spans, log records, data points/samples+histograms, or token events */
     uint64_t rejected[TSDB_REJECT_COUNT]; /* of those, refused before the store */
     struct err_msg reject_msg; /* the first refusal, for partial_success */
     int64_t received_ns; /* wall clock when the request was complete */

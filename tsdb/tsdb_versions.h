@@ -15,7 +15,7 @@
 #define FORMAT_STORE_OLDEST 2u /* the oldest directory that is read */
 #define FORMAT_CHECKPOINT 1u /* first in a checkpoint */
 #define FORMAT_COMMIT 1u /* "TTC1" */
-#define FORMAT_RECORD 3u /* "TTR3"; columns.md is part of it */
+#define FORMAT_RECORD 4u /* "TTR4"; columns.md is part of it */
 #define FORMAT_BLOCK 2u /* first byte of every block of a part; columns.md is part of it */
 #define FORMAT_SERIES 3u /* first byte of the body of samples, histograms and cells */
 #define FORMAT_ALERT 1u /* first byte of rows of the state, as the next three */

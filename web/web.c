@@ -83,7 +83,7 @@ static void ready(void *ctx, struct net_request *req)
 /* The default org's credentials are the machine's owner's: they see every org's rows, others see their own. */
 static void render_accounts(const struct web_call *c, struct buf *out)
 {
-    static const char *const signals[] = {"spans", "logs", "samples"};
+    static const char *const signals[] = {"spans", "logs", "samples", "tokens"};
     static const char *const reasons[] = {
 #define X(name, text) text,
         TSDB_REJECT_TABLE(X)

@@ -27,11 +27,12 @@ static void pack(const ProtobufCMessage *m, struct buf *out)
         out->size += protobuf_c_message_pack(m, out->data + out->size);
 }
 
-/* The three partial success messages differ in the name of their first field only. */
+/* The partial success messages differ in the name of their first field only. */
 static const char *const rejected_name[TSDB_SIGNAL_COUNT] = {
     [TSDB_SPANS] = "rejectedSpans",
     [TSDB_LOGS] = "rejectedLogRecords",
     [TSDB_SAMPLES] = "rejectedDataPoints",
+    [TSDB_TOKENS] = "rejectedEvents",
 };
 
 void otlp_response(enum tsdb_signal signal, enum otlp_encoding encoding, uint64_t rejected,
@@ -61,7 +62,7 @@ void otlp_response(enum tsdb_signal signal, enum otlp_encoding encoding, uint64_
         return; /* the empty message */
     Otlp__ExportTracePartialSuccess p = OTLP__EXPORT_TRACE_PARTIAL_SUCCESS__INIT;
     Otlp__ExportTraceServiceResponse r = OTLP__EXPORT_TRACE_SERVICE_RESPONSE__INIT;
-    p.rejected_spans = (int64_t)rejected; /* field 1 in all three signals */
+    p.rejected_spans = (int64_t)rejected; /* field 1 in all signals */
     char text[ERR_MSG_MAX];
     p.error_message = clean(message ? message : "", text);
     r.partial_success = &p;

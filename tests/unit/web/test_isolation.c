@@ -217,7 +217,7 @@ static void ask_everything(struct server *s, const struct org *o)
                      own ? "" : ", shows nothing of its own",
                      BYTES_ARG(bytes_slice(text, 0, MIN(text.size, (size_t)2000))));
     }
-    for (int signal = 0; signal < TSDB_SIGNAL_COUNT; signal++) {
+    for (int signal = 0; signal <= TSDB_SAMPLES; signal++) {
         static const char *const names[] = {"spans", "logs", "samples"};
         char path[64];
         struct bytes text;
