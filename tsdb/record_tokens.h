@@ -1,4 +1,4 @@
-/* The token events of a record. Format: docs/format/record.md, section 9.
+/* The token events of a record. Format: docs/format/record.md, section 10.
  *
  * Owner: caller.  Thread: as record.h.
  * Failure: put: out->failed. get: ERR_CORRUPT for anything else than these bytes, ERR_LIMIT past the memory of token events.

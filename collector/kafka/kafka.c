@@ -31,6 +31,7 @@ struct handed {
     struct kafka_partition *p;
     int64_t next;
     size_t bytes;
+    uint32_t messages;
     bool is_poison;
 };
 
@@ -43,7 +44,7 @@ static void on_stored(void *ctx, enum err e, const struct tsdb_result *r)
               : r->repeated_request ? &messages_repeated
               : h->is_poison        ? &messages_poison
                                     : &messages_stored,
-              1);
+              h->messages);
     pthread_mutex_lock(&k->lock);
     if (e == ERR_OK)
         p->stored = MAX(p->stored, h->next);
@@ -146,6 +147,92 @@ static bool is_refused(struct kafka_partition *p, int64_t offset)
     return is;
 }
 
+/* --- messages of token events: gathered ---------------------------------------------------------- */
+
+void kafka_drop_open(struct kafka_partition *p)
+{
+    if (!p->open.b)
+        return;
+    p->from = p->open.claim.from;
+    p->is_reset = p->open.claim.is_reset;
+    tsdb_batch_free(p->open.b);
+    p->open.b = NULL;
+    p->k->open_count--;
+}
+
+/* To the store with what was gathered. */
+static void close_open(struct kafka *k, struct kafka_partition *p)
+{
+    struct kafka_open open = p->open;
+    struct handed *h = open.b ? calloc(1, sizeof(*h)) : NULL;
+    struct bytes topic = h ? arena_copy(open.b->arena, bytes_str(p->topic->name)) : BYTES_NONE;
+    if (!open.b)
+        return;
+    if (!topic.data || kafka_message_tokens_end(k->o.stage, open.b) != ERR_OK) {
+        free(h);
+        kafka_drop_open(p);
+        kafka_again(p);
+        return;
+    }
+    *h = (struct handed){
+        .p = p, .next = open.claim.next, .bytes = open.bytes, .messages = open.messages};
+    open.b->claim = open.claim;
+    open.b->claim.topic = topic;
+    p->open.b = NULL;
+    k->open_count--;
+    wait_for_room(k);
+    hand_over(k, h, open.b);
+}
+
+/* Those that have waited long enough; all: those that wait. */
+static void close_due(struct kafka *k, bool all)
+{
+    int64_t now_ns = clock_mono_ns();
+    for (struct kafka_partition *p = k->partitions; p && k->open_count; p = p->next)
+        if (p->open.b && (all || now_ns - p->open.opened_ns >= KAFKA_GATHER_NS))
+            close_open(k, p);
+}
+
+static bool open_one(struct kafka *k, struct kafka_partition *p, const struct kafka_message *m)
+{
+    p->open = (struct kafka_open){
+        .b = kafka_message_tokens_begin(m),
+        .claim = {.partition = (uint32_t)p->number,
+                  .epoch = -1,
+                  .from = p->from == KAFKA_NOWHERE ? m->offset : MIN(p->from, m->offset),
+                  .is_reset = p->is_reset},
+        .opened_ns = clock_mono_ns()};
+    k->open_count += p->open.b != NULL;
+    return p->open.b;
+}
+
+/* ERR_NOMEM: nothing has happened. Another error: the message is none; what came before it is on its way. */
+static enum err gather(struct kafka *k, struct kafka_partition *p, const struct kafka_message *m,
+                       uint64_t mark)
+{
+    if (!p->open.b && !open_one(k, p, m))
+        return ERR_NOMEM;
+    enum err e = kafka_message_tokens_add(m, k->o.db, p->open.b);
+    if (e != ERR_OK) {
+        if (!p->open.messages)
+            kafka_drop_open(p);
+        else
+            close_open(k, p);
+        return e;
+    }
+    p->open.claim.next = p->from = m->offset + 1;
+    p->open.claim.mark = mark;
+    p->is_reset = false;
+#ifdef TELLTALE_FAULT_KAFKA_FORGETS
+    p->open.claim.is_reset = true;
+#endif
+    p->open.messages++;
+    p->open.bytes += m->value.size;
+    if (p->open.b->tokens.count >= KAFKA_GATHER_EVENTS || p->open.bytes >= KAFKA_GATHER_BYTES)
+        close_open(k, p);
+    return ERR_OK;
+}
+
 /* ERR_NOMEM: nothing has happened. */
 static enum err take(struct kafka *k, struct kafka_partition *p, const rd_kafka_message_t *m)
 {
@@ -156,6 +243,11 @@ static enum err take(struct kafka *k, struct kafka_partition *p, const rd_kafka_
                                     .signal = p->topic->signal,
                                     .is_refused = is_refused(p, m->offset),
                                     .value = bytes_of(m->payload, m->len)};
+    if (message.signal == TSDB_TOKENS) {
+        enum err e = gather(k, p, &message, kafka_mark_of(m));
+        if (e == ERR_OK || e == ERR_NOMEM || is_skipped(k, p))
+            return e == ERR_NOMEM ? e : ERR_OK;
+    }
     struct handed *h = calloc(1, sizeof(*h));
     struct tsdb_batch *b = NULL;
     struct buf extra = {0};
@@ -174,6 +266,7 @@ static enum err take(struct kafka *k, struct kafka_partition *p, const rd_kafka_
     h->p = p;
     h->next = m->offset + 1;
     h->bytes = m->len;
+    h->messages = 1;
     b->claim = (struct tsdb_claim){
         .topic = topic,
         .partition = (uint32_t)p->number,
@@ -194,7 +287,10 @@ static enum err take(struct kafka *k, struct kafka_partition *p, const rd_kafka_
 
 static void on_message(struct kafka *k, const rd_kafka_message_t *m)
 {
-    struct kafka_partition *p = kafka_partition_of(k, rd_kafka_topic_name(m->rkt), m->partition);
+    const char *topic = rd_kafka_topic_name(m->rkt);
+    struct kafka_partition *p = k->last;
+    if (!p || p->number != m->partition || strcmp(p->topic->name, topic) != 0)
+        p = k->last = kafka_partition_of(k, topic, m->partition);
     if (!p || is_skipped(k, p) || kafka_looks_back(k, p, m))
         return; /* it comes again */
     wait_for_room(k);
@@ -235,7 +331,9 @@ static void *reader_main(void *arg)
 {
     struct kafka *k = arg;
     while (!atomic_load(&k->is_stopping)) {
-        rd_kafka_message_t *m = rd_kafka_consumer_poll(k->rk, POLL_MS);
+        rd_kafka_message_t *m = rd_kafka_consumer_poll(k->rk, k->open_count ? 0 : POLL_MS);
+        if (k->open_count)
+            close_due(k, !m);
         if (m && m->err)
             on_error(k, m);
         else if (m)
@@ -366,6 +464,7 @@ void kafka_free(struct kafka *k)
     }
     for (struct kafka_partition *p = k->partitions, *next; p; p = next) {
         next = p->next;
+        kafka_drop_open(p);
         free(p);
     }
     if (k->fixed)

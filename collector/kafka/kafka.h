@@ -32,7 +32,8 @@ struct kafka_options {
     const char *group; /* NULL = "telltale" */
     const char
         *config_file; /* librdkafka's properties, NAME=VALUE a line: TLS, SASL; NULL = none */
-    /* TOPIC=SIGNAL or TOPIC=SIGNAL@ORG, SIGNAL spans, metrics or logs; none: otlp_spans, otlp_metrics and otlp_logs */
+    /* TOPIC=SIGNAL or TOPIC=SIGNAL@ORG, SIGNAL spans, metrics, logs or tokens; none: otlp_spans, otlp_metrics, otlp_logs and
+     * llm.token.events */
     const char *const *topics;
     size_t topic_count;
     /* TOPIC:N or TOPIC:N-M: these and no others are read, without a group's hand-overs; none: as the group says */

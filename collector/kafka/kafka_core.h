@@ -38,6 +38,13 @@ struct kafka_partition {
     int64_t
         from; /* after the last message that was handed over; -1: nothing yet, the first may be any */
     bool is_assigned, is_reset; /* is_reset: the next claim is taken wherever the store stands */
+    struct kafka_open {
+        struct tsdb_batch *b; /* NULL: none */
+        struct tsdb_claim claim; /* topic not set */
+        size_t bytes;
+        uint32_t messages;
+        int64_t opened_ns;
+    } open; /* token events that are still being gathered: `from` is before them */
     bool is_held; /* Kafka has lost something of it, and it is not to be read past that */
     uint64_t mark; /* what the message before `from` must say; 0: it is not looked at (any more) */
     int64_t first; /* where it was begun at this assignment, or after a reset */
@@ -51,6 +58,11 @@ struct kafka_partition {
     int64_t refused; /* the offset of a message that is too large for the store */
 };
 
+/* Token events wait for others of their partition, not longer than they have to. */
+#define KAFKA_GATHER_EVENTS 16384u
+#define KAFKA_GATHER_BYTES ((size_t)1 << 20)
+#define KAFKA_GATHER_NS INT64_C(5000000)
+
 struct kafka {
     /* immutable after init */
     struct kafka_options o;
@@ -62,6 +74,8 @@ struct kafka {
     bool has_thread;
     /* owned by the reader */
     struct kafka_partition *partitions; /* all that were ever assigned */
+    struct kafka_partition *last; /* whose message came last */
+    unsigned open_count; /* partitions that gather */
     struct kafka_poison poison;
     int64_t told_ns;
     bool has_looked_back; /* for what this node left on two nodes */
@@ -84,6 +98,8 @@ int64_t kafka_place_of(const struct kafka_partition *p);
 int64_t kafka_offset_of(const struct kafka_partition *p); /* p->from, as the client takes it */
 /* Until nothing of p (NULL: of any) is under way. false: not in KAFKA_LAND_NS. */
 bool kafka_land(struct kafka *k, const struct kafka_partition *p);
+/* What is gathered is dropped: it comes again. */
+void kafka_drop_open(struct kafka_partition *p);
 /* It is read again from the store's place, once nothing of it is under way. */
 void kafka_again(struct kafka_partition *p);
 /* A commit failed: what followed was refused, too. From the store's place again, when all of it has come back. */

@@ -341,6 +341,8 @@ void kafka_leave_all(struct kafka *k, const rd_kafka_topic_partition_list_t *lis
     for (int i = 0; i < list->cnt; i++) {
         struct kafka_partition *p =
             kafka_partition_of(k, list->elems[i].topic, list->elems[i].partition);
+        if (p)
+            kafka_drop_open(p);
         if (p && !kafka_land(k, p))
             log_warn("kafka", "%s[%d] goes to another member with messages under way here",
                      p->topic->name, (int)p->number);

@@ -9,13 +9,17 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "collector/otlp/otlp.h"
+#include "collector/tokens/tokens.h"
 #include "tsdb/tsdb_attrs.h"
 
 #define SEVERITY_ERROR 17
 #define BATCH_BYTES ((size_t)1 << 20)
+#define TREE_BYTES ((size_t)64 << 20) /* of one message as JSON */
 
-static const char *const signals[TSDB_SIGNAL_COUNT] = {
-    [TSDB_SPANS] = "spans", [TSDB_SAMPLES] = "metrics", [TSDB_LOGS] = "logs"};
+static const char *const signals[TSDB_SIGNAL_COUNT] = {[TSDB_SPANS] = "spans",
+                                                       [TSDB_SAMPLES] = "metrics",
+                                                       [TSDB_LOGS] = "logs",
+                                                       [TSDB_TOKENS] = "tokens"};
 
 const char *kafka_message_signal(enum tsdb_signal signal)
 {
@@ -30,8 +34,58 @@ static enum otlp_encoding encoding_of(struct bytes value)
     return OTLP_PROTOBUF;
 }
 
-static enum err decode(const struct kafka_message *m, struct tsdb *db, struct stage *stage,
-                       struct tsdb_batch **out, struct err_msg *msg)
+static enum err add_tokens(const struct kafka_message *m, struct tsdb *db, struct tsdb_batch *b,
+                           struct err_msg *msg)
+{
+    struct tokens_options o = {.encoding = tokens_encoding_of(m->value),
+                               .now_ns = b->received_ns,
+                               .floor_ms = tsdb_retention_floor_ms(db),
+                               .tree_max = TREE_BYTES};
+    if (m->is_refused)
+        return err_set(msg, ERR_TOO_LARGE, "the message is too large for the store");
+    return tokens_decode(b, m->value, &o, msg);
+}
+
+struct tsdb_batch *kafka_message_tokens_begin(const struct kafka_message *m)
+{
+    struct tsdb_batch *b = tsdb_batch_new(m->org, TSDB_TOKENS, OTLP_ARENA_MAX);
+    if (b)
+        b->received_ns = clock_wall_ns();
+    return b;
+}
+
+enum err kafka_message_tokens_add(const struct kafka_message *m, struct tsdb *db,
+                                  struct tsdb_batch *b)
+{
+    struct err_msg msg;
+    return add_tokens(m, db, b, &msg);
+}
+
+enum err kafka_message_tokens_end(struct stage *stage, struct tsdb_batch *b)
+{
+    struct err_msg msg;
+    enum err e = stage ? stage_apply(stage, b, &msg) : ERR_OK;
+    if (e == ERR_OK) {
+        stage_count_rejected(b);
+        tsdb_batch_trim(b);
+    }
+    return e;
+}
+
+static enum err decode_tokens(const struct kafka_message *m, struct tsdb *db,
+                              struct tsdb_batch **out, struct err_msg *msg)
+{
+    *out = kafka_message_tokens_begin(m);
+    enum err e = *out ? add_tokens(m, db, *out, msg) : ERR_NOMEM;
+    if (e != ERR_OK) {
+        tsdb_batch_free(*out);
+        *out = NULL;
+    }
+    return e;
+}
+
+static enum err decode_otlp(const struct kafka_message *m, struct tsdb *db, struct tsdb_batch **out,
+                            struct err_msg *msg)
 {
     struct otlp_decode_options o = {.org = m->org,
                                     .signal = m->signal,
@@ -49,7 +103,14 @@ static enum err decode(const struct kafka_message *m, struct tsdb *db, struct st
         return ERR_NOMEM;
     if (m->value.size)
         memcpy(body, m->value.data, m->value.size);
-    enum err e = otlp_decode(&o, body, m->value.size, out, msg);
+    return otlp_decode(&o, body, m->value.size, out, msg);
+}
+
+static enum err decode(const struct kafka_message *m, struct tsdb *db, struct stage *stage,
+                       struct tsdb_batch **out, struct err_msg *msg)
+{
+    enum err e =
+        m->signal == TSDB_TOKENS ? decode_tokens(m, db, out, msg) : decode_otlp(m, db, out, msg);
     if (e == ERR_OK && stage) {
         e = stage_apply(stage, *out, msg);
         if (e != ERR_OK) {

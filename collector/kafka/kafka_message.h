@@ -43,5 +43,12 @@ const char *kafka_message_signal(enum tsdb_signal signal); /* as topics name it 
 enum err kafka_message_batch(const struct kafka_message *m, struct tsdb *db, struct stage *stage,
                              struct kafka_poison *poison, struct tsdb_batch **out,
                              bool *out_is_poison) MUST_CHECK;
+/* Messages of token events are small and many: a batch takes them one after the other. An error other than ERR_NOMEM: this message is none,
+ * the batch is as before; kafka_message_batch makes poison of it. */
+struct tsdb_batch *kafka_message_tokens_begin(const struct kafka_message *m); /* NULL: no memory */
+enum err kafka_message_tokens_add(const struct kafka_message *m, struct tsdb *db,
+                                  struct tsdb_batch *b) MUST_CHECK;
+/* The last one is in it. */
+enum err kafka_message_tokens_end(struct stage *stage, struct tsdb_batch *b) MUST_CHECK;
 
 #endif

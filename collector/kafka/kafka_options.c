@@ -35,7 +35,7 @@ static enum err add_topic(struct kafka *k, const char *text, struct err_msg *msg
         (at && (!bytes_to_u64(bytes_str(at + 1), &org) || org == 0 || org > UINT32_MAX)))
         return err_set(msg, ERR_INVALID,
                        "kafka.topics: \"%.200s\" is not TOPIC=SIGNAL or TOPIC=SIGNAL@ORG, with "
-                       "SIGNAL one of spans, metrics and logs",
+                       "SIGNAL one of spans, metrics, logs and tokens",
                        text);
     memcpy(t->name, text, (size_t)(equals - text));
     t->name[equals - text] = 0;
@@ -85,7 +85,7 @@ static enum err add_partitions(struct kafka *k, const char *text, struct err_msg
 enum err kafka_options_topics(struct kafka *k, struct err_msg *msg)
 {
     static const char *const usual[] = {"otlp_spans=spans", "otlp_metrics=metrics",
-                                        "otlp_logs=logs"};
+                                        "otlp_logs=logs", "llm.token.events=tokens"};
     const struct kafka_options *o = &k->o;
     const char *const *topics = o->topic_count ? o->topics : usual;
     size_t n = o->topic_count ? o->topic_count : ARRAY_LEN(usual);

@@ -52,6 +52,7 @@ void kafka_seek_failed(struct kafka *k)
         pthread_mutex_unlock(&k->lock);
         if (!is_due)
             continue;
+        kafka_drop_open(p);
         int64_t own = kafka_place_of(p);
         p->mark = 0;
         p->is_reset = own < p->first; /* what lies between is another member's, or gone */
@@ -83,6 +84,7 @@ static bool stays_held(struct kafka *k, struct kafka_partition *p)
 /* From what is left of it. */
 static void begin_at(struct kafka *k, struct kafka_partition *p, int64_t low)
 {
+    kafka_drop_open(p);
     p->from = p->first = low;
     p->is_reset = true;
     pthread_mutex_lock(&k->lock);

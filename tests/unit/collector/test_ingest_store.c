@@ -220,7 +220,7 @@ static void senders_at_once_leave_sums_that_agree(void **state)
     for (int signal = 0; signal < TSDB_SIGNAL_COUNT; signal++) {
         struct tsdb_account a = account_of(s, (enum tsdb_signal)signal);
         check_sum(&a);
-        assert_true(a.received > 0);
+        assert_true(a.received > 0 || signal == TSDB_TOKENS); /* nobody sends them here */
     }
     assert_int_equal(tsdb_count(s->db, TSDB_ORG_DEFAULT, TSDB_SPANS, &live), ERR_OK);
     assert_true(live >= acknowledged);

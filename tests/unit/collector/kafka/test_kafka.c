@@ -104,6 +104,7 @@ static bool make_cluster(void)
     rd_kafka_mock_topic_create(t.cluster, TOPIC, PARTITIONS, 1);
     rd_kafka_mock_topic_create(t.cluster, "otlp_metrics", 1, 1);
     rd_kafka_mock_topic_create(t.cluster, "otlp_logs", 1, 1);
+    rd_kafka_mock_topic_create(t.cluster, "llm.token.events", 1, 1);
     return true;
 }
 
@@ -493,6 +494,71 @@ static void a_topic_made_anew_is_held_where_the_operator_wants_to_look_first(voi
     each_is_there_once();
 }
 
+/* --- token events ------------------------------------------------------------------------------------ */
+
+static void send_to(const char *topic, const void *value, size_t size)
+{
+    rd_kafka_resp_err_t e =
+        rd_kafka_producev(t.producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(0),
+                          RD_KAFKA_V_VALUE((void *)(uintptr_t)value, size),
+                          RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END);
+    assert_int_equal(e, RD_KAFKA_RESP_ERR_NO_ERROR);
+}
+
+static uint64_t tokens_stored(uint64_t *received)
+{
+    struct tsdb_account accounts[16];
+    size_t n = tsdb_accounts(t.db, accounts, ARRAY_LEN(accounts));
+    for (size_t i = 0; i < n && i < ARRAY_LEN(accounts); i++)
+        if (accounts[i].signal == TSDB_TOKENS) {
+            *received = accounts[i].received;
+            return accounts[i].stored;
+        }
+    return *received = 0;
+}
+
+/* A message an event, with poison among them: batches are closed before it, and nothing is counted twice. */
+static void token_events_are_gathered_and_each_is_taken_once(void **state)
+{
+    (void)state;
+    enum { EVENTS = 3000, POISON = 7 };
+    uint64_t received, commits, stored = 0;
+    struct tsdb_status status;
+    tsdb_status_get(t.db, &status);
+    commits = status.commits;
+    for (int i = 0; i < EVENTS; i++) {
+        char text[256];
+        int n = snprintf(text, sizeof(text),
+                         "{\"request_id\":\"r%d\",\"time_unix_nano\":\"%lld\",\"kind\":\"chunk\","
+                         "\"tokens\":1}",
+                         i % 50, (long long)clock_wall_ns());
+        send_to("llm.token.events", text, (size_t)n);
+        if (i % (EVENTS / POISON) == 0 && i)
+            send_to("llm.token.events", "{\"tokens\":", 10);
+    }
+    assert_int_equal(rd_kafka_flush(t.producer, PATIENCE_MS), RD_KAFKA_RESP_ERR_NO_ERROR);
+    read_on("a", NULL, 0);
+    for (int64_t end = clock_mono_ns() + PATIENCE_MS * INT64_C(1000000);
+         stored < EVENTS && clock_mono_ns() < end; clock_sleep_ms(5))
+        stored = tokens_stored(&received);
+    clock_sleep_ms(100);
+    assert_int_equal(tokens_stored(&received), EVENTS);
+    assert_int_equal(received, EVENTS);
+    uint64_t logs = 0;
+    assert_int_equal(tsdb_count(t.db, TSDB_ORG_DEFAULT, TSDB_LOGS, &logs), ERR_OK);
+    assert_int_equal(logs, POISON);
+    tsdb_status_get(t.db, &status);
+    assert_true(status.commits - commits < EVENTS / 4);
+    struct tsdb_position at;
+    assert_int_equal(tsdb_position_of(t.db, BYTES_LIT("llm.token.events"), 0, &at), ERR_OK);
+    assert_int_equal(at.next, EVENTS + POISON);
+    stop_reading();
+    read_on("b", NULL, 0); /* from the store's place: nothing comes twice */
+    clock_sleep_ms(300);
+    assert_int_equal(tokens_stored(&received), EVENTS);
+    assert_int_equal(received, EVENTS);
+}
+
 /* --- headers --------------------------------------------------------------------------------------- */
 
 static void headers_that_are_asked_for_become_attributes_of_the_resource(void **state)
@@ -658,6 +724,7 @@ int main(void)
         CASE(options_that_are_wrong_are_named),
         CASE(a_topic_made_anew_is_noticed_though_it_has_grown_past_what_was_read),
         CASE(a_topic_made_anew_is_held_where_the_operator_wants_to_look_first),
+        CASE(token_events_are_gathered_and_each_is_taken_once),
         CASE(headers_that_are_asked_for_become_attributes_of_the_resource),
         CASE(the_line_at_the_broker_is_read_as_it_was_written),
         CASE(what_a_crash_left_on_two_nodes_is_recorded_by_both),
