@@ -1,4 +1,5 @@
 #include "cli/serve_prices.h"
+#include "cli/serve_reprice.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -107,7 +108,18 @@ static enum err money_reconcile(void *ctx, uint32_t org, struct bytes body, stru
     return e;
 }
 
+static enum err money_reprice(void *ctx, uint32_t org, uint64_t key_id, struct bytes body,
+                              struct buf *json, struct err_msg *msg)
+{
+    struct serve_prices *p = ctx;
+    pthread_mutex_lock(&p->lock); /* not while prices change, and not twice at once */
+    enum err e = serve_reprice(p->stage, p->db, org, key_id, body, json, msg);
+    pthread_mutex_unlock(&p->lock);
+    return e;
+}
+
 struct web_money serve_prices_money(struct serve_prices *p)
 {
-    return (struct web_money){.ctx = p, .reload = money_reload, .reconcile = money_reconcile};
+    return (struct web_money){
+        .ctx = p, .reload = money_reload, .reprice = money_reprice, .reconcile = money_reconcile};
 }

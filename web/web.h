@@ -39,6 +39,9 @@ struct web_money {
     void *ctx;
     /* Reads the price document again. */
     enum err (*reload)(void *ctx, struct buf *json, struct err_msg *msg);
+    /* Brings sums to the prices of now, once a key, and writes it down. key_id: of who asks. */
+    enum err (*reprice)(void *ctx, uint32_t org, uint64_t key_id, struct bytes body,
+                        struct buf *json, struct err_msg *msg);
     /* Compares an invoice with what was counted, and keeps the report. body: JSON of docs/prices.md. */
     enum err (*reconcile)(void *ctx, uint32_t org, struct bytes body, struct buf *json,
                           struct err_msg *msg);

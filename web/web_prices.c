@@ -1,4 +1,6 @@
 /* The price table: what is in force, every row that ever made a cost, and reading the document again. */
+#include <stdlib.h>
+
 #include "base/check.h"
 #include "base/json_in.h"
 #include "tsdb/tsdb_state.h"
@@ -8,6 +10,8 @@
 #define TABLES_TABLE "price_tables"
 #define ROWS_MAX 65536u
 #define TABLES_MAX 1000u
+#define REPRICES_TABLE "reprices"
+#define REPRICES_MAX 1000u
 #define INVOICES_TABLE "invoices"
 #define INVOICES_MAX 100u
 #define INVOICE_BODY_MAX (48u << 20)
@@ -144,6 +148,65 @@ static enum err reload(struct web_call *c)
     return m->reload(m->ctx, &c->out, &c->msg);
 }
 
+static struct bytes org_key(uint32_t org, uint8_t key[4])
+{
+    for (int i = 0; i < 4; i++)
+        key[i] = (uint8_t)(org >> (24 - 8 * i));
+    return bytes_of(key, 4);
+}
+
+/* --- re-pricing ---------------------------------------------------------------------------------- */
+
+static enum err reprice(struct web_call *c)
+{
+    const struct web_money *m = &c->web->opts.money;
+    const struct net_access *who = net_request_access(c->req);
+    if (!m->reprice)
+        return err_set(&c->msg, ERR_NOT_FOUND, "there are no prices here");
+    if (!bytes_equal_str(net_request_content_type(c->req), "application/json"))
+        return err_set(&c->msg, ERR_UNSUPPORTED_MEDIA, "send application/json");
+    return m->reprice(m->ctx, web_call_org(c), who ? who->key_id : 0, net_request_body(c->req),
+                      &c->out, &c->msg);
+}
+
+struct dated {
+    int64_t at_ms;
+    struct bytes value;
+};
+
+static int dated_newest(const void *a, const void *b)
+{
+    const struct dated *x = a, *y = b;
+    return (x->at_ms < y->at_ms) - (x->at_ms > y->at_ms);
+}
+
+static enum err reprices(struct web_call *c)
+{
+    struct tsdb_state_row *rows;
+    uint8_t key[4];
+    size_t n;
+    enum err e = tsdb_state_scan(c->web->opts.db, REPRICES_TABLE, org_key(web_call_org(c), key),
+                                 REPRICES_MAX, c->arena, &rows, &n);
+    struct dated *list = e == ERR_OK ? ARENA_ARRAY(c->arena, struct dated, n + 1) : NULL;
+    for (size_t i = 0; list && i < n; i++) {
+        struct json_node *record;
+        list[i].value = rows[i].value;
+        if (json_in_tree(rows[i].value, 6, c->arena, &record, &c->msg) == ERR_OK)
+            json_get_i64(record, "at_ms", &list[i].at_ms);
+    }
+    if (!list)
+        return err_set(&c->msg, e == ERR_OK ? ERR_NOMEM : e, "the re-pricings cannot be read");
+    qsort(list, n, sizeof *list, dated_newest);
+    json_out_object(&c->j);
+    json_out_key(&c->j, "reprices");
+    json_out_array(&c->j);
+    for (size_t i = 0; i < n; i++)
+        json_out_raw(&c->j, list[i].value);
+    json_out_array_end(&c->j);
+    json_out_object_end(&c->j);
+    return ERR_OK;
+}
+
 /* --- reconciliation ---------------------------------------------------------------------------- */
 
 static enum err reconcile(struct web_call *c)
@@ -154,13 +217,6 @@ static enum err reconcile(struct web_call *c)
     if (!bytes_equal_str(net_request_content_type(c->req), "application/json"))
         return err_set(&c->msg, ERR_UNSUPPORTED_MEDIA, "send application/json");
     return m->reconcile(m->ctx, web_call_org(c), net_request_body(c->req), &c->out, &c->msg);
-}
-
-static struct bytes org_key(uint32_t org, uint8_t key[4])
-{
-    for (int i = 0; i < 4; i++)
-        key[i] = (uint8_t)(org >> (24 - 8 * i));
-    return bytes_of(key, 4);
 }
 
 /* {"id":...,"at_ms":...,<what the report says of the whole>}: lines and centres are one report's business. */
@@ -240,6 +296,8 @@ enum err web_prices_routes(struct web *w, struct net *net)
         {"GET", "/api/telltale/v1/reconcile", invoices, WEB_FORM_OURS, 0},
         {"GET", "/api/telltale/v1/reconcile/{}", invoice, WEB_FORM_OURS, 0},
         {"GET", "/api/telltale/v1/admin/prices", tables, WEB_FORM_OURS, 0},
+        {"GET", "/api/telltale/v1/admin/reprice", reprices, WEB_FORM_OURS, 0},
+        {"POST", "/api/telltale/v1/admin/reprice", reprice, WEB_FORM_OURS, 0},
         {"POST", "/api/telltale/v1/admin/prices/reload", reload, WEB_FORM_OURS, 0},
     };
     static const struct web_endpoint large[] = {

@@ -509,6 +509,11 @@ static void read_money(const struct genai *g, struct genai_memo *m, uint32_t org
         r->flags |= TSDB_ROW_UNPRICED;
 }
 
+void genai_price(const struct genai *g, struct genai_memo *m, uint32_t org, struct genai_row *r)
+{
+    (void)price_cost_apply(memo_prices(g, m), &m->price_memo, org, r);
+}
+
 static bool read_span(const struct genai *g, struct genai_memo *m, struct tsdb_batch *b,
                       uint32_t row, bool book_agent, struct genai_row *r)
 {

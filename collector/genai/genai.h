@@ -169,6 +169,16 @@ bool genai_store(struct tsdb_batch *b, uint32_t row, const struct genai_row *r) 
 /* The same of a log row; its time becomes that of the event where the record came without one. */
 bool genai_store_log(struct tsdb_batch *b, uint32_t row, const struct genai_row *r) MUST_CHECK;
 
+/* Prices a row as it stands (its tokens, tier, names and times) by the prices of now. */
+void genai_price(const struct genai *g, struct genai_memo *m, uint32_t org, struct genai_row *r);
+/* Rows of prices that were in force once, by id, out of the store's registry; each is read once. */
+struct genai_price_book;
+struct genai_price_book *genai_price_book_new(struct tsdb *db); /* NULL = no memory */
+void genai_price_book_free(struct genai_price_book *b); /* NULL is fine */
+/* What the row cost by that price; false: there is no such price. */
+bool genai_price_book_apply(struct genai_price_book *b, uint32_t price_id, bool half,
+                            struct genai_row *r);
+
 const char *genai_dialect_text(uint8_t dialect);
 const char *genai_rule_text(uint8_t rule);
 const char *genai_outcome_text(uint8_t outcome); /* "ok", "provider_error", ... */

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/json_in.h"
 #include "base/json_out.h"
+#include "collector/genai/price_cost.h"
 
 #include <stdlib.h>
 
@@ -185,4 +186,89 @@ enum err price_registry_put(struct tsdb *db, struct price_table *t, const char *
     return e == ERR_OK || msg->text[0]
                ? e
                : err_set(msg, e, "the prices cannot be registered: %s", err_text(e));
+}
+
+/* --- reading ----------------------------------------------------------------------------------------- */
+
+static bool row_read(const struct json_node *content, struct price_row *r)
+{
+    static const char *const rates[PRICE_RATE_COUNT] = {
+#define X(name, text) text,
+        PRICE_RATES(X)
+#undef X
+    };
+    static const char *const units[PRICE_UNIT_COUNT] = {
+#define X(name, text) text,
+        PRICE_UNITS(X)
+#undef X
+    };
+    int64_t v = 0;
+    bool ok = price_tier_parse(json_get_str(content, "tier"), &r->tier);
+    for (int i = 0; i < PRICE_RATE_COUNT; i++) {
+        const struct json_node *n = json_get(content, rates[i]);
+        ok = ok && n && price_decimal(n->text, 6, &r->rate[i]);
+    }
+    for (int i = 0; i < PRICE_UNIT_COUNT; i++) {
+        const struct json_node *n = json_get(content, units[i]);
+        r->unit[i] = -1;
+        ok = ok && (!n || price_decimal(n->text, 9, &r->unit[i]));
+    }
+    r->above = json_get_i64(content, "above", &v) ? v : 0;
+    r->gpus = json_get_i64(content, "gpus", &v) ? (uint32_t)v : 1;
+    r->concurrency = json_get_i64(content, "concurrency", &v) ? (uint32_t)v : 1;
+    return ok;
+}
+
+enum err price_registry_get(struct tsdb *db, uint32_t id, struct price_row *out)
+{
+    uint8_t key[4];
+    struct bytes value;
+    struct json_node *tree;
+    struct err_msg msg;
+    struct arena *a = arena_new(1u << 20);
+    enum err e = a ? tsdb_state_get(db, ROWS_TABLE, id_key(id, key), a, &value) : ERR_NOMEM;
+    *out = (struct price_row){.id = id};
+    if (e == ERR_OK)
+        e = json_in_tree(value, 4, a, &tree, &msg);
+    if (e == ERR_OK && !row_read(json_get(tree, "content"), out))
+        e = ERR_CORRUPT;
+    arena_free(a);
+    return e;
+}
+
+#define BOOK_SLOTS 4096u
+
+struct genai_price_book {
+    struct tsdb *db;
+    struct {
+        bool is_used, is_there;
+        struct price_row row;
+    } slots[BOOK_SLOTS]; /* a collision just reads again */
+};
+
+struct genai_price_book *genai_price_book_new(struct tsdb *db)
+{
+    struct genai_price_book *b = calloc(1, sizeof *b);
+    if (b)
+        b->db = db;
+    return b;
+}
+
+void genai_price_book_free(struct genai_price_book *b)
+{
+    free(b);
+}
+
+bool genai_price_book_apply(struct genai_price_book *b, uint32_t price_id, bool half,
+                            struct genai_row *r)
+{
+    uint32_t at = price_id % BOOK_SLOTS;
+    if (!b->slots[at].is_used || b->slots[at].row.id != price_id) {
+        b->slots[at].is_there = price_registry_get(b->db, price_id, &b->slots[at].row) == ERR_OK;
+        b->slots[at].row.id = price_id;
+        b->slots[at].is_used = true;
+    }
+    if (b->slots[at].is_there)
+        price_cost_of(&b->slots[at].row, half, r);
+    return b->slots[at].is_there;
 }

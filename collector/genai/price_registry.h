@@ -17,5 +17,7 @@
 /* Registers the rows of t, numbering anew those whose id stands for something else there, and makes t the active table. */
 enum err price_registry_put(struct tsdb *db, struct price_table *t, const char *name,
                             struct err_msg *msg) MUST_CHECK;
+/* The rates of an id, without where they hold; ERR_NOT_FOUND, ERR_CORRUPT. */
+enum err price_registry_get(struct tsdb *db, uint32_t id, struct price_row *out) MUST_CHECK;
 
 #endif

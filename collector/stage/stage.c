@@ -1,4 +1,4 @@
-#include "collector/stage/stage.h"
+#include "collector/stage/stage_core.h"
 
 #include "base/check.h"
 #include "base/json_out.h"
@@ -155,6 +155,22 @@ static void context_give(struct stage *s, struct context *c)
     c->next = s->idle;
     s->idle = c;
     pthread_mutex_unlock(&s->lock);
+}
+
+const struct genai *stage_core_genai(const struct stage *s)
+{
+    return s->genai;
+}
+
+struct derive *stage_core_derive(struct stage *s)
+{
+    struct derive *d = derive_new(s->breakdown);
+    if (!d)
+        return NULL;
+    pthread_mutex_lock(&s->lock);
+    derive_refresh(s, d);
+    pthread_mutex_unlock(&s->lock);
+    return d;
 }
 
 /* --- a batch ----------------------------------------------------------------------------------------- */

@@ -158,3 +158,76 @@ test("a price list of LiteLLM's becomes a document that the server takes", async
   assert.equal((await post("admin/prices/reload")).status, 200);
   assert.equal((await said(await call("own-model", 1000, 0))).cost_nanousd, 3000000);
 });
+
+// --- re-pricing -------------------------------------------------------------------------------------------------------------------
+
+const costs = async (model) => (await query(server, `sum(llm_cost_nanousd_total{model="${model}"})`))[0]?.value ?? 0;
+const near = (a, b) => assert.ok(Math.abs(a - b) < 1, `${a} is not ${b}`);
+
+test("re-pricing shows the difference first, adds it once, and writes down who, when and what", async () => {
+  writeFileSync(file, "prices:\n  - {model: late-model, input: 1, output: 1}\n  - {model: twin-model, input: 1, output: 1}\n");
+  assert.equal((await post("admin/prices/reload")).status, 200);
+  const priced = [];
+  for (let i = 0; i < 3; i++) priced.push(await call("late-model", 1000, 1000));
+  await call("other-model", 1000, 1000); // no price
+  // two observers of one call: only one of them books
+  for (let i = 0; i < 2; i++) await call("twin-model", 1000, 0, { "gen_ai.response.id": "twin-1" });
+  near(await costs("late-model"), 6000000);
+  near(await costs("twin-model"), 1000000);
+  writeFileSync(file, "prices:\n  - {model: late-model, input: 3, output: 0.5, cache_read: 1}\n  - {model: twin-model, input: 5, output: 1}\n  - {model: other-model, input: 7, output: 1}\n");
+  assert.equal((await post("admin/prices/reload")).status, 200);
+  const now = Date.now(), range = { from: now - 3600000, to: now + 60000 };
+
+  const dry = await post("admin/reprice", { ...range, model: "late-model", dry_run: true });
+  assert.equal(dry.status, 200, JSON.stringify(dry.body));
+  assert.equal(dry.body.sums.calls, 3);
+  assert.equal(dry.body.sums.old_nanousd, 6000000);
+  assert.equal(dry.body.sums.new_nanousd, 10500000);
+  assert.equal(dry.body.sums.added_nanousd, 4500000);
+  near(await costs("late-model"), 6000000); // shown, not done
+  assert.equal((await api("admin/reprice")).body.reprices.length, 0);
+  assert.equal((await post("admin/reprice", { ...range })).status, 400); // a key is needed
+
+  const ask = { ...range, model: "late-model", key: "march", reason: "contract 18" };
+  const done = await post("admin/reprice", ask);
+  assert.equal(done.status, 200, JSON.stringify(done.body));
+  assert.equal(done.body.state, "done");
+  assert.equal(done.body.sums.added_nanousd, 4500000);
+  assert.equal(done.body.by, "this machine");
+  assert.match(done.body.price_table, /^[0-9a-f]{16}$/);
+  near(await costs("late-model"), 10500000);
+  assert.deepEqual((await post("admin/reprice", ask)).body, done.body); // once
+  near(await costs("late-model"), 10500000);
+  assert.equal((await post("admin/reprice", { ...ask, model: "x" })).status, 409);
+  const again = await post("admin/reprice", { ...ask, key: "april" }); // another key, the same prices: nothing is left to add
+  assert.equal(again.body.sums.added_nanousd, 0);
+  near(await costs("late-model"), 10500000);
+  assert.equal((await said(priced[0])).cost_nanousd, 2000000); // the row keeps what it cost at event time
+  const moved = await query(server, 'sum by (direction) (llm_cost_repriced_nanousd_total{model="late-model"})');
+  near(moved.find((m) => m.labels.direction === "up").value, 6000000);
+  near(moved.find((m) => m.labels.direction === "down").value, 1500000);
+
+  // calls without a price get one; a twin is re-priced once
+  const unpriced = await post("admin/reprice", { ...range, key: "unpriced", model: "other-model", only_unpriced: true });
+  assert.equal(unpriced.body.sums.unpriced_before, 1);
+  assert.equal(unpriced.body.sums.added_nanousd, 8000000);
+  near(await costs("other-model"), 8000000);
+  const twins = await post("admin/reprice", { ...range, key: "twins", model: "twin-model" });
+  assert.equal(twins.body.sums.twins, 1);
+  near(await costs("twin-model"), 5000000);
+
+  // and back: a second re-pricing adds only what the first has not
+  writeFileSync(file, "prices:\n  - {model: late-model, input: 1, output: 1}\n");
+  assert.equal((await post("admin/prices/reload")).status, 200);
+  const back = await post("admin/reprice", { ...range, key: "back", model: "late-model" });
+  assert.equal(back.body.sums.added_nanousd, -4500000);
+  near(await costs("late-model"), 6000000);
+  assert.deepEqual((await api("admin/reprice")).body.reprices.map((r) => r.key), ["back", "twins", "unpriced", "april", "march"]);
+
+  // after a restart: the same sums, and done is still done
+  await server.stop();
+  server = await start();
+  near(await costs("late-model"), 6000000);
+  assert.equal((await post("admin/reprice", ask)).body.at_ms, done.body.at_ms);
+  near(await costs("late-model"), 6000000);
+});
