@@ -18,6 +18,13 @@ STATS_COUNTER(cache_misses, "telltale_tsdb_index_cache_misses_total", "",
 STATS_COUNTER(cache_evicted, "telltale_tsdb_index_cache_evicted_total", "",
               "Decoded index blocks dropped to make room.");
 
+STATS_COUNTER(pick_hits, "telltale_tsdb_index_picks_total", "result=\"hit\"",
+              "Selections of series from an index block, by whether the answer was known.")
+STATS_COUNTER(pick_misses, "telltale_tsdb_index_picks_total", "result=\"miss\"",
+              "Selections of series from an index block, by whether the answer was known.")
+
+static pthread_mutex_t picks_lock = PTHREAD_MUTEX_INITIALIZER;
+
 struct entry {
     struct index_segment s; /* first: a segment is its entry */
     _Atomic uint32_t refs;
@@ -25,6 +32,13 @@ struct entry {
     size_t bytes;
     uint64_t part;
     struct block_key key;
+    /* guarded by picks_lock */
+    struct pick {
+        struct hash128 key;
+        uint16_t *at; /* NULL: free */
+        uint32_t count;
+    } picks[INDEX_PICKS];
+    uint32_t pick_next;
     /* guarded by cache.lock */
     struct entry *next; /* in the bucket */
     struct entry *newer, *older;
@@ -233,6 +247,8 @@ static void entry_free(struct entry *e)
     if (!e)
         return;
     arena_free(e->arena);
+    for (uint32_t i = 0; i < INDEX_PICKS; i++)
+        free(e->picks[i].at);
     free(e);
 }
 
@@ -253,7 +269,8 @@ static enum err load(const struct part_snapshot *p, const struct block_meta *m, 
         return err == ERR_LIMIT ? ERR_NOMEM : err;
     }
     atomic_init(&e->refs, 1);
-    e->bytes = arena_used(e->arena) + sizeof(*e);
+    e->bytes = arena_used(e->arena) + sizeof(*e) +
+               INDEX_PICKS * sizeof(uint16_t) * MIN(e->s.count, INDEX_PICK_SERIES);
     e->part = part_snapshot_id(p);
     e->key = m->key;
     *out = e;
@@ -382,6 +399,45 @@ size_t index_cache_bytes(void)
     size_t n = cache.bytes;
     pthread_mutex_unlock(&cache.lock);
     return n;
+}
+
+/* --- what was picked ----------------------------------------------------------------------------- */
+
+bool index_segment_recall(const struct index_segment *s, struct hash128 key, uint32_t *at,
+                          uint32_t *out_count)
+{
+    struct entry *e = (struct entry *)(uintptr_t)s;
+    bool found = false;
+    pthread_mutex_lock(&picks_lock);
+    for (uint32_t i = 0; i < INDEX_PICKS && !found; i++) {
+        const struct pick *p = &e->picks[i];
+        if (!p->at || !hash128_equal(p->key, key))
+            continue;
+        for (uint32_t k = 0; k < p->count; k++)
+            at[k] = p->at[k];
+        *out_count = p->count;
+        found = true;
+    }
+    pthread_mutex_unlock(&picks_lock);
+    stats_add(found ? &pick_hits : &pick_misses, 1);
+    return found;
+}
+
+void index_segment_remember(const struct index_segment *s, struct hash128 key, const uint32_t *at,
+                            uint32_t count)
+{
+    struct entry *e = (struct entry *)(uintptr_t)s;
+    uint16_t *copy = count <= INDEX_PICK_SERIES ? malloc((count + 1) * sizeof(*copy)) : NULL;
+    if (!copy)
+        return;
+    for (uint32_t i = 0; i < count; i++)
+        copy[i] = (uint16_t)at[i];
+    pthread_mutex_lock(&picks_lock);
+    struct pick *p = &e->picks[e->pick_next++ % INDEX_PICKS];
+    uint16_t *old = p->at;
+    *p = (struct pick){key, copy, count};
+    pthread_mutex_unlock(&picks_lock);
+    free(old);
 }
 
 /* --- looking ------------------------------------------------------------------------------------- */

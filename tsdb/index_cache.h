@@ -1,7 +1,8 @@
 /* Decoded index blocks, shared by all queries of the process.
  *
  * A segment is one index block as a dictionary of label pairs, the pairs of each series, and for each pair the series that carry it:
- * a matcher is asked once per distinct value, and a selector on a name looks at its own series only. About 100 B per series.
+ * a matcher is asked once per distinct value, and a selector on a name looks at its own series only. About 100 B per series, and up to 32 more
+ * for what was picked of it lately.
  * Owner: reference counted; the cache holds the most recently used ones, up to INDEX_CACHE_BYTES.  Thread: any; segments are immutable.
  * Failure: ERR_CORRUPT (not cached, nothing counted here), ERR_IO, ERR_NOMEM.
  * Limits: INDEX_CACHE_BYTES in the cache; what views hold beyond it lives as long as they do.
@@ -57,6 +58,15 @@ uint32_t index_segment_find(const struct index_segment *s, struct hash128 identi
 /* The canonical labels of a position, in the arena; enc.data NULL past its limit. */
 struct tsdb_labels index_segment_labels(const struct index_segment *s, uint32_t position,
                                         struct arena *a);
+
+/* What matchers have picked of a segment: remembered with it, the latest INDEX_PICKS of up to INDEX_PICK_SERIES series. A dashboard asks the same
+ * again and again, and of what is sealed the answer stays. key: of everything that the matchers say. */
+#define INDEX_PICKS 16u
+#define INDEX_PICK_SERIES 4096u
+bool index_segment_recall(const struct index_segment *s, struct hash128 key, uint32_t *at,
+                          uint32_t *out_count);
+void index_segment_remember(const struct index_segment *s, struct hash128 key, const uint32_t *at,
+                            uint32_t count);
 
 /* Tests: the bound, and how much is cached now. */
 void index_cache_limit(size_t bytes);

@@ -28,7 +28,8 @@ void tsdb_view_close(struct tsdb_view *v);
 
 enum tsdb_match_op { TSDB_MATCH_EQ, TSDB_MATCH_NE, TSDB_MATCH_RE, TSDB_MATCH_NRE };
 
-/* A regex is brought by the caller as a predicate over distinct values (RE2 lives in query/); an absent label has the empty value. */
+/* A regex is brought by the caller as a predicate over distinct values (RE2 lives in query/); an absent label has the empty value. Where value
+ * is not empty it is the pattern: all that the predicate's answers depend on, so that they may be remembered. */
 struct tsdb_matcher {
     enum tsdb_match_op op;
     struct bytes name, value;

@@ -75,9 +75,28 @@ struct view_picker {
     const struct tsdb_matcher *m;
     size_t n;
     struct answers *answers;
+    struct hash128 key; /* of all that the matchers say */
+    bool has_key; /* it is all: no predicate without a pattern */
     struct arena *kept; /* answers: as long as the picker */
     struct arena *scratch; /* of one source */
 };
+
+/* The answers are a function of the key. */
+static void make_key(struct view_picker *p)
+{
+    struct buf text = {0};
+    p->has_key = p->n > 0;
+    for (size_t i = 0; i < p->n; i++) {
+        const struct tsdb_matcher *m = &p->m[i];
+        p->has_key &= m->op == TSDB_MATCH_EQ || m->op == TSDB_MATCH_NE || m->value.size > 0;
+        buf_u8(&text, (uint8_t)m->op);
+        buf_lenbytes(&text, m->name);
+        buf_lenbytes(&text, m->value);
+    }
+    p->has_key &= buf_ok(&text);
+    p->key = hash128(buf_bytes(&text), 0);
+    buf_done(&text);
+}
 
 struct view_picker *view_picker_new(const struct tsdb_matcher *m, size_t n)
 {
@@ -86,6 +105,7 @@ struct view_picker *view_picker_new(const struct tsdb_matcher *m, size_t n)
         return NULL;
     p->m = m;
     p->n = n;
+    make_key(p);
     p->kept = arena_new(64u << 20);
     p->scratch = arena_new(0);
     p->answers = p->kept ? ARENA_ARRAY(p->kept, struct answers, n + 1) : NULL;
@@ -295,6 +315,17 @@ static enum err pick_index(struct view_picker *p, const struct index_segment *s,
     return ERR_OK;
 }
 
+static enum err pick_known(struct view_picker *p, const struct index_segment *s, uint32_t *at,
+                           uint32_t *out_count)
+{
+    if (p->has_key && index_segment_recall(s, p->key, at, out_count))
+        return ERR_OK;
+    enum err e = pick_index(p, s, at, out_count);
+    if (e == ERR_OK && p->has_key)
+        index_segment_remember(s, p->key, at, *out_count);
+    return e;
+}
+
 enum err view_pick(struct view_picker *p, const struct tsdb_view *v, const struct view_source *src,
                    const uint32_t **out, uint32_t *out_count)
 {
@@ -305,5 +336,5 @@ enum err view_pick(struct view_picker *p, const struct tsdb_view *v, const struc
     if (!at)
         return ERR_NOMEM;
     return src->head ? pick_head(p, v, src, at, out_count)
-                     : pick_index(p, src->index, at, out_count);
+                     : pick_known(p, src->index, at, out_count);
 }

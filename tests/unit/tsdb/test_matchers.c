@@ -73,19 +73,25 @@ static bool pattern_matches(void *ctx, struct bytes value)
     }
 }
 
+static const char *const pattern_texts[PATTERNS] = {
+    [STARTS_WITH_B] = "b.*", [EMPTY_OR_A1] = "|a1", [NOT_EMPTY] = ".+"};
+
 static struct tsdb_matcher any_matcher(struct arena *a)
 {
     static enum pattern patterns[] = {STARTS_WITH_B, EMPTY_OR_A1, NOT_EMPTY};
     unsigned label = any(10) == 0 ? ARRAY_LEN(label_names) : any(ARRAY_LEN(label_names));
     bool is_known = label < ARRAY_LEN(label_names);
-    return (struct tsdb_matcher){.op = (enum tsdb_match_op)any(4),
-                                 .name =
-                                     bytes_str(is_known ? label_names[label] : "no_series_has_it"),
-                                 .value = is_known && any(5) ? any_value(a, label)
-                                          : any(2)           ? BYTES_NONE
-                                                             : BYTES_LIT("zz"),
-                                 .match = pattern_matches,
-                                 .ctx = &patterns[any(PATTERNS)]};
+    struct tsdb_matcher m = {.op = (enum tsdb_match_op)any(4),
+                             .name = bytes_str(is_known ? label_names[label] : "no_series_has_it"),
+                             .value = is_known && any(5) ? any_value(a, label)
+                                      : any(2)           ? BYTES_NONE
+                                                         : BYTES_LIT("zz"),
+                             .match = pattern_matches,
+                             .ctx = &patterns[any(PATTERNS)]};
+    if (m.op == TSDB_MATCH_RE ||
+        m.op == TSDB_MATCH_NRE) /* the pattern, or nothing that could stand for it */
+        m.value = any(3) ? bytes_str(pattern_texts[*(enum pattern *)m.ctx]) : BYTES_NONE;
+    return m;
 }
 
 static bool passes(const struct tsdb_matcher *m, size_t n, struct tsdb_labels l)
