@@ -176,6 +176,14 @@ enum tsdb_tool_outcome {
     TSDB_TOOL_TIMEOUT,
     TSDB_TOOL_COUNT
 };
+/* Of two rows' words on one tool call the one that says more. */
+static inline uint8_t tsdb_tool_worse(uint8_t a, uint8_t b)
+{
+    static const uint8_t rank[TSDB_TOOL_COUNT] = {
+        [TSDB_TOOL_NONE] = 0,    [TSDB_TOOL_OK] = 1,      [TSDB_TOOL_ERROR] = 2,
+        [TSDB_TOOL_TIMEOUT] = 3, [TSDB_TOOL_ABORTED] = 4, [TSDB_TOOL_REJECTED] = 5};
+    return rank[a % TSDB_TOOL_COUNT] >= rank[b % TSDB_TOOL_COUNT] ? a : b;
+}
 /* What a log record of a coding CLI tells of. */
 enum tsdb_log_event {
     TSDB_EVENT_NONE,

@@ -13,14 +13,6 @@ struct told {
     uint32_t wait_ms;
 };
 
-static uint8_t worse(uint8_t a, uint8_t b)
-{
-    static const uint8_t rank[TSDB_TOOL_COUNT] = {
-        [TSDB_TOOL_NONE] = 0,    [TSDB_TOOL_OK] = 1,      [TSDB_TOOL_ERROR] = 2,
-        [TSDB_TOOL_TIMEOUT] = 3, [TSDB_TOOL_ABORTED] = 4, [TSDB_TOOL_REJECTED] = 5};
-    return rank[a % TSDB_TOOL_COUNT] >= rank[b % TSDB_TOOL_COUNT] ? a : b;
-}
-
 static uint32_t duration_ms(const struct tsdb_spans *sp, uint32_t row)
 {
     int64_t ns = sp->end_ns[row] - sp->start_ns[row];
@@ -80,7 +72,7 @@ void settle_tool_gone(struct settle_work *w, const struct settle_index_entry *e)
 static void absorb(struct settle_work *w, struct settle_index *x, struct settle_index_entry *e,
                    struct told t)
 {
-    uint8_t outcome = worse(e->tool_outcome, t.outcome);
+    uint8_t outcome = tsdb_tool_worse(e->tool_outcome, t.outcome);
     uint32_t wait = e->flags & SETTLE_INDEX_LOG ? 0 : t.wait_ms; /* its duration has none in it */
     stats_add(&tools_joined, 1);
     if (outcome == e->tool_outcome && !wait)
@@ -193,7 +185,7 @@ static void gather_below(struct settle_work *w, uint32_t row, struct told *t)
                 !settle_state_same16(e->b->spans.trace_id[e->row], sp->trace_id[row]) ||
                 !may_be_one(&e->b->spans, e->row, sp, row) || !is_below(s, e, w->b, row))
                 continue;
-            t->outcome = worse(t->outcome, e->tool_outcome);
+            t->outcome = tsdb_tool_worse(t->outcome, e->tool_outcome);
             if (e->flags & SETTLE_INDEX_WAIT)
                 t->wait_ms += e->wait_ms;
             if (!(e->flags & SETTLE_INDEX_LOST))
@@ -256,7 +248,7 @@ void settle_tool_span(struct settle_work *w, uint32_t row, struct settle_index_e
         return;
     }
     if (same) {
-        t.outcome = worse(t.outcome, same->tool_outcome);
+        t.outcome = tsdb_tool_worse(t.outcome, same->tool_outcome);
         t.wait_ms += same->wait_ms;
         give_way(w, x, same);
         if (x == w->index)
@@ -283,7 +275,7 @@ void settle_tool_log(struct settle_work *w, uint32_t row, const struct genai_row
         return;
     }
     if (same) {
-        t.outcome = worse(t.outcome, same->tool_outcome);
+        t.outcome = tsdb_tool_worse(t.outcome, same->tool_outcome);
         give_way(w, x, same);
         if (x == w->index)
             n->replaced_id = (uint32_t)(same - x->entries) + 1;

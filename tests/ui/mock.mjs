@@ -111,6 +111,21 @@ function trace(id) {
   };
 }
 
+export const sessionId = 'fix the/login bug';
+function session() {
+  const now = Date.now(), sums = (start, end, calls, tools, more = {}) => ({
+    start_ms: now - start, end_ms: now - end, calls, failed_calls: 0, tools, tools_by: { ok: tools, error: 0, rejected: 0, aborted: 0, timeout: 0 }, compactions: 0, handoffs: 0, input_tokens: calls * 20000, output_tokens: calls * 400,
+    cache_read_tokens: calls * 15000, cost_nanousd: calls * 31200000, reported_cost_nanousd: calls * 31000000, unpriced: 0, context_tokens: 61000, model: 'claude-sonnet-4-5', trace_id: null, ...more,
+  });
+  const step = (kind, turn, t, more = {}) => ({ kind, turn, start_ms: now - 600000 + t, duration_ns: 4.2e9, name: '', word: '', agent: '', outcome: '', lane: '', log: true, input_tokens: null, output_tokens: null, cache_read_tokens: null, cost_nanousd: null, trace_id: '0'.repeat(32), span_id: '0'.repeat(16), ...more });
+  const call = (turn, t, input, more = {}) => step('call', turn, t, { name: 'claude-sonnet-4-5', outcome: 'ok', lane: 'main', input_tokens: input, output_tokens: 400, cache_read_tokens: input / 2, cost_nanousd: 31200000, ...more });
+  const steps = [step('prompt', 0, 0), ...[12, 30, 61, 90, 118, 150].map((k, i) => call(0, 5000 + i * 9000, k * 1000)), step('tool', 0, 9000, { name: 'Bash', outcome: 'ok' }), step('tool', 0, 20000, { name: '<img src=x>', outcome: 'error' }),
+    step('compaction', 0, 60000, { word: 'auto', input_tokens: 150000, output_tokens: 20000 }), step('prompt', 1, 90000), call(1, 95000, 24000), call(1, 120000, 61000, { trace_id: traceId(0), span_id: '0600000000000000', log: false }), call(1, 125000, 900, { lane: 'auxiliary', name: 'claude-haiku-4-5' }),
+    step('tool', 1, 130000, { name: 'Write', outcome: 'rejected' })].sort((a, b) => a.start_ms - b.start_ms);
+  const whole = sums(600000, 400000, 9, 3, { failed_calls: 1, compactions: 1, tools_by: { ok: 1, error: 1, rejected: 1, aborted: 0, timeout: 0 } });
+  return { session: { id: sessionId, service: 'claude-code', turns: 2, ...whole }, turns: [sums(600000, 530000, 6, 2, { compactions: 1, tools_by: { ok: 1, error: 1, rejected: 0, aborted: 0, timeout: 0 } }), sums(510000, 400000, 3, 1, { failed_calls: 1, tools_by: { ok: 0, error: 0, rejected: 1, aborted: 0, timeout: 0 } })], steps, complete: true, now_ms: now };
+}
+
 export function startMock(state, port = 0) {
   const dir = mkdtempSync(join(tmpdir(), 'telltale-ui-'));
   const built = spawnSync(process.execPath, [join(here, '../../web/ui/build.mjs'), '--dir', dir], { stdio: 'inherit' });
@@ -125,6 +140,8 @@ export function startMock(state, port = 0) {
     if (path === api + 'budgets') return json(budget(url));
     if (path === api + 'traces') return json({ traces: [0, 1, 2, 3].map((i) => line(i, Date.now(), i < 2)) });
     if (path.startsWith(api + 'traces/')) return path.endsWith('0') || path.length > 40 ? json(trace(path.split('/').pop())) : json({ status: 'error', error: 'no trace of this id is stored' }, 404);
+    if (path === api + 'sessions') return json({ sessions: [session().session, { ...session().session, id: 'cx-2', service: 'codex_cli_rs', unpriced: 3 }], complete: server.state !== 'much', now_ms: Date.now() });
+    if (path.startsWith(api + 'sessions/')) return decodeURIComponent(path.slice((api + 'sessions/').length)) === sessionId ? json(session()) : json({ status: 'error', error: 'no session of this id is stored' }, 404);
     if (path === api + 'session') { server.fail = null; return json({ status: 'signed in' }); }
     if (path === api + 'stream') { res.writeHead(200, { ...headers, 'Content-Type': 'text/event-stream' }); res.write('retry: 500\n\n'); return; }
     const file = path.startsWith('/assets/') ? path : '/index.html';

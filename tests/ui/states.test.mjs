@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 import { after, afterEach, before, test } from 'node:test';
 import { closeBrowser, open } from './browser.mjs';
-import { startMock } from './mock.mjs';
+import { sessionId, startMock } from './mock.mjs';
 
 const axeFile = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
 const id = '0abc0000'.padStart(32, '5');
@@ -171,16 +171,52 @@ test('the waterfall: critical path, failure by shape, what the model said, hosti
   assert.match(await page.textContent('.detail'), /__proto__/);
 });
 
+const session = `/session/${encodeURIComponent(sessionId)}`;
+
+test('a session: what it cost, how its context grew, its turns and what was done in one', async () => {
+  await visit('/sessions');
+  assert.equal(await page.locator('table tbody tr').count(), 2);
+  assert.match(await page.locator('table tbody tr').nth(1).textContent(), /codex_cli_rs.*\$0\.28\d* \+/s, 'a cost that lacks calls says so');
+  await page.locator('a.rowlink').first().click();
+  await page.waitForURL(/\/session\/fix%20the%2Flogin%20bug$/);
+  await page.waitForSelector('.growth svg');
+  assert.match(await page.textContent('h1'), /claude-code: 2 turns, \$0\.28\d* ▲ 1 failed/);
+  assert.match(await page.getAttribute('.growth svg', 'aria-label'), /8 calls of the main line: from 12,000 to 61,000 tokens, at most 150,000, 1 compaction/);
+  assert.equal(await page.locator('.growth .compaction').count(), 1);
+  assert.equal(await page.locator('.growth .turn').count(), 1);
+  assert.match(await page.textContent('[data-section=steps]'), /<img src=x>/, 'hostile names are text');
+  assert.match(await page.textContent('[data-section=steps]'), /compaction, auto: 150,000 → 20,000 tokens/);
+  await page.locator('[data-section=turns] a.rowlink').nth(1).click();
+  await page.waitForURL(/turn=1$/);
+  assert.match(await page.textContent('[data-section=steps] h2'), /Steps of turn 2 5/);
+  assert.match(await page.textContent('[data-section=steps]'), /Write.*▲ rejected/s);
+  await page.locator('[data-section=steps] td a', { hasText: 'trace' }).first().click();
+  await page.waitForURL(/\/trace\/.*span=0600000000000000/);
+  await page.goBack();
+  await page.waitForURL(/turn=1$/);
+});
+
+test('a session that is not stored, and a list that is not whole', async () => {
+  page = await open();
+  await page.goto(base + '/session/nobody');
+  await page.waitForSelector('h1');
+  assert.match(await page.textContent('main'), /No such session/);
+  page.trouble.length = 0; // the browser reports the 404 that was asked for
+  server.state = 'much';
+  await page.goto(base + '/sessions');
+  assert.match(await page.textContent('.notice.warn'), /older sessions are missing/);
+});
+
 for (const dark of [false, true])
-  for (const path of ['/oncall', '/traces', `/trace/${id}`])
-    test(`no serious accessibility fault on ${path.slice(0, 8)} (${dark ? 'dark' : 'light'})`, async () => {
+  for (const path of ['/oncall', '/traces', `/trace/${id}`, '/sessions', session])
+    test(`no serious accessibility fault on ${path.slice(0, 12)} (${dark ? 'dark' : 'light'})`, async () => {
       await visit(path, { dark });
       await page.waitForTimeout(300);
       assert.deepEqual(await serious(), []);
     });
 
-for (const path of ['/oncall', '/traces', `/trace/${id}`])
-  test(`a phone of 390 px shows ${path.slice(0, 8)} without scrolling sideways`, async () => {
+for (const path of ['/oncall', '/traces', `/trace/${id}`, '/sessions', session])
+  test(`a phone of 390 px shows ${path.slice(0, 12)} without scrolling sideways`, async () => {
     await visit(path, { width: 390, height: 844 });
     await page.waitForTimeout(300);
     assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= 390);

@@ -76,6 +76,21 @@ export interface Span {
 }
 export interface Trace { summary: TraceLine; spans: Span[] }
 
+export interface Sums {
+  start_ms: number; end_ms: number; calls: number; failed_calls: number; tools: number;
+  tools_by: { ok: number; error: number; rejected: number; aborted: number; timeout: number };
+  compactions: number; handoffs: number; input_tokens: number; output_tokens: number; cache_read_tokens: number;
+  cost_nanousd: number; reported_cost_nanousd: number; unpriced: number; context_tokens: number | null; model: string; trace_id: string | null;
+}
+export interface SessionLine extends Sums { id: string; service: string; turns: number }
+export interface Step {
+  kind: 'call' | 'tool' | 'prompt' | 'compaction' | 'connection' | 'handoff'; turn: number; start_ms: number; duration_ns: number | null;
+  name: string; word: string; agent: string; outcome: string; lane: string; log: boolean;
+  input_tokens: number | null; output_tokens: number | null; cache_read_tokens: number | null; cost_nanousd: number | null;
+  trace_id: string; span_id: string;
+}
+export interface Session { session: SessionLine; turns: Sums[]; steps: Step[]; complete: boolean; now_ms: number }
+
 const base = '/api/telltale/v1/';
 
 // What went wrong, for a person: status 0 means that no server answered.

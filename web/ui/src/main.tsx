@@ -6,6 +6,7 @@ import { signOut, type Oncall } from './api';
 import { useAnswer, useNow } from './live';
 import { apiPath, OncallPage, Range } from './oncall';
 import { SignIn } from './parts';
+import { SessionPage, SessionsPage } from './session';
 import { TracePage } from './trace';
 import { TracesPage } from './traces';
 import { change, follow, go, href, usePlace } from './url';
@@ -91,12 +92,18 @@ function Search({ data }: { data: Oncall | null }) {
   );
 }
 
+function decoded(text: string): string {
+  try { return decodeURIComponent(text); } catch { return text; }
+}
+
+const titles = { oncall: 'On-call', traces: 'Traces', trace: 'Trace', sessions: 'Sessions', session: 'Session' };
+
 function App() {
   const { path, params } = usePlace();
   const [help, setHelp] = useState(false);
   const [dark, setDark] = useState(isDark());
   const [said, setSaid] = useState('');
-  const page = path.startsWith('/trace/') ? 'trace' : path === '/traces' ? 'traces' : 'oncall';
+  const page = path.startsWith('/trace/') ? 'trace' : path.startsWith('/session/') ? 'session' : path === '/sessions' ? 'sessions' : path === '/traces' ? 'traces' : 'oncall';
   const live = !params.get('to');
   const answer = useAnswer<Oncall>(page === 'oncall' ? apiPath(params) : 'oncall?range=60', live && page === 'oncall');
   const now = useNow(10000);
@@ -124,6 +131,7 @@ function App() {
         afterG.current = false;
         if (e.key === 'o') return void (e.preventDefault(), go('/oncall'));
         if (e.key === 't') return void (e.preventDefault(), go('/traces'));
+        if (e.key === 's') return void (e.preventDefault(), go('/sessions'));
       }
       if (e.key === 'g') {
         afterG.current = true;
@@ -154,7 +162,7 @@ function App() {
 
   const burning = answer.data?.headline.burning ?? 0;
   useEffect(() => {
-    document.title = `${burning ? `▲ ${burning} burning · ` : ''}${page === 'oncall' ? 'On-call' : page === 'trace' ? 'Trace' : 'Traces'} · Telltale`;
+    document.title = `${burning ? `▲ ${burning} burning · ` : ''}${titles[page]} · Telltale`;
   }, [burning, page]);
 
   if (answer.error?.status === 401) return <SignIn done={answer.again} />;
@@ -165,7 +173,8 @@ function App() {
         <a class="brand" href="/oncall">Telltale</a>
         <nav aria-label="pages">
           <a href="/oncall" aria-current={page === 'oncall' ? 'page' : undefined}>On-call</a>
-          <a href="/traces" aria-current={page !== 'oncall' ? 'page' : undefined}>Traces</a>
+          <a href="/traces" aria-current={page.startsWith('trace') ? 'page' : undefined}>Traces</a>
+          <a href="/sessions" aria-current={page.startsWith('session') ? 'page' : undefined}>Sessions</a>
         </nav>
         <Search data={answer.data} />
         {page === 'oncall' && <Range params={params} live={live} now={answer.at || now} />}
@@ -177,7 +186,8 @@ function App() {
         </span>
       </header>
       {help && <Help close={() => setHelp(false)} />}
-      {page === 'oncall' ? <OncallPage params={params} answer={answer} /> : page === 'traces' ? <TracesPage params={params} /> : <TracePage id={path.slice('/trace/'.length)} params={params} />}
+      {page === 'oncall' ? <OncallPage params={params} answer={answer} /> : page === 'traces' ? <TracesPage params={params} /> : page === 'sessions' ? <SessionsPage params={params} />
+        : page === 'session' ? <SessionPage id={decoded(path.slice('/session/'.length))} params={params} /> : <TracePage id={path.slice('/trace/'.length)} params={params} />}
     </>
   );
 }

@@ -148,6 +148,7 @@ function Detail({ span, start_ms }: { span: Span; start_ms: number }) {
       <h2>{span.name || 'unnamed'} {failed(span) && <span class="state bad"><span class="mark" aria-hidden="true">▲</span> failed</span>}</h2>
       <Facts span={span} />
       {typeof span.genai?.price_id === 'string' && <PriceRow id={span.genai.price_id} />}
+      {typeof span.genai?.conversation_id === 'string' && <p><a href={`/session/${encodeURIComponent(span.genai.conversation_id)}`}>its session, turn by turn</a></p>}
       {said.length > 0 && <><h3>Messages</h3><ol class="messages">{said.map((m) => <li class={m.role}><span class="role">{m.role}</span><div class="text">{m.text}</div></li>)}</ol></>}
       {span.events.length > 0 && (
         <details open={span.events.length < 8}>

@@ -7,10 +7,11 @@ export const words: [string, string][] = [
   ['p95', '95 of 100 calls were at least this fast.'],
   ['n', 'How many events the number rests on.'],
   ['cost', 'Tokens times our price table, in US dollars; calls without a price are counted beside it.'],
+  ['context', 'Input tokens, cache included, of the newest call of a session’s main line: how full the model’s window is.'],
   ['exact, weighted, …', 'Where a number comes from: every event, a sample with known weights, or an estimate.'],
 ];
 export const keys: [string, string][] = [
-  ['g o', 'on-call page'], ['g t', 'traces'], ['/', 'search'], ['j  k', 'next, previous row'], ['Enter', 'open the row'],
+  ['g o', 'on-call page'], ['g t', 'traces'], ['g s', 'sessions'], ['/', 'search'], ['j  k', 'next, previous row'], ['Enter', 'open the row'],
   ['Esc', 'close, clear, back'], ['[  ]', 'earlier, later'], ['+  −', 'zoom in, out'], ['l', 'back to live'],
   ['y', 'copy a link to exactly this'], ['t', 'light or dark'], ['?', 'this list'],
 ];
