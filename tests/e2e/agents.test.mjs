@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import http from "node:http";
+import { createRequire } from "node:module";
 import { gzipSync } from "node:zlib";
 import { after, before, test } from "node:test";
 import { eventually, getJson, query, startServer } from "./server.mjs";
@@ -45,6 +46,23 @@ function post(path, body, { type = "application/json", chunked = false, gzip = f
   });
 }
 
+// The same request as protobuf, by the project's schema; ids are bytes there.
+const require = createRequire(import.meta.url);
+const schema = require("protobufjs").loadSync(new URL("../../collector/otlp/proto/otlp.proto", import.meta.url).pathname);
+const messages = { spans: "Trace", logs: "Logs", metrics: "Metrics" };
+function protobuf(signal, body) {
+  const bytes = (v, key = "") => (Array.isArray(v) ? v.map((x) => bytes(x)) : v && typeof v === "object" ? Object.fromEntries(Object.entries(v).map(([k, x]) => [k, bytes(x, k)])) : /^(traceId|spanId|parentSpanId)$/.test(key) ? Buffer.from(v, "hex") : v);
+  const type = schema.lookupType(`otlp.Export${messages[signal]}ServiceRequest`);
+  return Buffer.from(type.encode(type.fromObject(bytes(body))).finish());
+}
+
+function grpc(signal, body) {
+  const { Client, credentials } = require("@grpc/grpc-js");
+  const client = new Client(server.otlpGrpc.replace(/^\w+:\/\//, ""), credentials.createInsecure());
+  const name = messages[signal], path = `/opentelemetry.proto.collector.${name.toLowerCase()}.v1.${name}Service/Export`;
+  return new Promise((resolve, reject) => client.makeUnaryRequest(path, (b) => b, (b) => b, protobuf(signal, body), (e, answer) => (client.close(), e ? reject(e) : resolve(answer))));
+}
+
 const sum = (series) => series.reduce((total, s) => total + s.value, 0);
 const attributes = (o) => Object.entries(o).map(([key, v]) => ({ key, value: typeof v === "number" ? { intValue: String(v) } : typeof v === "boolean" ? { boolValue: v } : { stringValue: v } }));
 const nanos = (ms) => `${base + ms}000000`;
@@ -76,6 +94,38 @@ test("every file of the fixtures is taken as it stands", async () => {
     }
   }
 });
+
+// By the settings of docs/agents.md. Each file has services of its own, so that a sum per service is a sum per file.
+const clis = [
+  ["Claude Code", "01_claude_code_log", "claude-code", { "llm_requests_total": 1, 'llm_tokens_total{type="input"}': 600, 'llm_tokens_total{type="output"}': 116 }],
+  ["Codex", "04_codex", "codex_cli_rs", { "llm_requests_total": 2, 'llm_tokens_total{type="input"}': 7290, 'llm_tokens_total{type="output"}': 73 }],
+  ["Codex, tools", "05_codex_tool", "codex_exec", { "llm_tool_calls_total": 3, 'llm_tool_calls_total{outcome="ok"}': 1, 'llm_tool_calls_total{outcome="rejected"}': 1 }],
+  ["Gemini CLI", "06_gemini_cli", "gemini-cli", { "llm_requests_total": 1, 'llm_tokens_total{type="input"}': 1000, 'llm_tokens_total{type="output"}': 80 }],
+  ["Cursor", "07_cursor", "cursor", { "llm_requests_total": 2, 'llm_tokens_total{type="input"}': 200, 'llm_tokens_total{type="output"}': 400 }],
+  ["Copilot", "08_copilot", "github-copilot", { "llm_requests_total": 2, 'llm_tokens_total{type="input"}': 26219, 'llm_tokens_total{type="output"}': 65 }],
+];
+const senders = {
+  "protobuf over HTTP": async (signal, body) => assert.equal((await post(paths[signal], protobuf(signal, body), { type: "application/x-protobuf", chunked: true })).status, 200),
+  "JSON over HTTP": async (signal, body) => assert.equal((await post(paths[signal], JSON.stringify(body), { chunked: true, gzip: true })).status, 200),
+  gRPC: grpc,
+};
+for (const [way, send] of Object.entries(senders))
+  test(`${clis.length} programs over ${way}: calls, tokens and tool outcomes match`, async () => {
+    const own = await startServer(), shared = server;
+    server = own;
+    try {
+      for (const [, file] of clis) for (const r of JSON.parse(readFileSync(`${fixtures}${file}.json`, "utf8")).requests) await send(r.signal, moved(r.body, file));
+      for (const [cli, , service, expect] of clis)
+        for (const [selector, want] of Object.entries(expect)) {
+          const [name, labels] = selector.split("{");
+          const got = sum(await query(own, `last_over_time(${name}{service="${service}"${labels ? "," + labels.slice(0, -1) : ""}}[1h])`));
+          assert.equal(got, want, `${cli}: ${selector}`);
+        }
+    } finally {
+      server = shared;
+      await own.stop();
+    }
+  });
 
 // A session of two turns: three calls of the main line, one of a helper, tools that went well, failed and were refused, one compaction.
 test("a session of Claude Code: turns, calls, tools, context and cost", async () => {
