@@ -576,6 +576,42 @@ bool genai_read_agent(const struct genai *g, struct genai_memo *m, struct tsdb_b
     return read_span(g, m, b, row, true, r);
 }
 
+#define REPORTED_UNIT INT64_C(1000) /* tokens that are priced, and then multiplied */
+
+void genai_read_reported(const struct genai *g, struct genai_memo *m, struct tsdb_batch *b,
+                         const struct genai_reported *said, struct genai_row *r)
+{
+    bool is_output = strcmp(said->type, "output") == 0;
+    bool is_read = strcmp(said->type, "cache_read") == 0;
+    bool is_write = strcmp(said->type, "cache_write") == 0;
+    row_clear(r);
+    r->service = said->service;
+    r->operation = BYTES_LIT("chat");
+    r->model = memo_canonical(m, m->models, MODEL_SLOTS, b->arena, said->model, model_canonical);
+    r->request_model = said->model;
+    r->provider = model_family_guess_provider(r->model);
+    r->end_ns = said->end_ns;
+    r->flags = TSDB_ROW_AGENT_REPORTED;
+    r->has_usage = true;
+    r->input_tokens = is_output ? 0 : REPORTED_UNIT;
+    r->output_tokens = is_output ? REPORTED_UNIT : 0;
+    r->cache_read_tokens = is_read ? REPORTED_UNIT : 0;
+    r->cache_write_tokens = is_write ? REPORTED_UNIT : 0;
+    price_cost_apply(memo_prices(g, m), &m->price_memo, b->org, r);
+    if (r->cost_total < 0)
+        r->flags |= TSDB_ROW_UNPRICED;
+    else
+        r->cost_total = 0;
+    for (int i = 0; i < GENAI_COST_COUNT; i++) {
+        r->cost[i] = r->cost[i] * said->tokens / REPORTED_UNIT;
+        r->cost_total += r->cost_total >= 0 ? r->cost[i] : 0;
+    }
+    r->input_tokens = is_output ? 0 : said->tokens;
+    r->output_tokens = is_output ? said->tokens : 0;
+    r->cache_read_tokens = is_read ? said->tokens : 0;
+    r->cache_write_tokens = is_write ? said->tokens : 0;
+}
+
 /* How far a record's own word on its time may lie from when it was seen. */
 #define EVENT_TIME_BEFORE_NS (INT64_C(7) * 86400 * 1000000000)
 #define EVENT_TIME_AFTER_NS (INT64_C(600) * 1000000000)

@@ -164,6 +164,15 @@ bool genai_read_agent(const struct genai *g, struct genai_memo *m, struct tsdb_b
  * docs/genai.md); out->event says of what. false: of none. */
 bool genai_read_log(const struct genai *g, struct genai_memo *m, struct tsdb_batch *b, uint32_t row,
                     struct genai_row *out);
+/* Tokens of one type (input, output, cache_read, cache_write) that a metric reports: usage without a call, flagged TSDB_ROW_AGENT_REPORTED,
+ * priced at the rate of a short prompt: a sum of many calls says nothing of the length of one. */
+struct genai_reported {
+    struct bytes service, model;
+    const char *type;
+    int64_t tokens, end_ns;
+};
+void genai_read_reported(const struct genai *g, struct genai_memo *m, struct tsdb_batch *b,
+                         const struct genai_reported *said, struct genai_row *out);
 /* Writes the canonical columns of a span row; false past the batch's limit. */
 bool genai_store(struct tsdb_batch *b, uint32_t row, const struct genai_row *r) MUST_CHECK;
 /* The same of a log row; its time becomes that of the event where the record came without one. */

@@ -73,3 +73,17 @@ bool derive_agent_task(struct derive *d, struct tsdb_batch *b, const struct gena
 {
     return put(b, ref_of(d, b, r, "llm_a2a_tasks_total", NULL, 0), r, 1);
 }
+
+bool derive_agent_reported(struct derive *d, struct tsdb_batch *b, const struct genai_row *r,
+                           const char *type, int64_t tokens)
+{
+    struct label_pair pairs[2] = {{"service", r->service}, {"type", bytes_str(type)}};
+    struct tsdb_ref drift =
+        label_groups_series(d->groups, d->series, b->org, "llm_reported_tokens_drift", pairs, 1);
+    if (!put(b, drift, r, tokens))
+        return false;
+    return !type || put(b,
+                        label_groups_series(d->groups, d->series, b->org,
+                                            "llm_reported_tokens_total", pairs, 2),
+                        r, tokens);
+}

@@ -17,6 +17,9 @@ bool derive_agent_compaction(struct derive *d, struct tsdb_batch *b,
                              const struct genai_row *r) MUST_CHECK;
 bool derive_agent_connection(struct derive *d, struct tsdb_batch *b,
                              const struct genai_row *r) MUST_CHECK;
+/* Tokens of a metric (type says which), and what they differ by from those booked; type NULL: of a call that is booked, below zero. */
+bool derive_agent_reported(struct derive *d, struct tsdb_batch *b, const struct genai_row *r,
+                           const char *type, int64_t tokens) MUST_CHECK;
 bool derive_agent_task(struct derive *d, struct tsdb_batch *b,
                        const struct genai_row *r) MUST_CHECK;
 

@@ -1,6 +1,7 @@
 #include "collector/stage/settle.h"
 
 #include "collector/stage/settle_agent.h"
+#include "collector/stage/settle_reported.h"
 #include "collector/stage/settle_state.h"
 #include "collector/stage/settle_tool.h"
 #include "collector/stage/settle_twin.h"
@@ -23,7 +24,8 @@ struct settle *settle_new(const struct settle_options *o)
     s->derive = derive_new(o->breakdown);
     s->scratch = arena_new(8u << 20);
     s->changes = calloc(SETTLE_CHANGES_KEPT, sizeof *s->changes);
-    if (s->derive && s->scratch && s->changes)
+    s->reported = settle_reported_new();
+    if (s->derive && s->scratch && s->changes && s->reported)
         return s;
     settle_free(s);
     return NULL;
@@ -42,6 +44,7 @@ void settle_free(struct settle *s)
     free(s->hashes);
     free(s->pool);
     free(s->changes);
+    settle_reported_free(s->reported);
     free(s);
 }
 
@@ -150,6 +153,7 @@ static void log_call(struct settle_work *w, uint32_t row, struct genai_row *r,
     if (w->mut)
         w->ok = w->ok && derive_row(s->derive, w->mut, TSDB_NO_ROW, r, w->b->logs.scope_name[row]);
     settle_state_book(w, r);
+    settle_reported_call(w, r);
 }
 
 static bool log_is_known(struct settle *s, uint32_t org, uint64_t hash)
@@ -276,6 +280,7 @@ enum err settle_batch(struct settle *s, const struct tsdb_batch *b, struct tsdb_
             log_row(&w, &reading, i);
         genai_memo_batch(s->derive->memo);
     }
+    settle_reported_points(&w);
     settle_agent_sweep(&w);
     return w.ok ? ERR_OK : ERR_LIMIT;
 }

@@ -9,6 +9,8 @@
 #include "collector/stage/settle.h"
 #include "collector/stage/settle_index.h"
 
+struct settle_reported;
+
 #define SETTLE_GENERATIONS_MAX 8u
 #define SETTLE_PENDING_SLOTS 4096u
 #define SETTLE_CHANGES_KEPT 65536u
@@ -53,6 +55,7 @@ struct settle {
     int64_t now_ns;
     int64_t swept_second[64]; /* by org */
     uint32_t cells_given; /* of the batch in hand, before corrections */
+    struct settle_reported *reported;
     struct settle_hashes *hashes; /* of the batch in hand, by row */
     uint32_t hash_cap;
 };

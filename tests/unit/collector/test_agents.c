@@ -276,7 +276,7 @@ static void pass_time(struct store *s, int64_t now_ns)
     struct tsdb_batch *b = tsdb_batch_new(s->org, TSDB_LOGS, 0);
     assert_non_null(b);
     uint32_t row = tsdb_batch_add_log(b);
-    b->logs.time_ns[row] = b->logs.observed_ns[row] = now_ns;
+    b->logs.time_ns[row] = b->logs.observed_ns[row] = s->base_ns;
     b->logs.service[row] = BYTES_LIT("clock");
     b->received = 1;
     b->received_ns = now_ns;
@@ -471,6 +471,49 @@ static void what_agents_send_counts_to_the_unit_in_any_order(void **state)
     assert_int_equal(wrong, 0);
 }
 
+static double selected(struct store *s, const char *selector)
+{
+    struct arena *a = arena_new(0);
+    struct tsdb_view *v;
+    assert_int_equal(tsdb_view_open(s->db, s->org, NULL, &v), ERR_OK);
+    double sum = sum_of(s, v, bytes_str(selector), a);
+    tsdb_view_close(v);
+    arena_free(a);
+    return sum;
+}
+
+/* The metric of file 03: 384 tokens from cache and 216 fresh ones; its record: 600 in, 116 out. */
+static void a_metric_books_only_for_a_service_that_told_of_no_call_for_a_day(void **state)
+{
+    const int64_t day = 86400 * SECOND;
+    struct store s;
+    struct arena *a = arena_new(0);
+    struct json_node *one;
+    struct request r[REQUESTS_MAX];
+    store_open(&s, NULL);
+    assert_int_equal(json_in_tree(file_read("03_claude_code_metric.json", a), 64, a, &one, NULL),
+                     ERR_OK);
+    assert_int_equal(requests_read(one, s.base_ns - T0_NS, a, r), 3);
+    int64_t now = s.base_ns + 20 * SECOND;
+    send_request(&s, &r[1], OTLP_PROTOBUF, now, 1);
+    send_request(&s, &r[1], OTLP_PROTOBUF, now + day - SECOND, 2);
+    assert_true(selected(&s, "llm_tokens_total{}") == 0);
+    assert_true(selected(&s, "llm_reported_tokens_drift{service=\"claude-code\"}") == 1200);
+    send_request(&s, &r[1], OTLP_PROTOBUF, now + day, 3);
+    assert_true(selected(&s, "llm_tokens_total{type=\"input\",model=\"claude-opus-4-6\"}") == 600);
+    assert_true(selected(&s, "llm_tokens_total{type=\"cache_read\"}") == 384);
+    assert_true(selected(&s, "llm_cost_nanousd_total{}") == 216 * 5000 + 384 * 500);
+    assert_true(selected(&s, "llm_requests_total{}") == 0); /* of how many calls is not known */
+    assert_true(selected(&s, "llm_reported_tokens_drift{service=\"claude-code\"}") == 1200);
+    send_request(&s, &r[0], OTLP_PROTOBUF, now + day + SECOND, 4); /* a record after all */
+    send_request(&s, &r[1], OTLP_PROTOBUF, now + day + 2 * SECOND, 5);
+    assert_true(selected(&s, "llm_tokens_total{type=\"input\"}") == 1200);
+    assert_true(selected(&s, "llm_reported_tokens_drift{service=\"claude-code\"}") ==
+                1200 + 600 - 716);
+    arena_free(a);
+    store_close(&s);
+}
+
 static void the_files_notice_a_rule_that_is_switched_off(void **state)
 {
     static const char *const rules[][2] = {
@@ -490,6 +533,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_agents_send_counts_to_the_unit_in_any_order),
+        cmocka_unit_test(a_metric_books_only_for_a_service_that_told_of_no_call_for_a_day),
         cmocka_unit_test(the_files_notice_a_rule_that_is_switched_off),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
