@@ -495,7 +495,9 @@ static void read_money(const struct genai *g, struct genai_memo *m, uint32_t org
                     f->chunks > 0;
     if (!(r->row_class & TSDB_CLASS_CALL) && !(r->flags & TSDB_ROW_AGENT_REPORTED))
         return;
-    if (!r->has_usage && answered)
+    /* the caller went away: what the provider had read by then, it bills (errors and time-outs of its own it does not) */
+    bool cut_off = r->outcome == TSDB_OUTCOME_CANCELLED || r->outcome == TSDB_OUTCOME_ABANDONED;
+    if (!r->has_usage && (answered || cut_off))
         token_rule_estimate(f, r);
     if (r->has_usage || r->images > 0 || (r->flags & TSDB_ROW_ESTIMATED)) {
         enum price_found p = price_cost_apply(memo_prices(g, m), &m->price_memo, org, r);

@@ -137,8 +137,8 @@ static void what_the_fleet_did_is_what_is_counted(void **state)
         "llm_requests_total{outcome=\"ok\"}",
         "llm_user_requests_total",
         "llm_user_requests_total{outcome=\"provider_error\"}",
-        "llm_tokens_total{type=\"input\"}",
-        "llm_tokens_total{type=\"output\"}",
+        "llm_tokens_total{type=\"input\",estimated=\"\"}", /* what was said; of cancelled calls it is estimated */
+        "llm_tokens_total{type=\"output\",estimated=\"\"}",
         "llm_unpriced_requests_total",
     };
     const uint64_t want[] = {t->calls,
@@ -210,12 +210,13 @@ static int64_t stored_sum(struct tsdb *db, const char *family, const char *label
                           int64_t at_s)
 {
     struct tsdb_view *v;
-    struct tsdb_matcher m[2] = {
+    struct tsdb_matcher m[3] = {
         {.op = TSDB_MATCH_EQ, .name = BYTES_LIT("__name__"), .value = bytes_str(family)},
+        {.op = TSDB_MATCH_EQ, .name = BYTES_LIT("estimated"), .value = BYTES_LIT("")},
         {.op = TSDB_MATCH_EQ, .name = bytes_str(label), .value = bytes_str(value)}};
     int64_t sum = 0;
     assert_int_equal(tsdb_view_open(db, TSDB_ORG_DEFAULT, NULL, &v), ERR_OK);
-    assert_int_equal(tsdb_cells_sum(v, m, label ? 2 : 1, (uint32_t)(at_s / 60 - 60),
+    assert_int_equal(tsdb_cells_sum(v, m, label ? 3 : 2, (uint32_t)(at_s / 60 - 60),
                                     (uint32_t)(at_s / 60 + 60), &sum),
                      ERR_OK);
     tsdb_view_close(v);
