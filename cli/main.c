@@ -40,6 +40,7 @@ static const struct verb verbs[] = {
     {"model", "look into a text encoder, run it over lines of JSON, time it, convert it",
      verbs_model},
     {"query", "ask a running server a PromQL question", verbs_query},
+    {"costs", "what calls cost, by team, user, model, …, from a running server", verbs_costs},
     {"erase", "remove the rows of a user, of traces or with an attribute from a running server",
      verbs_erase},
     {"import", "`import prices FILE`: a price document from a list of LiteLLM's", verbs_import},

@@ -1,6 +1,6 @@
 /* The server: starts the parts bottom up, waits for a signal, stops them top down.
  *
- *   options -> stage -> store -> access -> net (bound) -> detectors -> collector, web -> routes -> net (serving) -> detectors (running)
+ *   options -> stage -> store -> access -> net (bound) -> budgets, detectors -> collector, web -> routes -> net (serving) -> detectors (running)
  */
 #include <errno.h>
 #include <pthread.h>
@@ -25,6 +25,7 @@
 #include "collector/net/net.h"
 #include "collector/stage/stage.h"
 #include "detectors/detectors.h"
+#include "detectors/detectors_budgets.h"
 #include "tsdb/tsdb.h"
 #include "web/web.h"
 #include "web/web_access.h"
@@ -40,6 +41,7 @@ struct server {
     struct tsdb *db;
     struct serve_prices prices;
     struct web_access *access;
+    struct detectors_budgets *budgets;
     struct detectors *detectors;
     struct collector *collector;
     struct kafka *kafka;
@@ -210,6 +212,18 @@ static enum err start_access(struct server *s)
     return e == ERR_OK ? web_access_check_listen(s->access, configured, &s->msg) : e;
 }
 
+/* After the store, so that what was booked is known, and before anybody sends. */
+static enum err start_budgets(struct server *s)
+{
+    enum err e = detectors_budgets_load(s->options.budgets, &s->budgets, &s->errors);
+    if (e != ERR_OK)
+        return e;
+    e = detectors_budgets_follow(s->budgets, s->db, TSDB_ORG_DEFAULT);
+    return e == ERR_OK ? e
+                       : err_set(&s->msg, e, "the budgets cannot be filled from the ledger: %s",
+                                 err_text(e));
+}
+
 static enum err start_detectors(struct server *s)
 {
     const struct serve_options *o = &s->options;
@@ -220,6 +234,7 @@ static enum err start_detectors(struct server *s)
     struct detectors_options d = {.db = s->db,
                                   .slo_paths = o->slos.items,
                                   .slo_path_count = o->slos.count,
+                                  .budgets = s->budgets,
                                   .external_url =
                                       o->external_url ? o->external_url : (const char *)url.data};
     enum err e = ERR_OK;
@@ -262,6 +277,7 @@ static enum err start_doors(struct server *s)
     struct web_opts w = {
         .db = s->db,
         .detectors = s->detectors,
+        .budgets = s->budgets,
         .access = s->access,
         .threads = (unsigned)s->options.query_threads,
         .timeout_ms = s->options.query_timeout_ms,
@@ -337,6 +353,8 @@ static enum err start(struct server *s)
     if (e == ERR_OK)
         e = start_access(s);
     if (e == ERR_OK)
+        e = start_budgets(s);
+    if (e == ERR_OK)
         e = start_detectors(s);
     if (e == ERR_OK)
         e = start_doors(s);
@@ -372,6 +390,9 @@ static bool stop(struct server *s, bool seal)
     web_free(s->web);
     web_prom_free(s->prom);
     detectors_free(s->detectors);
+    if (s->db)
+        detectors_budgets_unfollow(s->budgets, s->db);
+    detectors_budgets_free(s->budgets);
     web_access_close(s->access);
     serve_prices_done(&s->prices);
     tsdb_close(s->db, false);
@@ -530,6 +551,11 @@ int verbs_check_config(int argc, char **argv)
                      : ERR_OK;
             query_slo_set_done(&set);
         }
+        struct detectors_budgets *budgets = NULL;
+        if (detectors_budgets_load(s.options.budgets, &budgets, &s.errors) != ERR_OK &&
+            e2 == ERR_OK)
+            e2 = ERR_INVALID;
+        detectors_budgets_free(budgets);
         struct kafka_options k = kafka_options_of(&s);
         if (e == ERR_OK && k.brokers)
             e = kafka_check(&k, &s.msg);

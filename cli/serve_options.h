@@ -26,7 +26,7 @@ struct serve_options {
     const struct yaml_node *entries; /* list of {service, route, operation, name} */
     const char *kafka, *kafka_group, *kafka_config, *kafka_start, *kafka_on_loss;
     struct config_list kafka_topics, kafka_partitions, kafka_headers;
-    const char *prices;
+    const char *prices, *budgets;
     int64_t query_timeout_ms;
     uint64_t query_threads, query_samples_max;
     const char *log_level;

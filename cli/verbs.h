@@ -15,6 +15,7 @@ int verbs_restore(int argc, char **argv); /* backup_verb.c */
 int verbs_query(int argc, char **argv); /* query_verb.c */
 int verbs_import(int argc, char **argv); /* import_verb.c */
 int verbs_reconcile(int argc, char **argv); /* reconcile_verb.c; 1 = above the limit */
+int verbs_costs(int argc, char **argv); /* costs_verb.c */
 int verbs_erase(int argc, char **argv); /* erase_verb.c */
 int verbs_verify(int argc, char **argv); /* verify_verb.c; 1 = something is wrong with the data */
 

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/stats.h"
+#include "detectors/budget_alerts.h"
 #include "detectors/evaluator.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,7 +129,8 @@ static bool wants(const struct detectors_receiver *r, const struct alert *a,
 
 static bool is_burn_rule(const struct alert *a)
 {
-    return strcmp(a->rule, "no-data") != 0 && strcmp(a->rule, "excluded-share") != 0;
+    return strcmp(a->rule, "no-data") != 0 && strcmp(a->rule, "excluded-share") != 0 &&
+           !budget_alerts_owns(a); /* each threshold of a budget is told */
 }
 
 /* x fires, the receiver knows, and it is at least as bad about the same objective. */

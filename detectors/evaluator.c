@@ -1,4 +1,5 @@
 /* One round: bring the sums up to date, judge every rule, let the alerts step, commit what changed. */
+#include "detectors/budget_alerts.h"
 #include "detectors/evaluator.h"
 #include "base/check.h"
 #include "base/clock.h"
@@ -401,7 +402,8 @@ static void run_book(struct round *r)
                     .alert = *a, .at = (int32_t)i, .event = ALERT_DROPPED, .objective = o};
             continue;
         }
-        if (a->state == DETECTORS_FIRING && !o) { /* its objective was removed */
+        if (a->state == DETECTORS_FIRING && !o &&
+            !budget_alerts_owns(a)) { /* its objective was removed */
             struct transition *t = book_change(&r->changes);
             if (t) {
                 *t = (struct transition){.alert = *a, .at = (int32_t)i, .event = ALERT_RESOLVED};
@@ -477,6 +479,8 @@ static enum err run_round(struct round *r)
             e = d->objectives[i].work.error;
     if (r->now_ms - d->samples_ms >= SAMPLES_EVERY_MS)
         d->samples_ms = r->now_ms;
+    enum err of_budgets = budget_alerts_run(d, &r->changes, r->horizon, r->now_ms);
+    e = e == ERR_OK ? of_budgets : e;
     run_book(r);
     enum err committed = book_commit(d, &r->changes, r->now_ms, r->horizon);
     return committed != ERR_OK ? committed : e;

@@ -1,4 +1,5 @@
 /* What a notification says: Alertmanager's webhook body, version 4. */
+#include "detectors/budget_alerts.h"
 #include "detectors/webhook.h"
 #include "base/check.h"
 #include "base/clock.h"
@@ -62,13 +63,28 @@ static enum err pairs_end(struct pairs *p, struct query_slo_pair **out, size_t *
     return ERR_OK;
 }
 
+static const char *alert_name(const struct alert *a)
+{
+    return budget_alerts_owns(a) ? "BudgetThreshold" : "SLOBurnRate";
+}
+
+static void link_to(const struct alert *a, const char *external_url, char out[ALERT_TEXT_MAX])
+{
+    if (budget_alerts_owns(a))
+        snprintf(out, ALERT_TEXT_MAX, "%s/costs", external_url);
+    else
+        snprintf(out, ALERT_TEXT_MAX, "%s/oncall?slo=%s", external_url, a->slo_id);
+}
+
 enum err webhook_labels(const struct alert *a, const struct query_slo *slo, struct arena *arena,
                         struct query_slo_pair **out, size_t *out_count)
 {
     struct pairs p = pairs_begin(arena);
-    pair_str(&p, "alertname", "SLOBurnRate");
-    pair_str(&p, "slo", a->slo_id);
-    pair_str(&p, "service", a->service);
+    bool is_budget = budget_alerts_owns(a);
+    pair_str(&p, "alertname", alert_name(a));
+    pair_str(&p, is_budget ? "budget" : "slo",
+             a->slo_id + (is_budget ? strlen(BUDGET_ALERTS_PREFIX) : 0));
+    pair_str(&p, is_budget ? "value" : "service", a->service);
     pair_str(&p, "rule", a->rule);
     pair_str(&p, "severity", query_slo_severity_name(a->severity));
     for (uint32_t i = 0; slo && i < slo->label_count; i++)
@@ -114,7 +130,9 @@ enum err webhook_annotations(const struct alert *a, const struct webhook_text *t
         snprintf(name, sizeof(name), "trace_%u", i + 1);
         pair_printf(&p, name, "%s/trace/%s", t->external_url, a->traces[i]);
     }
-    pair_printf(&p, "dashboard", "%s/oncall?slo=%s", t->external_url, a->slo_id);
+    char link[ALERT_TEXT_MAX];
+    link_to(a, t->external_url, link);
+    pair_str(&p, "dashboard", link);
     for (uint32_t i = 0; t->slo && i < t->slo->annotation_count; i++)
         pair_add(&p, t->slo->annotations[i].name, t->slo->annotations[i].value);
     return pairs_end(&p, out, out_count);
@@ -175,7 +193,7 @@ void webhook_body(const struct alert *a, const struct webhook_text *t, struct bu
     write_envelope(&j, status, t->receiver, t->external_url, labels, label_count, notes,
                    note_count);
     json_out_key(&j, "groupKey");
-    json_out_printf(&j, "{}:{alertname=\"SLOBurnRate\", slo=\"%s\"}", a->slo_id);
+    json_out_printf(&j, "{}:{alertname=\"%s\", slo=\"%s\"}", alert_name(a), a->slo_id);
     json_out_key(&j, "alerts");
     json_out_array(&j);
     json_out_object(&j);
@@ -187,8 +205,10 @@ void webhook_body(const struct alert *a, const struct webhook_text *t, struct bu
     json_out_str(&j, starts);
     json_out_key(&j, "endsAt");
     json_out_str(&j, ends);
+    char link[ALERT_TEXT_MAX];
+    link_to(a, t->external_url, link);
     json_out_key(&j, "generatorURL");
-    json_out_printf(&j, "%s/oncall?slo=%s", t->external_url, a->slo_id);
+    json_out_str(&j, link);
     json_out_key(&j, "fingerprint");
     json_out_str(&j, a->fingerprint);
     json_out_object_end(&j);

@@ -17,6 +17,7 @@
 #include "web/web_access.h"
 
 struct web;
+struct detectors_budgets; /* detectors/detectors_budgets.h */
 
 /* A message that could not be read is read again: whoever knows how does it, and answers when it is stored. Thread: any of the pool's. */
 struct web_replay_ask {
@@ -50,6 +51,7 @@ struct web_money {
 struct web_opts {
     struct tsdb *db;
     struct detectors *detectors; /* NULL: no objectives, no alerts */
+    struct detectors_budgets *budgets; /* NULL: none */
     uint32_t detectors_org; /* whose rows they watch; 0 = TSDB_ORG_DEFAULT */
     struct web_access *access;
     unsigned threads; /* of the pool; 0 = 2 */
