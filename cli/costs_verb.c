@@ -55,8 +55,9 @@ static int print_answer(const struct json_node *root)
         fprintf(stderr, "telltale: " BYTES_FMT "\n", BYTES_ARG(why));
         return 1;
     }
-    printf("%-40s %14s %12s %14s %14s\n", (const char *)json_get_str(root, "by").data, "USD",
-           "calls", "input tokens", "output tokens");
+    struct bytes by = json_get_str(root, "by");
+    printf("%-40.*s %14s %12s %14s %14s\n", (int)MIN(by.size, (size_t)40), (const char *)by.data,
+           "USD", "calls", "input tokens", "output tokens");
     for (const struct json_node *n = rows->child; n; n = n->next) {
         struct bytes is = json_get_str(n, "is"), value = json_get_str(n, "value");
         print_row(is.size ? is : value, n);

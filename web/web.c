@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/stats.h"
+#include "detectors/detectors_budgets.h"
 
 #include <stdlib.h>
 
@@ -153,7 +154,12 @@ static void render_series(const struct web_call *c, struct buf *out)
 static void render_status(struct web *w, struct buf *out)
 {
     struct tsdb_status s;
+    struct tsdb_ledger_status l;
+    struct detectors_budgets_status b = {0};
     tsdb_status_get(w->opts.db, &s);
+    tsdb_ledger_status_get(w->opts.db, &l);
+    if (w->opts.budgets)
+        detectors_budgets_status_get(w->opts.budgets, &b);
     const struct {
         const char *name, *type, *help;
         double v;
@@ -184,6 +190,17 @@ static void render_status(struct web *w, struct buf *out)
          (double)s.sync_ns_total / 1e9},
         {"telltale_store_last_commit_timestamp_seconds", "gauge", "Wall time of the newest commit.",
          (double)s.last_commit_ms / 1e3},
+        {"telltale_ledger_values", "gauge",
+         "Sums of the cost ledger in memory (value, dimension, quarter of an hour), not sealed "
+         "yet.",
+         (double)l.keys},
+        {"telltale_ledger_bytes", "gauge", "Memory of them.", (double)l.bytes},
+        {"telltale_ledger_file_bytes", "gauge", "Pages of data/ledger that are in use.",
+         (double)l.file_bytes},
+        {"telltale_ledger_book_seconds_total", "counter", "Time that booking took the committer.",
+         (double)l.book_ns / 1e9},
+        {"telltale_budget_windows", "gauge", "Values with a window of a budget.", (double)b.keys},
+        {"telltale_budget_bytes", "gauge", "Memory of the windows.", (double)b.bytes},
         {"process_start_time_seconds", "gauge", "Wall time at which the program started.",
          (double)w->opts.start_ms / 1e3},
     };

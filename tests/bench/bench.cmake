@@ -20,3 +20,11 @@ foreach(name IN ITEMS span_questions trace_by_id slo_windows logs)
     add_test(NAME bench.${name} COMMAND bench_${name})
     set_tests_properties(bench.${name} PROPERTIES TIMEOUT 120)
 endforeach()
+
+# By hand: build/release/bench_ledger_book --rows 2000000; bench_budget_check --port P beside a server that takes rows.
+add_executable(bench_ledger_book ${CMAKE_SOURCE_DIR}/tests/bench/ledger_book.c)
+target_link_libraries(bench_ledger_book PRIVATE detectors)
+add_test(NAME bench.ledger_book COMMAND bench_ledger_book)
+set_tests_properties(bench.ledger_book PROPERTIES TIMEOUT 120)
+add_executable(bench_budget_check ${CMAKE_SOURCE_DIR}/tests/bench/budget_check.c)
+target_link_libraries(bench_budget_check PRIVATE base)

@@ -293,6 +293,11 @@ enum err tsdb_ledger_ask(struct tsdb *db, const struct tsdb_ledger_question *q, 
     return ERR_OK;
 }
 
+void tsdb_ledger_status_get(struct tsdb *db, struct tsdb_ledger_status *out)
+{
+    *out = (struct tsdb_ledger_status){0};
+}
+
 enum err tsdb_ledger_follow(struct tsdb *db, uint32_t org, uint32_t dims, int64_t from_ms,
                             const struct tsdb_ledger_follower *f)
 {
@@ -1006,6 +1011,22 @@ static void the_page_is_embedded_and_its_addresses_work(void **state)
     assert_int_equal(ask(s, "GET", "/assets/app-0.js", NULL, NULL, &text), 404);
 }
 
+static void a_gateway_without_budgets_is_told_to_go_on(void **state)
+{
+    struct server *s = *state;
+    struct bytes text;
+    const struct json_node *d =
+        ask_json(s, "/api/telltale/v1/budgets/check?user=ann&estimate_usd=0.5", 200);
+    assert_true(json_get(d, "allowed")->boolean);
+    assert_true(json_get(d, "fail_open")->boolean);
+    assert_int_equal(
+        ask(s, "GET", "/api/telltale/v1/budgets/check?estimate_usd=lots", NULL, NULL, &text), 400);
+    assert_int_equal(ask(s, "GET", "/api/telltale/v1/budgets/spend/none", NULL, NULL, &text), 404);
+    d = ask_json(s, "/api/telltale/v1/costs?by=user", 200);
+    assert_true(json_get(d, "exact")->boolean);
+    assert_int_equal(ask(s, "GET", "/api/telltale/v1/costs?by=planet", NULL, NULL, &text), 400);
+}
+
 static void an_empty_store_gives_the_empty_state(void **state)
 {
     struct server *s = *state;
@@ -1171,6 +1192,7 @@ int main(void)
         SERVER(erase_jobs_are_asked_for_and_told),
         SERVER(series_are_counted_by_metric_and_label),
         SERVER(the_page_is_embedded_and_its_addresses_work),
+        SERVER(a_gateway_without_budgets_is_told_to_go_on),
         SERVER(an_empty_store_gives_the_empty_state),
         SERVER(jaeger_clients_find_what_they_read),
         SERVER(the_waterfall_marks_what_was_waited_for),

@@ -64,6 +64,20 @@ export interface Budget {
   slo: string; step_minutes: number; threshold: number | null; long_minutes: number; short_minutes: number; t_ms: number[];
   budget_left: (number | null)[]; burn_long: (number | null)[]; burn_short: (number | null)[]; bad: number[]; eligible: number[];
 }
+export interface CostSums {
+  cost_nanousd: number; calls: number; input_tokens: number; output_tokens: number; unpriced_calls: number; estimated_calls: number;
+}
+export interface CostRow extends CostSums { value: string; is?: 'unattributed' | 'other'; days_nanousd?: number[] }
+export interface Costs {
+  by: string; from_ms: number; to_ms: number; values: number; total: CostSums; total_days_nanousd?: number[]; first_day_ms: number;
+  unattributed: CostSums; other: CostSums; below_top: CostSums; exact: boolean; error_nanousd: number; rows: CostRow[];
+}
+export interface BudgetRow {
+  budget: string; by: string; key: string; unit: 'usd' | 'tokens' | 'calls'; spent_share: number; window: string; window_kind: 'rolling' | 'calendar';
+  window_start_ms: number; reset_ms: number | null; hard: boolean; fail_open: boolean; untracked: boolean;
+  spent_nanousd?: number; limit_nanousd?: number; forecast_nanousd?: number; spent_tokens?: number; limit_tokens?: number; forecast_tokens?: number;
+  spent_calls?: number; limit_calls?: number; forecast_calls?: number;
+}
 export interface GenAi {
   class: string; outcome: string; fault: string; stream: boolean; estimated: boolean; unpriced: boolean;
   [key: string]: string | number | boolean | undefined;

@@ -11,7 +11,7 @@ export const words: [string, string][] = [
   ['exact, weighted, …', 'Where a number comes from: every event, a sample with known weights, or an estimate.'],
 ];
 export const keys: [string, string][] = [
-  ['g o', 'on-call page'], ['g t', 'traces'], ['g s', 'sessions'], ['/', 'search'], ['j  k', 'next, previous row'], ['Enter', 'open the row'],
+  ['g o', 'on-call page'], ['g t', 'traces'], ['g s', 'sessions'], ['g c', 'costs'], ['/', 'search'], ['j  k', 'next, previous row'], ['Enter', 'open the row'],
   ['Esc', 'close, clear, back'], ['[  ]', 'earlier, later'], ['+  −', 'zoom in, out'], ['l', 'back to live'],
   ['y', 'copy a link to exactly this'], ['t', 'light or dark'], ['?', 'this list'],
 ];
