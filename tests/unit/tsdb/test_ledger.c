@@ -16,6 +16,7 @@
 #include "tsdb/helper_rows.h"
 #include "tsdb/ledger.h"
 #include "tsdb/store.h"
+#include "tsdb/tsdb_backup.h"
 #include "tsdb/tsdb_erase.h"
 
 #define YEARS (100 * INT64_C(365) * 86400000)
@@ -285,6 +286,40 @@ static void days_go_with_the_cells_and_quarters_before(void **state)
     arena_free(a);
 }
 
+static void a_backup_has_the_ledger_of_its_moment(void **state)
+{
+    struct arena *a = arena_new(0);
+    struct err_msg msg = {""};
+    struct tsdb_backup_sink sink = {0};
+    struct tsdb_backup_report report;
+    char target[96], whole[64];
+    (void)state;
+    struct tsdb *db = store(YEARS);
+    for (int i = 0; i < 3; i++) { /* one sealed, two in journals */
+        struct tsdb_batch *b = batch();
+        assert_true(book(b, MINUTE, "u", "red", 1 << i));
+        append(db, b);
+        if (i == 0)
+            assert_int_equal(tsdb_flush(db, false, &msg), ERR_OK);
+    }
+    snprintf(target, sizeof(target), "%s-copy", dir);
+    if (tsdb_backup_run(db, target, &sink, &report, &msg) != ERR_OK)
+        fail_msg("%s", msg.text);
+    struct tsdb_batch *later = batch();
+    assert_true(book(later, MINUTE, "u", "red", 64));
+    append(db, later);
+    tsdb_close(db, true);
+    snprintf(whole, sizeof(whole), "%s", dir);
+    snprintf(dir, sizeof(dir), "%.50s-copy", whole);
+    db = store(YEARS);
+    struct tsdb_ledger_answer got = ask(db, TSDB_BOOK_TEAM, T0_MS - DAY_MS, T0_MS + DAY_MS, 0, a);
+    assert_int_equal(got.total.nanousd, 7);
+    tsdb_close(db, false);
+    files_remove_tree(dir);
+    snprintf(dir, sizeof(dir), "%s", whole);
+    arena_free(a);
+}
+
 struct followed {
     int64_t rows, booked;
 };
@@ -360,6 +395,7 @@ int main(void)
         TEST(a_full_table_keeps_its_total_and_states_its_error),
         TEST(an_erased_user_is_unattributed_and_its_bytes_are_gone),
         TEST(days_go_with_the_cells_and_quarters_before),
+        TEST(a_backup_has_the_ledger_of_its_moment),
         TEST(a_follower_gets_everything_once),
         TEST(rows_that_are_not_rows_do_not_read),
     };
