@@ -49,7 +49,7 @@ struct entry {
     struct tsdb_result original; /* ... with this result, or ... */
     struct entry *joins; /* ... of one of the same commit */
     bool is_settled;
-    uint32_t cells_before, books_before; /* the settler may have added some */
+    uint32_t cells_before, books_before, logs_before; /* the settler may have added some */
 };
 
 struct commit {
@@ -109,20 +109,25 @@ void committer_freeze(struct tsdb *db, struct generation *g)
 enum err committer_new_generation(struct tsdb *db, uint64_t id, struct err_msg *msg)
 {
     struct generation *g = generation_new(db, id), *old = db->live;
-    struct buf checkpoint = {0}, brief = {0};
+    struct buf checkpoint = {0}, brief = {0}, settler = {0};
     struct dedup *none = dedup_new();
+    if (db->options.settler.checkpoint)
+        db->options.settler.checkpoint(db->options.settler.ctx, &settler);
     checkpoint_write(&checkpoint, db->next_seq, db->accounts, db->requests, db->offsets,
-                     clock_wall_ns());
+                     buf_bytes(&settler), clock_wall_ns());
     if (none)
-        checkpoint_write(&brief, db->next_seq, db->accounts, none, db->offsets, clock_wall_ns());
+        checkpoint_write(&brief, db->next_seq, db->accounts, none, db->offsets, BYTES_NONE,
+                         clock_wall_ns());
     dedup_free(none);
-    enum err e = g && none && buf_ok(&checkpoint) && buf_ok(&brief) ? ERR_OK : ERR_NOMEM;
+    enum err e =
+        g && none && buf_ok(&settler) && buf_ok(&checkpoint) && buf_ok(&brief) ? ERR_OK : ERR_NOMEM;
     fault_point("rotate.before_journal");
     if (e == ERR_OK)
         e = journal_create(db->dir, id, buf_bytes(&checkpoint), buf_bytes(&brief), &g->journal,
                            msg);
     buf_done(&checkpoint);
     buf_done(&brief);
+    buf_done(&settler);
     if (e == ERR_OK)
         e = pin_add_head(db, g->head, g->journal);
     if (e != ERR_OK) {
@@ -367,6 +372,7 @@ static void put_entry(struct buf *out, const struct entry *e, struct bytes recor
                                  .signal = b->signal,
                                  .stored = rows_of(b) - MIN(duplicate, rows_of(b)),
                                  .duplicate = duplicate,
+                                 .derived_logs = e->is_settled ? b->logs.count - e->logs_before : 0,
                                  .record = record,
                                  .claim = b->claim};
     for (size_t i = 0; i < TSDB_REJECT_COUNT; i++)
@@ -384,6 +390,7 @@ static enum err encode_entry(struct tsdb *db, struct commit *c, struct entry *e)
             e->is_settled = true;
             e->cells_before = e->item->batch->cells.count;
             e->books_before = e->item->batch->books.count;
+            e->logs_before = e->item->batch->logs.count;
             err = db->options.settler.settle(db->options.settler.ctx, e->item->batch, e->seq,
                                              db->live->id);
         }
@@ -410,6 +417,7 @@ static void undo(struct tsdb *db, struct commit *c)
             continue;
         e->item->batch->cells.count = e->cells_before;
         e->item->batch->books.count = e->books_before;
+        e->item->batch->logs.count = e->logs_before;
         if (db->options.settler.undo)
             db->options.settler.undo(db->options.settler.ctx, e->seq);
     }
@@ -450,6 +458,14 @@ static struct tsdb_result result_of(const struct entry *e)
     return r;
 }
 
+/* Log records that nobody sent: received and stored at once, so that what is there adds up. */
+static void account_derived(struct tsdb *db, uint32_t org, uint64_t logs)
+{
+    static const uint64_t none[TSDB_REJECT_COUNT];
+    if (logs)
+        account_add(db->accounts, org, TSDB_LOGS, logs, 0, none);
+}
+
 static void remember(struct tsdb *db, const struct entry *e, const struct tsdb_result *r)
 {
     const struct tsdb_batch *b = e->item->batch;
@@ -479,6 +495,7 @@ static void commit_publish(struct tsdb *db, struct commit *c)
         uint64_t duplicate = e->is_repeat ? rows_of(b) : e->duplicate;
         account_add(db->accounts, b->org, b->signal, rows_of(b) - MIN(duplicate, rows_of(b)),
                     duplicate, b->rejected);
+        account_derived(db, b->org, e->is_settled ? b->logs.count - e->logs_before : 0);
         remember(db, e, &c->results[i]);
         if (!e->is_repeat) {
             db->live->samples += b->samples.count + b->hists.count;
@@ -491,6 +508,8 @@ static void commit_publish(struct tsdb *db, struct commit *c)
     head_apply(db->live->head, c->batches, c->seqs, n);
     record_defs_committed(&db->defs);
     offsets_settle(db->offsets, true);
+    if (db->options.settler.committed)
+        db->options.settler.committed(db->options.settler.ctx);
     db->live->commits++;
     atomic_store(&db->committed_seq, c->entries[c->count - 1].seq);
     atomic_store(&db->last_commit_ms, clock_wall_ms());
@@ -632,6 +651,25 @@ static void commit_run(struct tsdb *db, struct store_item *items, size_t count)
     commit_done(&c);
 }
 
+/* What waits for the clock gets a batch without rows: like any other it is settled, journaled and replayed. */
+static void commit_due(struct tsdb *db)
+{
+    uint32_t org;
+    int64_t now_ns = clock_wall_ns();
+    if (!db->options.settler.due || atomic_load(&db->is_full) ||
+        !db->options.settler.due(db->options.settler.ctx, now_ns, &org))
+        return;
+    struct store_item *item = calloc(1, sizeof(*item));
+    struct tsdb_batch *b = item ? tsdb_batch_new(org, TSDB_TOKENS, STORE_DUE_BYTES_MAX) : NULL;
+    if (!b) {
+        free(item);
+        return;
+    }
+    b->received_ns = now_ns;
+    *item = (struct store_item){.batch = b, .queued_ns = clock_mono_ns()};
+    commit_run(db, item, 1);
+}
+
 void *committer_main(void *arg)
 {
     struct tsdb *db = arg;
@@ -641,6 +679,7 @@ void *committer_main(void *arg)
         struct store_item *items = gather(db, &count);
         if (items)
             commit_run(db, items, count);
+        commit_due(db);
         forget(db);
         rotate_if_due(db);
         pthread_mutex_lock(&db->lock);
@@ -739,6 +778,7 @@ static enum err replay_commit(void *ctx, uint64_t first_seq, struct bytes commit
             return e;
         account_add(r->db->accounts, entry.org, entry.signal, entry.stored, entry.duplicate,
                     entry.rejected);
+        account_derived(r->db, entry.org, entry.derived_logs);
         e = entry.claim.topic.size ? offsets_replay(r->db->offsets, &entry.claim) : ERR_OK;
         if (e != ERR_OK)
             return e;
@@ -758,11 +798,14 @@ static enum err replay_commit(void *ctx, uint64_t first_seq, struct bytes commit
 static enum err replay_checkpoint(struct replay *r, struct arena *a, struct err_msg *msg)
 {
     struct tsdb *db = r->db;
-    struct bytes text;
+    struct bytes text, settler;
     for (int brief = 0; brief < 2; brief++) {
         enum err e = journal_checkpoint(r->g->journal, brief, a, &text, msg);
         if (e == ERR_OK)
-            e = checkpoint_read(text, &db->next_seq, db->accounts, db->requests, db->offsets);
+            e = checkpoint_read(text, &db->next_seq, db->accounts, db->requests, db->offsets,
+                                &settler);
+        if (e == ERR_OK && settler.size && db->options.settler.restore)
+            e = db->options.settler.restore(db->options.settler.ctx, settler);
         if (e != ERR_CORRUPT)
             return e;
         note_damage(r, 0, NULL,

@@ -31,6 +31,8 @@
 #define STORE_GENERATIONS_MAX 3u /* frozen ones that wait for flush; then 503 */
 #define STORE_COMMIT_BYTES (256u << 10) /* a commit closes at this size */
 #define STORE_COMMIT_BYTES_MAX (16u << 20) /* more waits for the next one */
+#define STORE_DUE_BYTES_MAX \
+    ((size_t)64 << 20) /* what a batch may take that the clock alone asks for */
 #define STORE_GATHER_NS 2000000 /* or this long after its oldest row */
 
 struct store_item { /* a request in the queue */

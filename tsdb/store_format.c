@@ -4,6 +4,7 @@
 
 #define ENTRY_REPEAT 1u
 #define ENTRY_CLAIM 2u
+#define ENTRY_DERIVED 4u
 
 /* --- VERSION ------------------------------------------------------------------------------------- */
 
@@ -58,7 +59,8 @@ enum err store_version_check(struct bytes text, const char *dir, struct err_msg 
 /* --- checkpoint ---------------------------------------------------------------------------------- */
 
 void checkpoint_write(struct buf *out, uint64_t next_seq, struct account *accounts,
-                      struct dedup *requests, struct offsets *offsets, int64_t now_ns)
+                      struct dedup *requests, struct offsets *offsets, struct bytes settler,
+                      int64_t now_ns)
 {
     struct buf places = {0};
     buf_varint(out, FORMAT_CHECKPOINT);
@@ -67,14 +69,16 @@ void checkpoint_write(struct buf *out, uint64_t next_seq, struct account *accoun
     dedup_encode(requests, now_ns, out);
     offsets_encode(offsets, &places);
     buf_lenbytes(out, buf_bytes(&places));
+    buf_lenbytes(out, settler);
     if (!buf_ok(&places))
         out->failed = true;
     buf_done(&places);
 }
 
 enum err checkpoint_read(struct bytes text, uint64_t *next_seq, struct account *accounts,
-                         struct dedup *requests, struct offsets *offsets)
+                         struct dedup *requests, struct offsets *offsets, struct bytes *out_settler)
 {
+    *out_settler = BYTES_NONE;
     struct reader r = reader_of(text);
     uint64_t format = reader_varint(&r), next = reader_varint(&r);
     if (r.failed)
@@ -87,12 +91,14 @@ enum err checkpoint_read(struct bytes text, uint64_t *next_seq, struct account *
         return ERR_OK;
     if (!account_decode(accounts, &r) || !dedup_decode(requests, &r))
         return ERR_CORRUPT;
-    struct bytes places = reader_lenbytes(&r);
+    struct bytes places = reader_lenbytes(&r), settler = reader_lenbytes(&r);
     if (r.failed || reader_left(&r) != 0)
         return ERR_CORRUPT;
     e = offsets_decode(offsets, places);
-    if (e == ERR_OK)
+    if (e == ERR_OK) {
         *next_seq = next;
+        *out_settler = settler;
+    }
     return e;
 }
 
@@ -107,7 +113,8 @@ void commit_begin(struct buf *out, uint64_t entries)
 void commit_put(struct buf *out, const struct commit_entry *e)
 {
     buf_u8(out,
-           (uint8_t)((e->is_repeat ? ENTRY_REPEAT : 0) | (e->claim.topic.size ? ENTRY_CLAIM : 0)));
+           (uint8_t)((e->is_repeat ? ENTRY_REPEAT : 0) | (e->claim.topic.size ? ENTRY_CLAIM : 0) |
+                     (e->derived_logs ? ENTRY_DERIVED : 0)));
     buf_varint(out, e->seq);
     buf_varint(out, e->org);
     buf_u8(out, (uint8_t)e->signal);
@@ -125,6 +132,8 @@ void commit_put(struct buf *out, const struct commit_entry *e)
         buf_varint(out, (uint64_t)e->claim.next);
         buf_u64(out, e->claim.mark);
     }
+    if (e->derived_logs)
+        buf_varint(out, e->derived_logs);
 }
 
 static bool read_claim(struct reader *in, struct tsdb_claim *out)
@@ -175,8 +184,10 @@ enum err commit_next(struct commit_reader *r, struct commit_entry *out)
             out->rejected[k] = v;
     }
     out->record = reader_lenbytes(in);
-    if (flags & ~(ENTRY_REPEAT | ENTRY_CLAIM) ||
+    if (flags & ~(ENTRY_REPEAT | ENTRY_CLAIM | ENTRY_DERIVED) ||
         ((flags & ENTRY_CLAIM) && !read_claim(in, &out->claim)))
+        return ERR_CORRUPT;
+    if (flags & ENTRY_DERIVED && !(out->derived_logs = reader_varint(in)))
         return ERR_CORRUPT;
     /* Numbers rise, and the one after the last must still be a number. */
     if (in->failed || signal >= TSDB_SIGNAL_COUNT || org > UINT32_MAX || out->seq <= r->seq ||

@@ -21,12 +21,15 @@ bool store_version_read(struct bytes text, uint64_t *out_format, uint64_t *out_m
 /* Whether this program may read `dir`, whose VERSION is text: ERR_CORRUPT, ERR_UNSUPPORTED_MEDIA (a newer one wrote it). */
 enum err store_version_check(struct bytes text, const char *dir, struct err_msg *msg) MUST_CHECK;
 
-/* A checkpoint: totals, the deduplication window, places in logs, the next sequence number. */
+/* A checkpoint: totals, the deduplication window, places in logs, the next sequence number, what the settler remembers (empty: nothing is
+ * said of it). */
 void checkpoint_write(struct buf *out, uint64_t next_seq, struct account *accounts,
-                      struct dedup *requests, struct offsets *offsets, int64_t now_ns);
+                      struct dedup *requests, struct offsets *offsets, struct bytes settler,
+                      int64_t now_ns);
 /* Replaces what the three hold, unless the checkpoint is older than *next_seq: of a generation that was made and then not used. */
 enum err checkpoint_read(struct bytes text, uint64_t *next_seq, struct account *accounts,
-                         struct dedup *requests, struct offsets *offsets) MUST_CHECK;
+                         struct dedup *requests, struct offsets *offsets,
+                         struct bytes *out_settler) MUST_CHECK;
 
 /* A commit: the requests of one transaction. */
 struct commit_entry {
@@ -35,6 +38,7 @@ struct commit_entry {
     uint32_t org;
     enum tsdb_signal signal;
     uint64_t stored, duplicate, rejected[TSDB_REJECT_COUNT];
+    uint64_t derived_logs; /* log records that the settler added: stored like any other */
     struct bytes record;
     struct tsdb_claim claim; /* topic empty: none */
 };

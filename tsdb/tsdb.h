@@ -18,7 +18,7 @@
 
 struct tsdb;
 
-/* A step of the commit, run by the committer thread in commit order before a batch is encoded; may add cells (corrections) and must be
+/* A step of the commit, run by the committer thread in commit order before a batch is encoded; may add cells (corrections) and log records and must be
  * deterministic given the batches it has seen. Spans that the store found to be exact repeats are already marked in dropped. */
 struct tsdb_settler {
     void *ctx;
@@ -26,6 +26,14 @@ struct tsdb_settler {
     void (*undo)(void *ctx, uint64_t seq); /* the commit of seq failed: forget what it taught */
     void (*replay)(void *ctx, const struct tsdb_batch *b, uint64_t seq, uint64_t generation);
     void (*drop_generation)(void *ctx, uint64_t generation); /* its batches' memory is going away */
+    void (*committed)(
+        void *ctx); /* what was settled so far is durable; or NULL, as all that follow */
+    /* Something of this org waits for the clock: the committer settles an empty batch of it. */
+    bool (*due)(void *ctx, int64_t now_ns, uint32_t *out_org);
+    /* State that a generation's batches do not tell: written with its checkpoint, given back before its replay. restore replaces; on an
+     * error there is no state, and the journal is noted as damaged. */
+    void (*checkpoint)(void *ctx, struct buf *out);
+    enum err (*restore)(void *ctx, struct bytes state);
 };
 
 /* Tail sampling: what becomes of the spans of a day an hour after it is over. Cells are not touched: what they count stays exact. */

@@ -460,6 +460,62 @@ enum err tsdb_hist_of(double value, struct arena *a, struct tsdb_hist *out)
     return ERR_OK;
 }
 
+#define BUILDER_ZERO 256 /* place of bucket 0 */
+
+void tsdb_hist_builder_init(struct tsdb_hist_builder *h)
+{
+    *h = (struct tsdb_hist_builder){.low = TSDB_HIST_BUILDER_BUCKETS};
+}
+
+void tsdb_hist_builder_add(struct tsdb_hist_builder *h, double value, uint64_t times)
+{
+    h->sum += value * (double)times;
+    h->count += times;
+    if (!(value > 0x1p-32)) {
+        h->zero += times;
+        return;
+    }
+    uint32_t at = (uint32_t)(index_of(MIN(value, 0x1p32)) + BUILDER_ZERO);
+    h->counts[at] += times;
+    h->low = MIN(h->low, at);
+    h->high = MAX(h->high, at);
+}
+
+enum err tsdb_hist_builder_finish(const struct tsdb_hist_builder *h, struct arena *a,
+                                  struct tsdb_hist *out)
+{
+    struct tsdb_hist v = {.schema = OBSERVE_SCHEMA,
+                          .zero_threshold = ZERO_THRESHOLD,
+                          .zero_count = (double)h->zero,
+                          .count = (double)h->count,
+                          .sum = h->sum};
+    uint32_t n = 0, spans = 0;
+    for (uint32_t i = h->low; i <= h->high && h->low < TSDB_HIST_BUILDER_BUCKETS; i++) {
+        n += h->counts[i] != 0;
+        spans += h->counts[i] && (i == h->low || !h->counts[i - 1]);
+    }
+    struct tsdb_hist_span *span = ARENA_ARRAY(a, struct tsdb_hist_span, spans + 1);
+    double *pos = ARENA_ARRAY(a, double, n + 1);
+    if (!span || !pos)
+        return ERR_LIMIT;
+    uint32_t k = 0, s = 0, end = BUILDER_ZERO;
+    for (uint32_t i = h->low; k < n; i++) {
+        if (!h->counts[i])
+            continue;
+        if (i == h->low || !h->counts[i - 1])
+            span[s++] = (struct tsdb_hist_span){(int32_t)i - (int32_t)end, 0};
+        span[s - 1].length++;
+        end = i + 1;
+        pos[k++] = (double)h->counts[i];
+    }
+    v.pos_spans = span;
+    v.pos_span_count = spans;
+    v.pos = pos;
+    v.pos_count = n;
+    *out = v;
+    return ERR_OK;
+}
+
 bool tsdb_hist_is_one(const struct tsdb_hist *h)
 {
     if (h->schema != OBSERVE_SCHEMA || h->hint || h->zero_threshold != ZERO_THRESHOLD ||

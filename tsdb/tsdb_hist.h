@@ -50,6 +50,18 @@ enum err tsdb_hist_copy(const struct tsdb_hist *h, struct arena *a,
 
 /* One observation as a histogram of schema 3 with a single bucket: what a latency adds to a cell. */
 enum err tsdb_hist_of(double value, struct arena *a, struct tsdb_hist *out) MUST_CHECK;
+/* Many observations of values >= 0 as one histogram: the sum of what tsdb_hist_of makes of each. Values are seconds: below 2^-32 they count as
+ * zero, above 2^32 as 2^32. */
+#define TSDB_HIST_BUILDER_BUCKETS 513u
+struct tsdb_hist_builder {
+    double sum;
+    uint64_t count, zero, counts[TSDB_HIST_BUILDER_BUCKETS];
+    uint32_t low, high; /* buckets in use */
+};
+void tsdb_hist_builder_init(struct tsdb_hist_builder *h);
+void tsdb_hist_builder_add(struct tsdb_hist_builder *h, double value, uint64_t times);
+enum err tsdb_hist_builder_finish(const struct tsdb_hist_builder *h, struct arena *a,
+                                  struct tsdb_hist *out) MUST_CHECK;
 /* h is what tsdb_hist_of makes of its sum. May say no of one that is (zero, negative, infinite). */
 bool tsdb_hist_is_one(const struct tsdb_hist *h);
 

@@ -13,8 +13,8 @@
 #define FORMAT_STORE 2u /* VERSION: format= */
 #define FORMAT_STORE_READER 2u /* VERSION: min_reader= */
 #define FORMAT_STORE_OLDEST 2u /* the oldest directory that is read */
-#define FORMAT_CHECKPOINT 1u /* first in a checkpoint */
-#define FORMAT_COMMIT 1u /* "TTC1" */
+#define FORMAT_CHECKPOINT 2u /* first in a checkpoint */
+#define FORMAT_COMMIT 2u /* "TTC2" */
 #define FORMAT_RECORD 4u /* "TTR4"; columns.md is part of it */
 #define FORMAT_BLOCK 2u /* first byte of every block of a part; columns.md is part of it */
 #define FORMAT_SERIES 3u /* first byte of the body of samples, histograms and cells */

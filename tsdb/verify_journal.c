@@ -75,7 +75,8 @@ static bool look_entry(void *ctx, struct bytes key, struct bytes value)
         return true;
     }
     l->has_checkpoint |= !is_brief;
-    enum err e = checkpoint_read(body, &next, l->accounts, l->requests, l->offsets);
+    struct bytes settler;
+    enum err e = checkpoint_read(body, &next, l->accounts, l->requests, l->offsets, &settler);
     if (e != ERR_OK)
         verify_say(l->v, "the checkpoint %s",
                    e == ERR_NEWER ? "is of a newer version" : "does not decode");

@@ -33,7 +33,15 @@ enum label_series {
     LABEL_TOKENS_LOST = LABEL_TRUNCATED + 3,
     LABEL_PROMPT_CACHE, /* miss, hit */
     LABEL_ROUTE = LABEL_PROMPT_CACHE + 2, /* mismatch, match */
-    LABEL_EVENTS = LABEL_ROUTE + 2, /* [threshold][good, bad, missing] */
+    LABEL_STREAMS = LABEL_ROUTE + 2, /* [enum tokens_result_kind] */
+    LABEL_STREAM_TOKENS = LABEL_STREAMS + 5, /* [channel] */
+    LABEL_STREAM_STALLS = LABEL_STREAM_TOKENS + 3,
+    LABEL_STREAM_TTFT,
+    LABEL_STREAM_STALL_SECONDS,
+    LABEL_STREAM_INTERVAL,
+    LABEL_STREAM_RATE,
+    LABEL_STREAM_LOGPROB,
+    LABEL_EVENTS, /* [threshold][good, bad, missing] */
     LABEL_SERIES_COUNT = LABEL_EVENTS + STAGE_THRESHOLDS_MAX * 3
 };
 

@@ -3,6 +3,7 @@
 #include "collector/stage/settle_agent.h"
 #include "collector/stage/settle_reported.h"
 #include "collector/stage/settle_state.h"
+#include "collector/stage/settle_tokens.h"
 #include "collector/stage/settle_tool.h"
 #include "collector/stage/settle_twin.h"
 
@@ -25,7 +26,8 @@ struct settle *settle_new(const struct settle_options *o)
     s->scratch = arena_new(8u << 20);
     s->changes = calloc(SETTLE_CHANGES_KEPT, sizeof *s->changes);
     s->reported = settle_reported_new();
-    if (s->derive && s->scratch && s->changes && s->reported)
+    s->streams = tokens_open_new(&o->streams);
+    if (s->derive && s->scratch && s->changes && s->reported && s->streams)
         return s;
     settle_free(s);
     return NULL;
@@ -40,6 +42,7 @@ void settle_free(struct settle *s)
     for (uint32_t i = 0; i < s->pool_cap; i++)
         tsdb_batch_free(s->pool[i].own);
     derive_free(s->derive);
+    tokens_open_free(s->streams);
     arena_free(s->scratch);
     free(s->hashes);
     free(s->pool);
@@ -77,8 +80,14 @@ static void entry_die(struct settle_index *x, uint32_t index)
     e->flags |= SETTLE_INDEX_DEAD;
 }
 
+struct tokens_open *settle_streams(struct settle *s)
+{
+    return s->streams;
+}
+
 void settle_undo(struct settle *s, uint64_t seq)
 {
+    tokens_open_undo(s->streams, seq);
     while (s->change_count && s->changes[s->change_count - 1].seq >= seq) {
         struct settle_change *c = &s->changes[--s->change_count];
         struct settle_index *x = settle_state_index(s, c->generation);
@@ -259,6 +268,22 @@ static void span_rows(struct settle_work *w)
     }
 }
 
+static bool book_stream(void *ctx, const struct tokens_result *r)
+{
+    struct settle_work *w = ctx;
+    return settle_tokens_book(w->s->derive, w->mut, r);
+}
+
+/* Streams close while a batch is settled; when it is replayed, its journal record has what they gave. */
+static enum err settle_streams_of(struct settle_work *w)
+{
+    struct tokens_open *t = w->s->streams;
+    enum err e = tokens_open_batch(t, w->b, w->seq, w->mut ? book_stream : NULL, w);
+    if (!w->mut)
+        tokens_open_committed(t);
+    return e;
+}
+
 enum err settle_batch(struct settle *s, const struct tsdb_batch *b, struct tsdb_batch *mut,
                       uint64_t seq, uint64_t generation)
 {
@@ -282,7 +307,7 @@ enum err settle_batch(struct settle *s, const struct tsdb_batch *b, struct tsdb_
     }
     settle_reported_points(&w);
     settle_agent_sweep(&w);
-    return w.ok ? ERR_OK : ERR_LIMIT;
+    return w.ok ? settle_streams_of(&w) : ERR_LIMIT;
 }
 
 /* --- generations go ------------------------------------------------------------------------------ */

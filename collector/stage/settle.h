@@ -23,6 +23,7 @@
 #define COLLECTOR_STAGE_SETTLE_H
 
 #include "collector/stage/derive.h"
+#include "collector/tokens/tokens_open.h"
 
 #define SETTLE_ROWS_MAX (1u << 20)
 #define SETTLE_PENDING_MAX (1u << 16)
@@ -35,6 +36,7 @@ struct settle_options {
     const struct genai *genai;
     struct breakdown *breakdown;
     bool without_twins, without_repeats, without_leaf, without_tools; /* tests only */
+    struct tokens_open_options streams;
 };
 
 struct settle;
@@ -46,5 +48,6 @@ enum err settle_batch(struct settle *s, const struct tsdb_batch *b, struct tsdb_
                       uint64_t seq, uint64_t generation) MUST_CHECK;
 void settle_undo(struct settle *s, uint64_t seq);
 void settle_drop(struct settle *s, uint64_t generation);
+struct tokens_open *settle_streams(struct settle *s);
 
 #endif

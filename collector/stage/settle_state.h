@@ -8,6 +8,7 @@
 
 #include "collector/stage/settle.h"
 #include "collector/stage/settle_index.h"
+#include "collector/tokens/tokens_open.h"
 
 struct settle_reported;
 
@@ -43,6 +44,7 @@ struct settle_change {
 struct settle {
     struct settle_options o;
     struct derive *derive;
+    struct tokens_open *streams; /* of token events */
     struct arena *scratch; /* reads of rows whose batch is no longer ours to write to */
     struct settle_index *generations[SETTLE_GENERATIONS_MAX]; /* oldest first */
     uint32_t generation_count;

@@ -73,6 +73,8 @@ enum err stage_new(const struct stage_options *o, struct stage **out, struct err
                                     .without_repeats = mutated(o, "repeats"),
                                     .without_leaf = mutated(o, "leaf"),
                                     .without_tools = mutated(o, "tools")};
+    settle.streams.forgets_closed = mutated(o, "closed");
+    settle.streams.forgets_checkpoint = mutated(o, "checkpoint");
     if (!e && !(s->settle = settle_new(&settle)))
         e = err_set(msg, ERR_NOMEM, "no memory for the stage");
     if (e) {
@@ -319,11 +321,35 @@ static void stage_drop(void *ctx, uint64_t generation)
     settle_drop(((struct stage *)ctx)->settle, generation);
 }
 
+static void stage_committed(void *ctx)
+{
+    tokens_open_committed(settle_streams(((struct stage *)ctx)->settle));
+}
+
+static bool stage_due(void *ctx, int64_t now_ns, uint32_t *out_org)
+{
+    return tokens_open_due(settle_streams(((struct stage *)ctx)->settle), now_ns, out_org);
+}
+
+static void stage_checkpoint(void *ctx, struct buf *out)
+{
+    tokens_open_checkpoint(settle_streams(((struct stage *)ctx)->settle), out);
+}
+
+static enum err stage_restore(void *ctx, struct bytes state)
+{
+    return tokens_open_restore(settle_streams(((struct stage *)ctx)->settle), state);
+}
+
 struct tsdb_settler stage_settler(struct stage *s)
 {
     return (struct tsdb_settler){.ctx = s,
                                  .settle = stage_settle,
                                  .undo = stage_undo,
                                  .replay = stage_replay,
-                                 .drop_generation = stage_drop};
+                                 .drop_generation = stage_drop,
+                                 .committed = stage_committed,
+                                 .due = stage_due,
+                                 .checkpoint = stage_checkpoint,
+                                 .restore = stage_restore};
 }

@@ -27,11 +27,13 @@ static void checkpoint(struct bytes in)
     uint64_t next = 0, next_again = 0;
     struct buf first = {0}, second = {0};
     REQUIRE(accounts && again && requests && same && places && those);
-    if (checkpoint_read(in, &next, accounts, requests, places) == ERR_OK) {
-        checkpoint_write(&first, next, accounts, requests, places, INT64_MIN);
-        REQUIRE(checkpoint_read(buf_bytes(&first), &next_again, again, same, those) == ERR_OK);
+    struct bytes settler;
+    if (checkpoint_read(in, &next, accounts, requests, places, &settler) == ERR_OK) {
+        checkpoint_write(&first, next, accounts, requests, places, settler, INT64_MIN);
+        REQUIRE(checkpoint_read(buf_bytes(&first), &next_again, again, same, those, &settler) ==
+                ERR_OK);
         REQUIRE(next_again == next);
-        checkpoint_write(&second, next, again, same, those, INT64_MIN);
+        checkpoint_write(&second, next, again, same, those, settler, INT64_MIN);
         REQUIRE(bytes_equal(buf_bytes(&first), buf_bytes(&second)));
     }
     buf_done(&first);

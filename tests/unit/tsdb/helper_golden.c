@@ -729,7 +729,7 @@ static void make_checkpoint(struct buf *out)
     account_add(accounts, 2, TSDB_SAMPLES, 7, 0, rejected);
     dedup_add(requests, &e);
     if (offsets_replay(offsets, &claim) == ERR_OK)
-        checkpoint_write(out, 42, accounts, requests, offsets, T0_NS);
+        checkpoint_write(out, 42, accounts, requests, offsets, BYTES_LIT("settler"), T0_NS);
     offsets_free(offsets);
     dedup_free(requests);
     account_free(accounts);
@@ -743,7 +743,8 @@ static enum err dump_checkpoint(struct bytes in, struct buf *text)
     struct tsdb_position at;
     struct tsdb_account rows[4];
     uint64_t next = 0;
-    enum err e = checkpoint_read(in, &next, accounts, requests, offsets);
+    struct bytes settler;
+    enum err e = checkpoint_read(in, &next, accounts, requests, offsets, &settler);
     size_t n = e == ERR_OK ? account_copy(accounts, rows, ARRAY_LEN(rows)) : 0;
     for (size_t i = 0; i < MIN(n, ARRAY_LEN(rows)); i++)
         buf_printf(text,
@@ -786,6 +787,7 @@ static void make_commit(struct buf *out)
                                   .from = 100,
                                   .next = 102,
                                   .mark = UINT64_MAX};
+    e.derived_logs = 2;
     commit_put(out, &e);
 }
 
@@ -806,6 +808,8 @@ static enum err dump_commit(struct bytes in, struct buf *text)
                        c.claim.partition, (int)c.claim.epoch, c.claim.from, c.claim.next,
                        c.claim.mark);
         }
+        if (c.derived_logs)
+            buf_printf(text, " derived logs %" PRIu64, c.derived_logs);
         buf_str(text, "\n");
     }
     return e == ERR_NOT_FOUND ? ERR_OK : e;
