@@ -80,7 +80,8 @@ enum err tsdb_append(struct tsdb *db, struct tsdb_batch **take_batch, tsdb_appen
     if (db->mode == FAKE_REFUSE)
         return db->error;
     *take_batch = NULL;
-    db->rows += b->spans.count + b->logs.count + b->samples.count + b->hists.count;
+    db->rows +=
+        b->spans.count + b->logs.count + b->samples.count + b->hists.count + b->tokens.count;
     if (db->mode == FAKE_HOLD) {
         pthread_mutex_lock(&db->lock);
         db->held = b;
@@ -279,6 +280,34 @@ static void json_is_answered_in_json(void **state)
     expect(s, "/v1/metrics", JSON, NULL, BYTES_LIT("{}"), 200, "{}"); /* empty: success */
     expect(s, "/v1/metrics", PROTO, NULL, BYTES_NONE, 200, NULL);
     assert_int_equal(fake.appended, 1);
+}
+
+static void token_events_are_answered_as_otlp_is(void **state)
+{
+    struct server *s = *state;
+    char body[256];
+    struct buf plain = {0}, packed;
+    fake_set(FAKE_STORE, ERR_OK);
+    snprintf(body, sizeof body,
+             "{\"request_id\":\"r\",\"events\":[{\"time_unix_nano\":%lld},{\"kind\":\"end\"}]}",
+             (long long)clock_wall_ns());
+    expect(s, "/v1/tokens", JSON, NULL, bytes_str(body), 200, "\"rejectedEvents\":\"1\"");
+    assert_int_equal(fake.rows, 1);
+    buf_str(&plain, body);
+    zip(ZIP_GZIP, buf_bytes(&plain), &packed);
+    expect(s, "/v1/tokens", JSON, "gzip", buf_bytes(&packed), 200, "rejectedEvents");
+    assert_int_equal(fake.rows, 2);
+    buf_done(&packed);
+    buf_done(&plain);
+    expect(s, "/v1/tokens", PROTO, NULL, BYTES_NONE, 200, NULL); /* empty: success */
+    assert_int_equal(fake.appended, 2);
+    expect(s, "/v1/tokens", "text/plain", NULL, BYTES_LIT("x"), 415, "415 unsupported");
+    expect(s, "/v1/tokens", JSON, NULL, BYTES_LIT("{\"events\":1}"), 400, "{\"code\":3,");
+    expect(s, "/v1/tokens", PROTO, NULL, BYTES_LIT("\x0a\x05"), 400, NULL);
+    fake_set(FAKE_REFUSE, ERR_UNAVAILABLE);
+    struct answer a = post(s, s->http, "/v1/tokens", JSON, NULL, bytes_str(body));
+    assert_int_equal(a.status, 503);
+    answer_done(&a);
 }
 
 static void refused_rows_are_reported_and_the_rest_is_stored(void **state)
@@ -605,6 +634,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(every_compression_is_understood, start, stop),
         cmocka_unit_test_setup_teardown(json_is_answered_in_json, start, stop),
+        cmocka_unit_test_setup_teardown(token_events_are_answered_as_otlp_is, start, stop),
         cmocka_unit_test_setup_teardown(refused_rows_are_reported_and_the_rest_is_stored, start,
                                         stop),
         cmocka_unit_test_setup_teardown(bad_requests_are_named_in_their_own_encoding, start, stop),
