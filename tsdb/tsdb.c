@@ -608,9 +608,11 @@ enum err tsdb_count(struct tsdb *db, uint32_t org, enum tsdb_signal signal, uint
         const struct block_meta *m = part_snapshot_blocks(pin.parts[i], &count);
         for (size_t k = 0; k < count; k++) {
             uint8_t kind = m[k].key.kind;
-            bool counts = signal == TSDB_SPANS  ? kind == BLOCK_SPANS
-                          : signal == TSDB_LOGS ? kind == BLOCK_LOGS
-                                                : kind == BLOCK_SAMPLES || kind == BLOCK_HISTS;
+            bool counts =
+                signal == TSDB_SPANS ? kind == BLOCK_SPANS
+                : signal == TSDB_LOGS
+                    ? kind == BLOCK_LOGS
+                    : signal == TSDB_SAMPLES && (kind == BLOCK_SAMPLES || kind == BLOCK_HISTS);
             n += counts && m[k].key.org == org ? m[k].rows : 0;
         }
     }

@@ -123,7 +123,7 @@ struct tsdb_status {
 };
 void tsdb_status_get(struct tsdb *db, struct tsdb_status *out);
 
-/* Rows that live in the store now (head and parts). */
+/* Rows that live in the store now (head and parts); of token events none do, they are assembled. */
 enum err tsdb_count(struct tsdb *db, uint32_t org, enum tsdb_signal signal,
                     uint64_t *out) MUST_CHECK;
 

@@ -69,7 +69,7 @@ struct writer {
 
 static void remove_lock_file(const char *dir)
 {
-    char path[FILES_PATH_MAX + 16];
+    char path[FILES_PATH_MAX * 2];
     snprintf(path, sizeof(path), "%s/lock.mdb", dir);
     (void)unlink(path); /* LMDB makes it when it opens; in a backup it would only be in the way */
 }

@@ -174,6 +174,7 @@ enum err kafka_options_conf(const struct kafka_options *o, rd_kafka_conf_t **out
         {"partition.assignment.strategy", "cooperative-sticky"},
         {"session.timeout.ms",
          "10000"}, /* so long its partitions wait for a member that has died */
+        {"topic.metadata.refresh.interval.ms", "10000"}, /* topics that are made later are found */
         {"queued.max.messages.kbytes", "65536"},
         {"fetch.message.max.bytes", "1048576"},
     };

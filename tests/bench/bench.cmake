@@ -28,8 +28,13 @@ add_test(NAME bench.ledger_book COMMAND bench_ledger_book)
 set_tests_properties(bench.ledger_book PROPERTIES TIMEOUT 120)
 add_executable(bench_budget_check ${CMAKE_SOURCE_DIR}/tests/bench/budget_check.c)
 target_link_libraries(bench_budget_check PRIVATE base)
+
 # By hand: build/release/bench_tokens --events 10000000 --open 100000
 add_executable(bench_tokens ${CMAKE_SOURCE_DIR}/tests/bench/tokens.c)
 target_link_libraries(bench_tokens PRIVATE collector)
 add_test(NAME bench.tokens COMMAND bench_tokens)
 set_tests_properties(bench.tokens PROPERTIES TIMEOUT 120)
+
+# The producer of `./dev long kafka_tokens`.
+add_executable(bench_kafka_tokens ${CMAKE_SOURCE_DIR}/tests/bench/kafka_tokens.c)
+target_link_libraries(bench_kafka_tokens PRIVATE base PkgConfig::rdkafka)
