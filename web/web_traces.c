@@ -1,6 +1,7 @@
 /* Trace lists and single traces in our own form: canonical columns, layout of the waterfall. */
 #include "base/check.h"
 #include "base/clock.h"
+#include "query/query_stream.h"
 #include "web/web_json.h"
 
 void web_traces_summary(struct json_out *j, const struct query_trace_summary *s)
@@ -201,8 +202,50 @@ static void genai_json(struct json_out *j, const struct tsdb_spans *t, uint32_t 
     json_out_object_end(j);
 }
 
+/* What token events told of the span: times after the trace's start (offset_ns) or the stream's (all others). */
+static void stream_json(struct json_out *j, const struct query_stream *s, int64_t start_ns)
+{
+    json_out_key(j, "stream");
+    json_out_object(j);
+    web_json_str(j, "result", s->result);
+    web_json_str(j, "reason", s->reason);
+    web_json_str(j, "source", s->source);
+    web_json_i64(j, "offset_ns", s->start_ns - start_ns);
+    web_json_i64(j, "duration_ns", s->end_ns - s->start_ns);
+    web_json_known(j, "ttft_ns", s->ttft_ns);
+    json_out_key(j, "tokens");
+    json_out_object(j);
+    web_json_i64(j, "output", s->output);
+    web_json_i64(j, "reasoning", s->reasoning);
+    web_json_i64(j, "tool", s->tool);
+    json_out_object_end(j);
+    web_json_f64(j, "tokens_per_second", s->tokens_per_second);
+    web_json_f64(j, "mean_logprob", s->mean_logprob);
+    web_json_i64(j, "stall_count", s->stall_count);
+    json_out_key(j, "stalls");
+    json_out_array(j);
+    for (uint32_t i = 0; i < s->stalls_placed; i++) {
+        json_out_object(j);
+        web_json_i64(j, "at_ns", s->stalls[i].after_ns);
+        web_json_i64(j, "ns", s->stalls[i].length_ns);
+        json_out_object_end(j);
+    }
+    json_out_array_end(j);
+    json_out_key(j, "timeline");
+    json_out_object(j);
+    web_json_i64(j, "bin_ns", s->bin_ns);
+    json_out_key(j, "tokens");
+    json_out_array(j);
+    for (uint32_t i = 0; i < s->bin_count; i++)
+        json_out_i64(j, (int64_t)s->bins[i]);
+    json_out_array_end(j);
+    json_out_object_end(j);
+    json_out_object_end(j);
+}
+
 static void span_json(struct json_out *j, const struct tsdb_spans *t, uint32_t row,
-                      const struct query_trace_layout *l, int64_t start_ns)
+                      const struct query_trace_layout *l, const struct query_stream *stream,
+                      int64_t start_ns)
 {
     json_out_object(j);
     web_json_hex(j, "span_id", t->span_id[row].b, sizeof t->span_id[row].b);
@@ -223,6 +266,8 @@ static void span_json(struct json_out *j, const struct tsdb_spans *t, uint32_t r
                  (double)TSDB_SPAN_GET(t, weight, row, TSDB_WEIGHT_ONE) / TSDB_WEIGHT_ONE);
     web_json_str(j, "scope", TSDB_SPAN_GET(t, scope_name, row, BYTES_NONE));
     genai_json(j, t, row);
+    if (stream)
+        stream_json(j, stream, start_ns);
     attrs_json(j, "attributes", TSDB_SPAN_GET(t, attrs, row, BYTES_NONE));
     attrs_json(j, "resource", TSDB_SPAN_GET(t, resource_attrs, row, BYTES_NONE));
     events_json(j, TSDB_SPAN_GET(t, events, row, BYTES_NONE));
@@ -236,6 +281,7 @@ static enum err trace(struct web_call *c)
     struct tsdb_spans spans = {0};
     struct query_trace_layout layout;
     struct query_trace_summary summary;
+    struct query_streams streams = {0};
     if (!bytes_from_hex(net_request_param(c->req, 0), id.b, sizeof id.b))
         return err_set(&c->msg, ERR_INVALID, "a trace id is 32 hex digits");
     enum err e = web_call_view(c, &v);
@@ -247,6 +293,9 @@ static enum err trace(struct web_call *c)
         e = query_trace_layout(&spans, scratch, &layout);
     if (e == ERR_OK) {
         query_trace_summarise(&spans, &summary);
+        e = query_streams_read(v, id, summary.start_ns, summary.end_ns, scratch, &streams);
+    }
+    if (e == ERR_OK) {
         json_out_object(&c->j);
         json_out_key(&c->j, "summary");
         web_traces_summary(&c->j, &summary);
@@ -254,7 +303,8 @@ static enum err trace(struct web_call *c)
         json_out_key(&c->j, "spans");
         json_out_array(&c->j);
         for (uint32_t i = 0; i < spans.count; i++)
-            span_json(&c->j, &spans, layout.order[i], &layout, summary.start_ns);
+            span_json(&c->j, &spans, layout.order[i], &layout,
+                      query_streams_of(&streams, spans.span_id[layout.order[i]]), summary.start_ns);
         json_out_array_end(&c->j);
         web_quarantine_warnings(c, v);
         json_out_object_end(&c->j);

@@ -92,6 +92,43 @@ test('a trace with many matching spans hides no other from a search', async () =
   assert.deepEqual(traces.map((t) => [t.trace_id, t.spans]), [[large, 40], [small, 1]]);
 });
 
+// 40 tokens in the first second after the first one, nothing for 15 s, 20 more; the span says nothing of it.
+const streamTrace = hex(16), streamSpan = hex(8);
+test('a token stream is drawn on its span: first token, stall and speed', async () => {
+  const start = Date.now() - 20000, events = [];
+  const event = (ms, more) => events.push({ time_unix_nano: `${start + ms}000000`, ...more });
+  event(0, { kind: 'start' });
+  for (let i = 0; i <= 40; i++) event(500 + 25 * i, i ? {} : { tokens: 2 });
+  for (let i = 0; i < 20; i++) event(16500 + 25 * i, { logprob_sum: -0.5 });
+  event(17000, { kind: 'end', finish_reason: 'stop' });
+  await send('streams', [span(streamTrace, streamSpan, '', 'chat gpt-4o', start, 17000, { 'gen_ai.operation.name': 'chat', 'gen_ai.provider.name': 'openai', 'gen_ai.request.model': 'gpt-4o-stream' })]);
+  const body = JSON.stringify({ service: 'streams', streams: [{ trace_id: streamTrace, span_id: streamSpan, events: events.reverse() }] });
+  const taken = await fetch(`${server.otlpHttp}/v1/tokens`, { method: 'POST', headers: { 'content-type': 'application/json' }, body });
+  assert.equal(taken.status, 200, await taken.text());
+  let stream;
+  for (const until = Date.now() + 20000; !stream && Date.now() < until; await new Promise((r) => setTimeout(r, 250)))
+    stream = (await (await fetch(`${server.web}/api/telltale/v1/traces/${streamTrace}`)).json()).spans[0].stream;
+  assert.ok(stream, 'the stream is closed and found');
+  const { timeline, ...rest } = stream;
+  assert.deepEqual({ ...rest, tokens_per_second: Math.round(rest.tokens_per_second * 1000) }, {
+    result: 'complete', reason: 'stop', source: 'token_events', offset_ns: 0, duration_ns: 17e9, ttft_ns: 5e8, tokens: { output: 62, reasoning: 0, tool: 0 },
+    tokens_per_second: Math.round(60 / 16.475 * 1000), mean_logprob: -0.5, stall_count: 1, stalls: [{ at_ns: 1.5e9, ns: 15e9 }],
+  });
+  assert.equal(timeline.tokens.reduce((a, b) => a + b, 0), 62);
+  assert.ok(timeline.tokens.length <= 120 && timeline.tokens.length * timeline.bin_ns >= 17e9);
+  const bin = (ns) => Math.floor(ns / timeline.bin_ns);
+  assert.equal(timeline.tokens[bin(5e8)] > 0, true);
+  assert.deepEqual(timeline.tokens.slice(bin(1.5e9) + 1, bin(16.5e9)).filter(Boolean), [], 'no token in the stall');
+  await page.goto(`${server.web}/trace/${streamTrace}`);
+  await page.waitForSelector('.track .first');
+  assert.match(await page.textContent('a.span'), /‖ stalled 15 s/);
+  assert.match(await page.textContent('.facts'), /first tokenafter 500 ms.*stream speed3\.64 tok\/s.*stalls1: 15 s at \+1\.5 s/s);
+  const [track, first, stall] = await Promise.all(['.track', '.track .first', '.track .stall'].map((s) => page.locator(s).boundingBox()));
+  assert.ok(Math.abs((first.x + first.width / 2 - track.x) / track.width - 0.5 / 17) < 0.01, 'the tick stands at the first token');
+  assert.ok(Math.abs(stall.width / track.width - 15 / 17) < 0.02 && Math.abs((stall.x - track.x) / track.width - 1.5 / 17) < 0.02, 'the hatching covers the stall');
+  assert.match(await page.getAttribute('.flow', 'aria-label'), /^62 tokens in 17 s, the first after 500 ms, 1 stall$/);
+});
+
 // Every member that the contract promises is there and of its type.
 function breaches(contract, schema, value, at) {
   if (schema.$ref) return breaches(contract, contract.components.schemas[schema.$ref.split('/').pop()], value, at);
@@ -112,7 +149,7 @@ test('answers keep the contract that the server itself serves', async () => {
   const contract = await json('openapi.json');
   const { slos } = await json('slos');
   assert.ok(slos.length > 0);
-  for (const path of ['oncall', 'slos', `slos/${slos[0].id}`, `budgets?slo=${slos[0].id}`, 'alerts', 'traces?calls=1', 'sessions?by=cost', `traces/${failedTrace}`, 'count?signal=spans', 'accounts', 'freshness', 'keys', 'quarantine', 'quarantine/messages']) {
+  for (const path of ['oncall', 'slos', `slos/${slos[0].id}`, `budgets?slo=${slos[0].id}`, 'alerts', 'traces?calls=1', 'sessions?by=cost', `traces/${failedTrace}`, `traces/${streamTrace}`, 'count?signal=spans', 'accounts', 'freshness', 'keys', 'quarantine', 'quarantine/messages']) {
     const route = Object.keys(contract.paths).find((p) => new RegExp(`^${p.replace(/\{\w+\}/g, '.+')}$`).test('/api/telltale/v1/' + path.split('?')[0]) && (p.includes('{') === /^(slos|traces)\//.test(path)));
     const schema = contract.paths[route].get.responses['200'].content['application/json'].schema;
     assert.deepEqual(breaches(contract, schema, await json(path), path), []);

@@ -104,6 +104,10 @@ function trace(id) {
       s('01', '00', 'POST /chat', 0, 0, 4210, { kind: 'server' }), s('02', '01', 'retrieve context', 1, 12, 310), s('03', '02', 'embeddings text-embedding-3-small', 2, 20, 88, { critical: true, service: 'search', genai: genai('ok', { operation: 'embeddings', model: 'text-embedding-3-small', output_tokens: 0, ttft_ns: undefined }) }),
       s('04', '02', 'vector search', 2, 112, 180, { critical: false, service: 'search' }), s('05', '01', 'chat gpt-4o', 1, 330, 640, { status: 2, status_message: '429 rate limit', critical: false, genai: genai('rate_limited', { output_tokens: undefined, ttft_ns: undefined, error_type: 'rate_limit_exceeded' }) }),
       s('06', '01', 'chat gpt-4o', 1, 1180, 2990, {
+        stream: {
+          result: 'complete', reason: 'stop', source: 'token_events', offset_ns: 1.18e9, duration_ns: 2.98e9, ttft_ns: 4.2e8, tokens: { output: 412, reasoning: 64, tool: 0 }, tokens_per_second: 186, mean_logprob: -0.31,
+          stall_count: 1, stalls: [{ at_ns: 1.1e9, ns: 6.5e8 }], timeline: { bin_ns: 24900000, tokens: Array.from({ length: 120 }, (_, i) => (i < 16 || (i > 44 && i < 70) ? 0 : 3 + (i * 7) % 5)) },
+        },
         genai: genai('ok'), attributes: [['gen_ai.input.messages', JSON.stringify([{ role: 'system', parts: [{ type: 'text', content: 'You help customers of a shop.' }] }, { role: 'user', parts: [{ type: 'text', content: 'Where is my order?' }] }])], ['gen_ai.output.messages', JSON.stringify([{ role: 'assistant', parts: [{ type: 'text', content: 'It left our warehouse this morning and arrives tomorrow.' }] }])], ['gen_ai.request.temperature', '0.2']],
         events: [{ time_ns: String(BigInt(line(0, now, true).start_ms) * 1000000n + 1600000000n), name: 'gen_ai.first_token', attributes: [['index', '0']] }],
       }), s('07', '01', 'log answer', 1, 4172, 30),

@@ -165,6 +165,9 @@ test('the waterfall: critical path, failure by shape, what the model said, hosti
   await page.waitForURL(/span=06/);
   assert.match(await page.textContent('.messages'), /Where is my order\?/);
   assert.match(await page.textContent('.facts'), /TTFT420 ms/);
+  assert.match(await page.locator('a.span').nth(5).textContent(), /‖ stalled 650 ms.*first token after 420 ms, 186 tokens per second/s);
+  assert.match(await page.textContent('.facts'), /stalls1: 650 ms at \+1.1 s/);
+  assert.match(await page.getAttribute('.flow', 'aria-label'), /^476 tokens in 2\.98 s, the first after 420 ms, 1 stall$/);
   assert.match(await page.textContent('.facts'), /\$0\.0087/);
   await page.locator('a.span').nth(0).click();
   await page.waitForURL(/span=01/);

@@ -82,9 +82,15 @@ export interface GenAi {
   class: string; outcome: string; fault: string; stream: boolean; estimated: boolean; unpriced: boolean;
   [key: string]: string | number | boolean | undefined;
 }
+// What token events told of a span: at_ns, ttft_ns and bins count from the stream's start, offset_ns from the trace's.
+export interface TokenStream {
+  result: string; reason: string; source: string; offset_ns: number; duration_ns: number; ttft_ns: number | null;
+  tokens: { output: number; reasoning: number; tool: number }; tokens_per_second: number | null; mean_logprob: number | null;
+  stall_count: number; stalls: { at_ns: number; ns: number }[]; timeline: { bin_ns: number; tokens: number[] };
+}
 export interface Span {
   span_id: string; parent_id: string; service: string; name: string; kind: string; status: number; status_message: string;
-  offset_ns: number; duration_ns: number; depth: number; critical: boolean; orphan: boolean; scope: string; genai?: GenAi;
+  offset_ns: number; duration_ns: number; depth: number; critical: boolean; orphan: boolean; scope: string; genai?: GenAi; stream?: TokenStream;
   attributes: [string, string][]; resource: [string, string][];
   events: { time_ns: string; name: string; attributes: [string, string][] }[];
 }

@@ -4,6 +4,7 @@ import type { Span, Trace } from './api';
 import * as f from './format';
 import { useAnswer, useNow } from './live';
 import { Copy, Trouble, When } from './parts';
+import { StreamMarks, StreamPicture, StreamWords, streamFacts } from './stream';
 import { change } from './url';
 
 const PAGE = 400; // rows drawn at once; more on request
@@ -28,12 +29,13 @@ function Row({ span, total, chosen, open }: { span: Span; total: number; chosen:
     <a class={`span ${chosen ? 'chosen' : ''}`} href={open} data-row={span.span_id} aria-current={chosen ? 'true' : undefined}>
       <span class="label" style={{ paddingLeft: `${Math.min(span.depth, 20) * 12}px` }}>
         {bad ? <span class="mark bad" title="failed">▲</span> : <span class="mark" aria-hidden="true">{call ? '●' : '·'}</span>}
-        <span class="name">{span.name || 'unnamed'}</span> <span class="quiet">{span.service}{call && g?.model ? ` · ${g.model}` : ''}</span>{bad && <span class="mark-text bad"> {g?.outcome && g.outcome !== 'ok' ? g.outcome.replaceAll('_', ' ') : 'error'}</span>}{span.orphan && <span class="quiet"> (parent not here)</span>}
+        <span class="name">{span.name || 'unnamed'}</span> <span class="quiet">{span.service}{call && g?.model ? ` · ${g.model}` : ''}</span>{bad && <span class="mark-text bad"> {g?.outcome && g.outcome !== 'ok' ? g.outcome.replaceAll('_', ' ') : 'error'}</span>}{span.orphan && <span class="quiet"> (parent not here)</span>}{span.stream && <StreamWords stream={span.stream} />}
       </span>
       <span class="track">
         <span class={`time ${span.critical ? 'critical' : ''} ${bad ? 'failed' : ''}`} style={{ left: `${left}%`, width: `${Math.min(width, 100 - left)}%` }}>
           {ttft !== null && <span class="ttft" style={{ width: `${ttft * 100}%` }} />}
         </span>
+        {span.stream && <StreamMarks stream={span.stream} total={total} />}
       </span>
       <span class="length">{f.nanos(span.duration_ns)}</span>
     </a>
@@ -114,6 +116,7 @@ function Facts({ span }: { span: Span }) {
       ['finish reason', s('finish_reason')], ['error', s('error_type')], ['endpoint', s('endpoint')], ['tenant', s('tenant')],
       ['prompt', [s('prompt_name'), s('prompt_version')].filter(Boolean).join(' ')], ['conversation', s('conversation_id')], ['agent', s('agent_name')], ['tool', s('tool_name')], ['response id', s('response_id')],
     );
+  if (span.stream) rows.push(...streamFacts(span.stream));
   return <dl class="facts">{rows.filter(([, v]) => v).map(([k, v]) => <div><dt>{k}</dt><dd>{v}</dd></div>)}</dl>;
 }
 
@@ -147,6 +150,7 @@ function Detail({ span, start_ms }: { span: Span; start_ms: number }) {
     <section class="detail" aria-label="the chosen span" data-span={span.span_id}>
       <h2>{span.name || 'unnamed'} {failed(span) && <span class="state bad"><span class="mark" aria-hidden="true">▲</span> failed</span>}</h2>
       <Facts span={span} />
+      {span.stream && <StreamPicture stream={span.stream} />}
       {typeof span.genai?.price_id === 'string' && <PriceRow id={span.genai.price_id} />}
       {typeof span.genai?.conversation_id === 'string' && <p><a href={`/session/${encodeURIComponent(span.genai.conversation_id)}`}>its session, turn by turn</a></p>}
       {said.length > 0 && <><h3>Messages</h3><ol class="messages">{said.map((m) => <li class={m.role}><span class="role">{m.role}</span><div class="text">{m.text}</div></li>)}</ol></>}
@@ -171,7 +175,7 @@ export function TracePage({ id, params }: { id: string; params: URLSearchParams 
   if (!data)
     return <main id="main">{error ? (error.status === 404 ? <><h1>No such trace</h1><p>{error.message}</p><p><a href="/traces">Search traces</a></p></> : <Trouble error={error} at={at} now={now} />) : <p class="quiet">Asking…</p>}</main>;
   const s = data.summary, total = Math.max(1, s.duration_ns);
-  const path = data.spans.filter((x) => x.critical).length;
+  const path = data.spans.filter((x) => x.critical).length, streams = data.spans.some((x) => x.stream);
   return (
     <main id="main">
       <p class="crumbs"><a href="/oncall">On-call</a> › <a href={`/traces?service=${encodeURIComponent(s.service)}`}>{s.service || 'traces'}</a> › <span class="mono">{id}</span> <Copy text={id} label="copy id" /></p>
@@ -185,7 +189,7 @@ export function TracePage({ id, params }: { id: string; params: URLSearchParams 
         <div class="tile"><dt>started</dt><dd class="under"><When ms={s.start_ms} now={now} /></dd></div>
       </dl>
       <section aria-label="waterfall">
-        <p class="quiet small">Dark: the critical path ({path} of {f.exact(s.spans)} spans), what the user waited for. Light part of a bar: until the first token. ▲ failed, ● model call.</p>
+        <p class="quiet small">Dark: the critical path ({path} of {f.exact(s.spans)} spans), what the user waited for. Light part of a bar: until the first token. ▲ failed, ● model call.{streams && ' Below a bar: its tokens over time; line: the first token; hatched and ‖: a stall.'}</p>
         <div class="waterfall">
           <Ruler total={total} />
           {data.spans.slice(0, shown).map((x) => <Row key={x.span_id} span={x} total={total} chosen={x === chosen} open={`/trace/${id}?span=${x.span_id}`} />)}

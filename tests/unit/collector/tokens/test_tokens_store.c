@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "collector/stage/stage.h"
 #include "collector/tokens/tokens.h"
+#include "query/query_stream.h"
 #include "tsdb/helper_rows.h"
 #include "tsdb/tsdb_timeline.h"
 
@@ -220,6 +221,80 @@ static void a_stream_that_falls_silent_ends_without_any_traffic(void **ctx)
     arena_free(a);
 }
 
+/* Asks for the streams of the trace whose id is sixteen times `byte`, around p->now_ns. */
+static uint32_t streams(struct place *p, uint8_t byte, struct arena *a, struct query_streams *out)
+{
+    struct tsdb_view *v;
+    struct tsdb_id16 trace;
+    memset(trace.b, byte, sizeof trace.b);
+    assert_int_equal(tsdb_view_open(p->db, ROWS_ORG, NULL, &v), ERR_OK);
+    assert_int_equal(query_streams_read(v, trace, p->now_ns, p->now_ns + SECOND, a, out), ERR_OK);
+    tsdb_view_close(v);
+    return out->count;
+}
+
+static const char *span_event(struct place *p, uint8_t trace, uint8_t span, int64_t ms,
+                              const char *more)
+{
+    static char text[512];
+    char t[33], s[17];
+    struct tsdb_id16 id;
+    memset(id.b, trace, sizeof id.b);
+    bytes_to_hex(bytes_of(id.b, 16), t);
+    memset(id.b, span, 8);
+    bytes_to_hex(bytes_of(id.b, 8), s);
+    snprintf(text, sizeof text,
+             "{\"trace_id\":\"%s\",\"span_id\":\"%s\",\"time_unix_nano\":%lld%s}", t, s,
+             (long long)(p->now_ns + ms * 1000000), more);
+    return text;
+}
+
+static void a_trace_finds_the_streams_of_its_spans(void **ctx)
+{
+    struct place p;
+    struct arena *a = arena_new(0);
+    struct query_streams out;
+    place_init(&p);
+    place_open(&p);
+    int64_t far = clock_wall_ns() + 600 * SECOND;
+    for (uint8_t trace = 1; trace <= 2; trace++)
+        for (uint8_t span = 1; span <= 3; span++) {
+            append(&p, span_event(&p, trace, span, 0, ",\"kind\":\"start\""), far);
+            append(&p, span_event(&p, trace, span, 100 * span, ",\"tokens\":3"), far);
+            for (int ms = 10; ms <= 40; ms += 10)
+                append(&p, span_event(&p, trace, span, 100 * span + ms, ""), far);
+            append(&p, span_event(&p, trace, span, 20000, ",\"tokens\":4"), far);
+            append(
+                &p,
+                span_event(&p, trace, span, 20100, ",\"kind\":\"end\",\"finish_reason\":\"stop\""),
+                far);
+        }
+    append(&p, "", far + 6 * SECOND);
+    for (int sealed = 0; sealed < 2; sealed++) {
+        assert_int_equal(streams(&p, 3, a, &out), 0);
+        assert_int_equal(streams(&p, 2, a, &out), 3);
+        for (uint8_t span = 1; span <= 3; span++) {
+            struct tsdb_id8 id;
+            memset(id.b, span, sizeof id.b);
+            const struct query_stream *s = query_streams_of(&out, id);
+            assert_non_null(s);
+            assert_true(bytes_equal_str(s->result, "complete"));
+            assert_true(bytes_equal_str(s->reason, "stop"));
+            assert_int_equal(s->ttft_ns, 100000000 * span);
+            assert_int_equal(s->output, 11);
+            assert_int_equal(s->stall_count, 1);
+            assert_int_equal(s->stalls_placed, 1);
+            assert_int_equal(s->stalls[0].after_ns, 100000000 * span + 40000000);
+            assert_true(s->bins[s->ttft_ns / s->bin_ns] >= 3);
+        }
+        assert_null(query_streams_of(&out, (struct tsdb_id8){{9}}));
+        place_close(&p, true); /* once more, from parts */
+        place_open(&p);
+    }
+    place_close(&p, false);
+    arena_free(a);
+}
+
 #define T(name) cmocka_unit_test(name)
 int main(void)
 {
@@ -227,6 +302,7 @@ int main(void)
         T(a_stream_becomes_cells_and_a_record),
         T(open_streams_outlive_the_process),
         T(a_stream_that_falls_silent_ends_without_any_traffic),
+        T(a_trace_finds_the_streams_of_its_spans),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
