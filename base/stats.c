@@ -35,6 +35,15 @@ void stats_each(void (*fn)(void *ctx, const struct stats_value *v), void *ctx)
     free(sorted);
 }
 
+int64_t stats_sum(const char *name)
+{
+    int64_t sum = 0;
+    for (const struct stats_value *v = all; v; v = v->next)
+        if (strcmp(v->name, name) == 0)
+            sum += stats_get(v);
+    return sum;
+}
+
 struct render {
     struct buf *out;
     const char *family;

@@ -46,6 +46,8 @@ static inline int64_t stats_get(const struct stats_value *v)
 }
 /* Calls fn for every value, sorted by (name, labels). */
 void stats_each(void (*fn)(void *ctx, const struct stats_value *v), void *ctx);
+/* The sum over the label sets of a name; 0 when there is none. */
+int64_t stats_sum(const char *name);
 /* Appends the Prometheus text page (HELP and TYPE once per family). */
 void stats_render(struct buf *out);
 

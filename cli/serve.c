@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/hoard.h"
+#include "cli/serve_conditions.h"
 #include "cli/serve_options.h"
 #include "cli/serve_prices.h"
 #include "cli/verbs.h"
@@ -42,6 +43,7 @@ struct server {
     struct serve_prices prices;
     struct web_access *access;
     struct detectors_budgets *budgets;
+    struct serve_conditions conditions;
     struct detectors *detectors;
     struct collector *collector;
     struct kafka *kafka;
@@ -235,9 +237,12 @@ static enum err start_detectors(struct server *s)
                                   .slo_paths = o->slos.items,
                                   .slo_path_count = o->slos.count,
                                   .budgets = s->budgets,
+                                  .conditions = s->conditions.list,
+                                  .condition_count = SERVE_CONDITIONS_COUNT,
                                   .external_url =
                                       o->external_url ? o->external_url : (const char *)url.data};
     enum err e = ERR_OK;
+    serve_conditions_init(&s->conditions, s->db, TSDB_ORG_DEFAULT);
     if (o->receivers)
         e = detectors_receivers_load(o->config_file, s->arena, &receivers, &d.receiver_count,
                                      &s->errors);

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/stats.h"
 #include "detectors/budget_alerts.h"
+#include "detectors/condition_alerts.h"
 #include "detectors/evaluator.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -127,10 +128,15 @@ static bool wants(const struct detectors_receiver *r, const struct alert *a,
     return !s || s->target_count == 0;
 }
 
+bool book_is_of_objective(const struct alert *a)
+{
+    return !budget_alerts_owns(a) && !condition_alerts_owns(a);
+}
+
 static bool is_burn_rule(const struct alert *a)
 {
     return strcmp(a->rule, "no-data") != 0 && strcmp(a->rule, "excluded-share") != 0 &&
-           !budget_alerts_owns(a); /* each threshold of a budget is told */
+           book_is_of_objective(a); /* each threshold of a budget is told, and each condition */
 }
 
 /* x fires, the receiver knows, and it is at least as bad about the same objective. */

@@ -2,6 +2,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "detectors/detectors_conditions.h"
 #include "detectors/evaluator.h"
 #include <stdlib.h>
 
@@ -188,6 +189,7 @@ enum err detectors_new(const struct detectors_options *o, struct detectors **out
                        struct buf *errors)
 {
     CHECK(o->db || (o->source && o->store));
+    CHECK(o->condition_count <= DETECTORS_CONDITIONS_MAX);
     enum err e = check_receivers(o, errors);
     if (e != ERR_OK)
         return e;

@@ -1,5 +1,6 @@
 /* One round: bring the sums up to date, judge every rule, let the alerts step, commit what changed. */
 #include "detectors/budget_alerts.h"
+#include "detectors/condition_alerts.h"
 #include "detectors/evaluator.h"
 #include "base/check.h"
 #include "base/clock.h"
@@ -403,7 +404,7 @@ static void run_book(struct round *r)
             continue;
         }
         if (a->state == DETECTORS_FIRING && !o &&
-            !budget_alerts_owns(a)) { /* its objective was removed */
+            book_is_of_objective(a)) { /* its objective was removed */
             struct transition *t = book_change(&r->changes);
             if (t) {
                 *t = (struct transition){.alert = *a, .at = (int32_t)i, .event = ALERT_RESOLVED};
@@ -481,6 +482,8 @@ static enum err run_round(struct round *r)
         d->samples_ms = r->now_ms;
     enum err of_budgets = budget_alerts_run(d, &r->changes, r->horizon, r->now_ms);
     e = e == ERR_OK ? of_budgets : e;
+    enum err of_conditions = condition_alerts_run(d, &r->changes, r->horizon, r->now_ms, r->arena);
+    e = e == ERR_OK ? of_conditions : e;
     run_book(r);
     enum err committed = book_commit(d, &r->changes, r->now_ms, r->horizon);
     return committed != ERR_OK ? committed : e;

@@ -76,6 +76,7 @@ struct detectors {
     /* owned by detect */
     uint64_t seen_seq;
     int64_t samples_ms;
+    bool has_looked; /* at the conditions, since the start */
     /* guarded by lock */
     pthread_mutex_t lock;
     pthread_cond_t wake;
@@ -107,6 +108,7 @@ const char *evaluator_rule_name(const struct objective *o, uint32_t rule);
 /* book.c: reads and writes alerts. book_commit: state, cursor and notifications in one transaction, then in memory. */
 enum err book_load(struct detectors *d, struct buf *errors) MUST_CHECK;
 int32_t book_find_active(const struct detectors *d, struct bytes slo_id, const char *rule);
+bool book_is_of_objective(const struct alert *a); /* not of a budget, nor of a condition */
 /* Does the receiver want this alert, and is it not already told of something as bad about the same objective? One burning objective trips
  * several rules: a person is told once, and of the others when the first is over. */
 bool book_may_tell(const struct detectors *d, const struct transitions *ts, const struct alert *a,

@@ -1,5 +1,6 @@
 /* What a notification says: Alertmanager's webhook body, version 4. */
 #include "detectors/budget_alerts.h"
+#include "detectors/condition_alerts.h"
 #include "detectors/webhook.h"
 #include "base/check.h"
 #include "base/clock.h"
@@ -65,13 +66,17 @@ static enum err pairs_end(struct pairs *p, struct query_slo_pair **out, size_t *
 
 static const char *alert_name(const struct alert *a)
 {
-    return budget_alerts_owns(a) ? "BudgetThreshold" : "SLOBurnRate";
+    return budget_alerts_owns(a)      ? "BudgetThreshold"
+           : condition_alerts_owns(a) ? "TelltaleCondition"
+                                      : "SLOBurnRate";
 }
 
 static void link_to(const struct alert *a, const char *external_url, char out[ALERT_TEXT_MAX])
 {
     if (budget_alerts_owns(a))
         snprintf(out, ALERT_TEXT_MAX, "%s/costs", external_url);
+    else if (condition_alerts_owns(a))
+        snprintf(out, ALERT_TEXT_MAX, "%s/oncall", external_url);
     else
         snprintf(out, ALERT_TEXT_MAX, "%s/oncall?slo=%s", external_url, a->slo_id);
 }
@@ -80,10 +85,18 @@ enum err webhook_labels(const struct alert *a, const struct query_slo *slo, stru
                         struct query_slo_pair **out, size_t *out_count)
 {
     struct pairs p = pairs_begin(arena);
-    bool is_budget = budget_alerts_owns(a);
+    bool is_budget = budget_alerts_owns(a), is_condition = condition_alerts_owns(a);
+    size_t prefix = is_budget      ? strlen(BUDGET_ALERTS_PREFIX)
+                    : is_condition ? strlen(CONDITION_ALERTS_PREFIX)
+                                   : 0;
     pair_str(&p, "alertname", alert_name(a));
-    pair_str(&p, is_budget ? "budget" : "slo",
-             a->slo_id + (is_budget ? strlen(BUDGET_ALERTS_PREFIX) : 0));
+    struct bytes name = bytes_str(a->slo_id + prefix);
+    if (is_condition) { /* "NAME" or "NAME/SUBJECT" */
+        size_t slash = bytes_find(name, BYTES_LIT("/"));
+        pair_add(&p, BYTES_LIT("subject"), bytes_slice(name, MIN(slash + 1, name.size), name.size));
+        name.size = MIN(slash, name.size);
+    }
+    pair_add(&p, bytes_str(is_budget ? "budget" : is_condition ? "condition" : "slo"), name);
     pair_str(&p, is_budget ? "value" : "service", a->service);
     pair_str(&p, "rule", a->rule);
     pair_str(&p, "severity", query_slo_severity_name(a->severity));

@@ -575,17 +575,72 @@ static enum err sample_add(struct tsdb *db, uint32_t org, int64_t now_ms, const 
     return e;
 }
 
+static void org_put(uint8_t key[4], uint32_t org)
+{
+    for (int i = 0; i < 4; i++)
+        key[i] = (uint8_t)(org >> (24 - 8 * i));
+}
+
+#define RESIDUES_TABLE "invoice_residues"
+#define RESIDUE_SIZE 16u /* when, in ms; the ratio */
+
+/* org (4 bytes, big-endian) and provider -> the newest report's residue. */
+static enum err residue_put(struct tsdb_state_write *w, const uint8_t *org_key, int64_t now_ms,
+                            const char *provider, double ratio)
+{
+    struct buf key = {0}, value = {0};
+    buf_append(&key, org_key, 4);
+    buf_str(&key, provider);
+    buf_u64(&value, (uint64_t)now_ms);
+    buf_f64(&value, ratio);
+    enum err e = buf_ok(&key) && buf_ok(&value)
+                     ? tsdb_state_put(w, RESIDUES_TABLE, buf_bytes(&key), buf_bytes(&value))
+                     : ERR_NOMEM;
+    buf_done(&key);
+    buf_done(&value);
+    return e;
+}
+
+enum err genai_invoice_residues(struct tsdb *db, uint32_t org, struct arena *a,
+                                struct genai_invoice_residue **out, size_t *out_count)
+{
+    struct tsdb_state_row *rows;
+    uint8_t key[4];
+    size_t n = 0, kept = 0;
+    org_put(key, org);
+    enum err e = tsdb_state_scan(db, RESIDUES_TABLE, bytes_of(key, sizeof(key)),
+                                 GENAI_INVOICE_RESIDUES_MAX, a, &rows, &n);
+    if (e != ERR_OK)
+        return e;
+    struct genai_invoice_residue *list = ARENA_ARRAY(a, struct genai_invoice_residue, n + 1);
+    if (!list)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < n; i++) {
+        struct reader r = reader_of(rows[i].value);
+        struct genai_invoice_residue one = {
+            .provider = bytes_slice(rows[i].key, sizeof(key), rows[i].key.size),
+            .at_ms = (int64_t)reader_u64(&r),
+            .ratio = reader_f64(&r)};
+        if (!r.failed && rows[i].value.size == RESIDUE_SIZE && isfinite(one.ratio))
+            list[kept++] = one;
+    }
+    *out = list;
+    *out_count = kept;
+    return ERR_OK;
+}
+
 enum err genai_invoice_keep(struct tsdb *db, uint32_t org, int64_t now_ms, struct bytes report_json,
                             const char *provider, double ratio, struct err_msg *msg)
 {
     struct tsdb_state_write *w;
     uint8_t key[12];
     bytes_put_u64be(key + 4, (uint64_t)now_ms);
-    for (int i = 0; i < 4; i++)
-        key[i] = (uint8_t)(org >> (24 - 8 * i));
+    org_put(key, org);
     enum err e = tsdb_state_begin(db, &w);
     if (e == ERR_OK) {
         e = tsdb_state_put(w, "invoices", bytes_of(key, sizeof key), report_json);
+        if (e == ERR_OK && ratio >= 0)
+            e = residue_put(w, key, now_ms, provider, ratio);
         if (e == ERR_OK)
             e = tsdb_state_commit(w);
         else

@@ -33,4 +33,14 @@ enum err genai_invoice_reconcile(struct tsdb *db, uint32_t org, struct bytes bod
 enum err genai_invoice_keep(struct tsdb *db, uint32_t org, int64_t now_ms, struct bytes report,
                             const char *provider, double ratio, struct err_msg *msg) MUST_CHECK;
 
+/* Of each provider the newest report by which it billed anything, the residue alone: one small row each, read in every round of the detectors. */
+struct genai_invoice_residue {
+    struct bytes provider; /* in the arena */
+    int64_t at_ms;
+    double ratio;
+};
+#define GENAI_INVOICE_RESIDUES_MAX 1000u
+enum err genai_invoice_residues(struct tsdb *db, uint32_t org, struct arena *a,
+                                struct genai_invoice_residue **out, size_t *out_count) MUST_CHECK;
+
 #endif

@@ -1,12 +1,14 @@
 #include "collector/kafka/kafka_overlap.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <sodium.h>
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/json_in.h"
 #include "base/json_out.h"
 #include "base/log.h"
 #include "base/stats.h"
@@ -227,4 +229,44 @@ bool kafka_overlap_record(struct tsdb *db, const char *topic, uint32_t partition
     buf_done(&key);
     buf_done(&value);
     return is_new;
+}
+
+static void describe(const struct json_node *n, struct kafka_overlaps *out)
+{
+    struct bytes topic = json_get_str(n, "topic"), kind = json_get_str(n, "kind");
+    int64_t partition = 0, from = 0, to;
+    char end[32] = "the end of what the other has";
+    (void)json_get_i64(n, "partition", &partition);
+    (void)json_get_i64(n, "from", &from);
+    if (json_get_i64(n, "to", &to))
+        snprintf(end, sizeof(end), "%" PRIi64, to - 1);
+    snprintf(out->newest, sizeof(out->newest), "%.*s[%" PRIi64 "] from %" PRIi64 " to %s (%.*s)",
+             (int)MIN(topic.size, (size_t)249), topic.size ? (const char *)topic.data : "",
+             partition, from, end, (int)MIN(kind.size, (size_t)16),
+             kind.size ? (const char *)kind.data : "");
+}
+
+enum err kafka_overlap_since(struct tsdb *db, int64_t after_ms, struct arena *a,
+                             struct kafka_overlaps *out)
+{
+    struct tsdb_state_row *rows;
+    size_t n = 0;
+    *out = (struct kafka_overlaps){0};
+    enum err e =
+        tsdb_state_scan(db, KAFKA_OVERLAP_TABLE, BYTES_NONE, KAFKA_OVERLAP_MAX, a, &rows, &n);
+    for (size_t i = 0; e == ERR_OK && i < n; i++) {
+        struct json_node *row;
+        struct err_msg msg;
+        int64_t found_ms;
+        if (json_in_tree(rows[i].value, 2, a, &row, &msg) != ERR_OK ||
+            !json_get_i64(row, "found_ms", &found_ms))
+            continue; /* not a row of ours */
+        if (found_ms > after_ms) {
+            out->ranges++;
+            if (found_ms >= out->newest_ms)
+                describe(row, out);
+        }
+        out->newest_ms = MAX(out->newest_ms, found_ms);
+    }
+    return e;
 }

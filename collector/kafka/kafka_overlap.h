@@ -6,7 +6,7 @@
  * of the partition with everything told; open: nodes that were taken over without having let go, and where the broker saw them last. Such a
  * node finds its own name there when it comes back, and knows which of its messages another has stored, too.
  *
- * Owner: the reader.  Thread: the reader's.
+ * Owner: the reader.  Thread: the reader's; kafka_overlap_since: any.
  * Failure: none; a record that cannot be written is logged.
  * Limits: KAFKA_OVERLAP_OPEN nodes of a partition, the newest; KAFKA_OVERLAP_MAX records, then only the log has them. The line comes from the broker: any bytes.
  */
@@ -46,5 +46,13 @@ void kafka_overlap_add_open(struct kafka_overlap_line *l, const char *node, int6
  * (another has not let go), "handover". false: it was recorded before. */
 bool kafka_overlap_record(struct tsdb *db, const char *topic, uint32_t partition, int64_t from,
                           int64_t to, const char *kind, const char *other);
+
+struct kafka_overlaps { /* of the ranges that were found after a moment */
+    uint32_t ranges;
+    int64_t newest_ms; /* of all that there are; 0: none */
+    char newest[400]; /* in words: "topic[3] from 100 to 204 (crash)" */
+};
+enum err kafka_overlap_since(struct tsdb *db, int64_t after_ms, struct arena *a,
+                             struct kafka_overlaps *out) MUST_CHECK;
 
 #endif

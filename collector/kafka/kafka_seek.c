@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/stats.h"
 #include "collector/kafka/kafka_core.h"
+#include "collector/kafka/kafka_loss.h"
 
 STATS_COUNTER(lost, "telltale_kafka_lost_messages_total", "",
               "Offsets that Kafka had removed before they were read.")
@@ -109,12 +110,14 @@ void kafka_on_no_place(struct kafka *k, const char *topic, int32_t number)
     p->mark = 0;
     if (own != KAFKA_NOWHERE && own < low) {
         stats_add(&lost, low - own);
+        kafka_loss_record(k->o.db, topic, (uint32_t)number, own, low, false);
         log_error("kafka",
                   "%s[%d]: Kafka has removed the messages %lld to %lld before they were read; its "
                   "retention is shorter than what this node was behind",
                   topic, (int)number, (long long)own, (long long)low - 1);
     } else if (own > high) {
         stats_add(&resets, 1);
+        kafka_loss_record(k->o.db, topic, (uint32_t)number, own, high, true);
         log_error("kafka",
                   "%s[%d] ends at %lld, and %lld were read of it: it was made anew, or Kafka has "
                   "lost its end; it is read from the beginning",
@@ -152,6 +155,7 @@ bool kafka_looks_back(struct kafka *k, struct kafka_partition *p, const rd_kafka
     }
     p->mark = 0;
     stats_add(&resets, 1);
+    kafka_loss_record(k->o.db, p->topic->name, (uint32_t)p->number, p->from, m->offset, true);
     log_error("kafka",
               "%s[%d] has another message at %lld than the one that was read there: it was made "
               "anew, or Kafka has lost its end; it is read from the beginning",

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/stats.h"
 #include "collector/kafka/kafka.h"
+#include "collector/kafka/kafka_loss.h"
 #include "collector/kafka/kafka_overlap.h"
 #include "otlp.pb-c.h"
 #include "tsdb/files.h"
@@ -462,6 +463,12 @@ static void a_topic_made_anew_is_noticed_though_it_has_grown_past_what_was_read(
     read_on("a", NULL, 0);
     each_is_there_once();
     assert_int_equal(counter("telltale_kafka_resets_total"), before + PARTITIONS);
+    struct arena *a = arena_new(0);
+    struct kafka_losses losses;
+    assert_int_equal(kafka_loss_since(t.db, 0, a, &losses), ERR_OK);
+    assert_int_equal(losses.resets, PARTITIONS); /* durable, too */
+    assert_int_equal(losses.partitions, PARTITIONS);
+    arena_free(a);
     stop_reading(); /* and when it is the same, it is not */
     send_spans(20);
     read_on("a", NULL, 0);
