@@ -123,10 +123,15 @@ static void found_content(struct found *f, struct bytes key, const struct tsdb_v
 static bool event_is_chunk(struct bytes name)
 {
     static const struct bytes names[] = {
-        BYTES_LIT("llm.content.completion.chunk"), BYTES_LIT("gen_ai.content.completion.chunk"),
-        BYTES_LIT("First Token Stream Event"),     BYTES_LIT("ai.stream.firstChunk"),
-        BYTES_LIT("gen_ai.first_token"),           BYTES_LIT("first_token"),
-        BYTES_LIT("gen_ai.stream.chunk"),          BYTES_LIT("gen_ai.token"),
+        BYTES_LIT("llm.content.completion.chunk"),
+        BYTES_LIT("gen_ai.content.completion.chunk"),
+        BYTES_LIT("First Token Stream Event"),
+        BYTES_LIT("ai.stream.firstChunk"),
+        BYTES_LIT("gen_ai.first_token"),
+        BYTES_LIT("first_token"),
+        BYTES_LIT("gen_ai.stream.chunk"),
+        BYTES_LIT("gen_ai.token"),
+        BYTES_LIT("llm.token.event"),
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (bytes_equal(name, names[i]))

@@ -5,6 +5,7 @@
 #include "base/stats.h"
 #include "collector/stage/derive.h"
 #include "collector/stage/settle.h"
+#include "collector/stage/stage_tokens.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -190,7 +191,8 @@ static bool apply_spans(struct stage *s, struct derive *d, struct tsdb_batch *b)
         dialects[r->dialect]++;
         rules[r->rule]++;
         bad += (r->flags & TSDB_ROW_BAD_TIME) != 0;
-        ok = genai_store(b, i, r) && derive_row(d, b, i, r, b->spans.scope_name[i]);
+        ok = genai_store(b, i, r) && derive_row(d, b, i, r, b->spans.scope_name[i]) &&
+             stage_tokens_span(b, i, r);
     }
     /* rises at once, falls slowly: too much room costs less than growing */
     d->cells_likely = MAX((uint32_t)((uint64_t)b->cells.count * 17 / b->spans.count) + 1,
@@ -213,7 +215,8 @@ static bool apply_logs(struct stage *s, struct derive *d, struct tsdb_batch *b)
     bool ok = true;
     genai_memo_batch(d->memo);
     for (uint32_t i = 0; ok && i < b->logs.count; i++) {
-        if (!genai_read_log(s->genai, d->memo, b, i, r))
+        ok = stage_tokens_log(b, i);
+        if (!ok || !genai_read_log(s->genai, d->memo, b, i, r))
             continue;
         stats_add(dialect_rows[r->dialect], 1);
         if (r->rule)

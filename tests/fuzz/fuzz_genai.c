@@ -36,6 +36,16 @@ static void check_row(const struct tsdb_spans *s, uint32_t i)
     CHECK(TSDB_SPAN_GET(s, cost_nanousd, i, -1) >= -1);
 }
 
+static void check_tokens(const struct tsdb_batch *b)
+{
+    const struct tsdb_tokens *t = &b->tokens;
+    for (uint32_t i = 0; i < t->count; i++) {
+        CHECK(t->stream[i] < t->stream_count && t->time_ns[i] > 0);
+        CHECK(tsdb_tokens_channel(t->kind[i]) < TSDB_TOKEN_CHANNELS && t->tokens[i] <= 1u << 20);
+        CHECK(tsdb_tokens_is_named(&t->streams[t->stream[i]]));
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct err_msg msg;
@@ -58,6 +68,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         CHECK(row != TSDB_NO_ROW);
         s->kind[row] = flags % 6;
         s->status[row] = flags / 6 % 3;
+        s->trace_id[row].b[0] = 1;
         s->span_id[row].b[0] = flags / 18 % 4;
         s->parent_id[row].b[0] = flags / 72;
         s->start_ns[row] = b->received_ns + (int8_t)reader_u8(&r) * INT64_C(1000000);
@@ -76,10 +87,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         b->logs.time_ns[row] = b->received_ns;
         b->logs.body[row] = part(&r);
         b->logs.attrs[row] = part(&r);
+        struct bytes attrs = b->logs.attrs[row];
+        row = tsdb_batch_add_log(b); /* the same as a token's record */
+        CHECK(row != TSDB_NO_ROW);
+        b->logs.event_name[row] = BYTES_LIT("gen_ai.token");
+        b->logs.time_ns[row] = b->received_ns;
+        b->logs.attrs[row] = attrs;
     }
     if (stage_apply(stage, b, &msg) == ERR_OK) {
         for (uint32_t i = 0; i < b->spans.count; i++)
             check_row(&b->spans, i);
+        check_tokens(b);
         for (uint32_t i = 1; i < b->cells.count; i++)
             CHECK(b->cells.row[i - 1] <= b->cells.row[i]);
         CHECK(settler.settle(settler.ctx, b, 1, 1) == ERR_OK);

@@ -295,6 +295,67 @@ static void a_trace_finds_the_streams_of_its_spans(void **ctx)
     arena_free(a);
 }
 
+/* A call of the trace 16 * 5 and the span 8 * 6 that tells of its chunks itself, from p->now_ns to 800 ms later. */
+static void append_span(struct place *p, int64_t at_ns)
+{
+    struct tsdb_batch *b = tsdb_batch_new(ROWS_ORG, TSDB_SPANS, 16u << 20);
+    struct buf attrs = {0}, events = {0};
+    struct tsdb_result r;
+    struct err_msg msg = {""};
+    assert_int_equal(tsdb_batch_add_span(b), 0);
+    memset(b->spans.trace_id[0].b, 5, 16);
+    memset(b->spans.span_id[0].b, 6, 8);
+    b->spans.start_ns[0] = p->now_ns;
+    b->spans.end_ns[0] = p->now_ns + 800000000;
+    b->spans.name[0] = BYTES_LIT("chat");
+    b->spans.service[0] = BYTES_LIT("gw");
+    tsdb_attrs_put_str(&attrs, BYTES_LIT("gen_ai.operation.name"), BYTES_LIT("chat"));
+    tsdb_attrs_put_str(&attrs, BYTES_LIT("gen_ai.request.model"), BYTES_LIT("gpt-4o"));
+    tsdb_attrs_put_str(&attrs, BYTES_LIT("gen_ai.response.finish_reasons"), BYTES_LIT("stop"));
+    for (int64_t ms = 300; ms <= 700; ms += 100)
+        tsdb_attrs_put_event(
+            &events, &(struct tsdb_event){.time_ns = (uint64_t)(p->now_ns + ms * 1000000),
+                                          .name = BYTES_LIT("llm.content.completion.chunk")});
+    b->spans.attrs[0] = arena_copy(b->arena, buf_bytes(&attrs));
+    b->spans.events[0] = arena_copy(b->arena, buf_bytes(&events));
+    buf_done(&attrs);
+    buf_done(&events);
+    b->received = 1;
+    b->received_ns = at_ns;
+    assert_int_equal(stage_apply(p->stage, b, &msg), ERR_OK);
+    assert_int_equal(rows_append(p->db, b, &r), ERR_OK);
+}
+
+/* Alone, and beside a gateway that told of the same span before: a token that two saw counts once. Each of them twice, as after a retry. */
+static void chunk_events_of_a_span_become_its_stream_once(void **ctx)
+{
+    for (int told = 0; told < 2; told++) {
+        struct place p;
+        struct arena *a = arena_new(0);
+        struct query_streams out;
+        place_init(&p);
+        place_open(&p);
+        int64_t far = clock_wall_ns() + 600 * SECOND;
+        for (int i = 0; told && i < 2; i++)
+            append(&p, span_event(&p, 5, 6, 310, ",\"tokens\":9"), far);
+        append_span(&p, far);
+        append_span(&p, far);
+        append(&p, "", far + 6 * SECOND);
+        append(&p, "", far + 130 * SECOND); /* what the gateway told has no end */
+        assert_int_equal(streams(&p, 5, a, &out), 1);
+        assert_int_equal(out.streams[0].output, told ? 9 : 5);
+        assert_true(bytes_equal_str(out.streams[0].source, told ? "token_events" : "span_events"));
+        assert_true(bytes_equal_str(out.streams[0].result, told ? "timeout" : "complete"));
+        assert_int_equal(out.streams[0].ttft_ns, told ? -1 : 300000000);
+        assert_int_equal(cells(&p, "llm_streams_total"), 1);
+        assert_int_equal(cells(&p, "llm_stream_tokens_total"), told ? 9 : 5);
+        assert_int_equal(cells(&p, "llm_requests_total"), 1);
+        assert_accounts(&p, told ? 2 : 0, 1);
+        place_close(&p, true);
+        arena_free(a);
+    }
+}
+
 #define T(name) cmocka_unit_test(name)
 int main(void)
 {
@@ -303,6 +364,7 @@ int main(void)
         T(open_streams_outlive_the_process),
         T(a_stream_that_falls_silent_ends_without_any_traffic),
         T(a_trace_finds_the_streams_of_its_spans),
+        T(chunk_events_of_a_span_become_its_stream_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
