@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/hoard.h"
+#include "cli/serve_budgets.h"
 #include "cli/serve_conditions.h"
 #include "cli/serve_options.h"
 #include "cli/serve_prices.h"
@@ -43,6 +44,7 @@ struct server {
     struct serve_prices prices;
     struct web_access *access;
     struct detectors_budgets *budgets;
+    struct serve_budgets budget_file;
     struct serve_conditions conditions;
     struct detectors *detectors;
     struct collector *collector;
@@ -220,6 +222,7 @@ static enum err start_budgets(struct server *s)
     enum err e = detectors_budgets_load(s->options.budgets, &s->budgets, &s->errors);
     if (e != ERR_OK)
         return e;
+    serve_budgets_init(&s->budget_file, s->budgets, s->db, s->options.budgets);
     e = detectors_budgets_follow(s->budgets, s->db, TSDB_ORG_DEFAULT);
     return e == ERR_OK ? e
                        : err_set(&s->msg, e, "the budgets cannot be filled from the ledger: %s",
@@ -283,6 +286,7 @@ static enum err start_doors(struct server *s)
         .db = s->db,
         .detectors = s->detectors,
         .budgets = s->budgets,
+        .budgets_reload = serve_budgets_door(&s->budget_file),
         .access = s->access,
         .threads = (unsigned)s->options.query_threads,
         .timeout_ms = s->options.query_timeout_ms,
@@ -397,6 +401,7 @@ static bool stop(struct server *s, bool seal)
     detectors_free(s->detectors);
     if (s->db)
         detectors_budgets_unfollow(s->budgets, s->db);
+    serve_budgets_done(&s->budget_file);
     detectors_budgets_free(s->budgets);
     web_access_close(s->access);
     serve_prices_done(&s->prices);
@@ -429,6 +434,10 @@ static void wait_for_end(struct server *s, const sigset_t *set)
             log_info("serve", "prices read again");
         else
             log_error("serve", "the old prices stay: %s", msg.text);
+        if (serve_budgets_reload(&s->budget_file, &msg) != ERR_OK)
+            log_error("serve", "the old budgets stay: %s", msg.text);
+        else if (s->options.budgets)
+            log_info("serve", "budgets read again");
         if (!s->options.tls_cert)
             continue;
         if (net_reload(s->net, &msg) == ERR_OK)
@@ -468,7 +477,7 @@ static void serve_help(void)
     printf("\nEvery option is also a key of the YAML file given with --config "
            "(docs/configuration.md lists them all).\n"
            "SIGTERM and SIGINT: stop accepting, seal what is in memory, exit 0. SIGHUP: read "
-           "prices, certificate and key again.\n");
+           "prices, budgets, certificate and key again.\n");
     buf_done(&help);
 }
 

@@ -61,7 +61,8 @@ enum err budget_file_read(struct bytes text, const char *path, struct arena *a, 
 
 /* Keys whose windows may have passed a threshold: for the alerts. */
 struct budget_hot {
-    const struct budget *budget;
+    uint8_t thresholds[DETECTORS_BUDGETS_THRESHOLDS_MAX];
+    uint32_t threshold_count;
     char key[TSDB_LEDGER_VALUE_MAX + 1];
     struct detectors_budget_row row; /* its key: the one above */
 };
@@ -69,6 +70,5 @@ struct budget_hot {
 /* Copies what is hot now; what has cooled off is forgotten. malloc'ed. */
 enum err budget_hot_take(struct detectors_budgets *b, int64_t now_ms, struct budget_hot **out,
                          size_t *out_count) MUST_CHECK;
-const struct budget *budget_find(const struct detectors_budgets *b, const char *name);
 
 #endif

@@ -12,15 +12,15 @@
 static void id_of(const struct budget_hot *h, char out[256])
 {
     if (!h->key[0])
-        snprintf(out, 256, BUDGET_ALERTS_PREFIX "%.64s", h->budget->name);
+        snprintf(out, 256, BUDGET_ALERTS_PREFIX "%.64s", h->row.name);
     else if (strlen(h->key) <= 160)
-        snprintf(out, 256, BUDGET_ALERTS_PREFIX "%.64s/%.160s", h->budget->name, h->key);
+        snprintf(out, 256, BUDGET_ALERTS_PREFIX "%.64s/%.160s", h->row.name, h->key);
     else
-        snprintf(out, 256, BUDGET_ALERTS_PREFIX "%.64s/%.140s~%016llx", h->budget->name, h->key,
+        snprintf(out, 256, BUDGET_ALERTS_PREFIX "%.64s/%.140s~%016llx", h->row.name, h->key,
                  (unsigned long long)hash64(bytes_str(h->key), 0));
 }
 
-static void rule_of(const struct budget *b, uint32_t i, char out[64])
+static void rule_of(const struct budget_hot *b, uint32_t i, char out[64])
 {
     if (b->thresholds[i] == DETECTORS_BUDGETS_FORECAST)
         snprintf(out, 64, "forecast");
@@ -118,11 +118,10 @@ static void open_or_step(struct detectors *d, const struct actives *actives,
                          struct transitions *changes, const struct budget_hot *h, uint32_t i,
                          uint32_t horizon, int64_t now_ms)
 {
-    const struct budget *b = h->budget;
-    bool is_forecast = b->thresholds[i] == DETECTORS_BUDGETS_FORECAST;
+    bool is_forecast = h->thresholds[i] == DETECTORS_BUDGETS_FORECAST;
     double share = is_forecast ? h->row.forecast / (double)h->row.limit
                                : (double)h->row.spent / (double)h->row.limit;
-    double threshold = is_forecast ? 1 : (double)b->thresholds[i] / 100;
+    double threshold = is_forecast ? 1 : (double)h->thresholds[i] / 100;
     struct alert_input in = {.horizon = horizon,
                              .now_ms = now_ms,
                              .verdict = share >= threshold ? (!is_forecast && threshold >= 1
@@ -132,7 +131,7 @@ static void open_or_step(struct detectors *d, const struct actives *actives,
                              .eased = share < ALERT_EASE * threshold};
     struct alert next = {0};
     id_of(h, next.slo_id);
-    rule_of(b, i, next.rule);
+    rule_of(h, i, next.rule);
     /* A calendar window is part of the alert's identity; of a rolling one it is the moment that it was passed. */
     uint32_t start = h->row.is_rolling ? horizon : (uint32_t)(h->row.start_ms / 60000);
     char fingerprint[33];
@@ -151,7 +150,7 @@ static void open_or_step(struct detectors *d, const struct actives *actives,
     numbers(h, &next);
     enum alert_event event;
     if (is_new) {
-        snprintf(next.service, sizeof(next.service), "%.127s", h->key[0] ? h->key : b->name);
+        snprintf(next.service, sizeof(next.service), "%.127s", h->key[0] ? h->key : h->row.name);
         memcpy(next.fingerprint, fingerprint, sizeof(fingerprint));
         event = alert_open(&next, &in, horizon);
     } else {
@@ -217,7 +216,7 @@ enum err budget_alerts_run(struct detectors *d, struct transitions *changes, uin
     }
     for (size_t i = 0; i < n; i++) {
         id_of(&hot[i], ids[i]);
-        for (uint32_t k = 0; k < hot[i].budget->threshold_count; k++)
+        for (uint32_t k = 0; k < hot[i].threshold_count; k++)
             open_or_step(d, &actives, changes, &hot[i], k, horizon, now_ms);
     }
     resolve_rest(d, changes, ids, n, now_ms);

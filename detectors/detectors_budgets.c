@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -14,6 +15,7 @@
 #define ARENA_MAX ((size_t)256 << 20)
 #define SWEEP_EVERY_NS INT64_C(60000000000)
 #define CHUNK 4096u /* windows that are looked at before others may have the lock */
+#define LIST_TRIES 3 /* files are not read again three times within a list */
 #define FORECAST_SHARE 0.05 /* of the window must be over before its pace means anything */
 #define EASE 0.9 /* below this share of the lowest threshold a window has cooled off */
 
@@ -34,16 +36,24 @@ struct window {
     char *text; /* NULL: of all that match together */
 };
 
+/* Whom the ledger tells. While a file is read again, the windows of before and those that are being filled both hear. */
+struct link {
+    struct detectors_budgets *b,
+        *next; /* next: guarded by b's lock; NULL: nothing is being filled */
+};
+
 struct detectors_budgets {
-    /* immutable after load */
+    struct link *link; /* NULL: not followed */
+    uint32_t org;
+    pthread_mutex_t lock;
+    /* guarded by lock, from the first follow on; all of it changes when the file is read again (swap_contents) */
     struct arena *arena;
     struct budget *all; /* but for the bounds that each remembers */
     uint32_t count;
     uint32_t *exact, exact_mask; /* (dimension, value) -> index + 1 of the first budget for it */
     uint32_t *patterns[TSDB_BOOK_DIM_COUNT], pattern_count[TSDB_BOOK_DIM_COUNT];
-    uint32_t org, dims;
-    /* guarded by lock */
-    pthread_mutex_t lock;
+    uint32_t dims;
+    uint64_t generation; /* of the file: how often it was read */
     struct window *windows;
     uint32_t window_count, window_cap, *places, place_mask;
     uint32_t *hot, hot_count, hot_cap;
@@ -143,6 +153,7 @@ void detectors_budgets_free(struct detectors_budgets *b)
 {
     if (!b)
         return;
+    free(b->link);
     for (uint32_t i = 0; i < b->window_count; i++) {
         free(b->windows[i].buckets);
         free(b->windows[i].text);
@@ -160,7 +171,7 @@ uint32_t detectors_budgets_org(const struct detectors_budgets *b)
     return b->org ? b->org : TSDB_ORG_DEFAULT;
 }
 
-const struct budget *budget_find(const struct detectors_budgets *b, const char *name)
+static const struct budget *find(const struct detectors_budgets *b, const char *name)
 {
     for (uint32_t i = 0; i < b->count; i++)
         if (strcmp(b->all[i].name, name) == 0)
@@ -340,9 +351,7 @@ static void describe(struct budget *x, const struct window *w, struct bytes key,
 {
     int64_t from, to;
     uint32_t live = first_live(x, now_ms);
-    *out = (struct detectors_budget_row){.name = x->name,
-                                         .window = x->window,
-                                         .by = x->by,
+    *out = (struct detectors_budget_row){.by = x->by,
                                          .key = key,
                                          .unit = x->unit,
                                          .limit = x->limit,
@@ -350,6 +359,8 @@ static void describe(struct budget *x, const struct window *w, struct bytes key,
                                          .is_hard = x->is_hard,
                                          .fail_open = x->fail_open,
                                          .is_rolling = x->calendar == BUDGET_ROLLING};
+    snprintf(out->name, sizeof(out->name), "%s", x->name);
+    snprintf(out->window, sizeof(out->window), "%s", x->window);
     out->forecast = (double)out->spent;
     if (x->calendar != BUDGET_ROLLING) {
         budget_window(x, now_ms, &from, &to);
@@ -396,8 +407,8 @@ static bool is_hot(struct budget *x, const struct window *w, int64_t now_ms, dou
 
 static void heat(struct detectors_budgets *b, struct window *w, int64_t now_ms)
 {
-    if (w->is_hot || !is_hot(&b->all[w->budget], w, now_ms, 1))
-        return;
+    if (w->is_hot || !is_hot(&b->all[w->budget], w, now_ms, EASE))
+        return; /* as long as an alert of it would stay: after a restart it may have one */
     if (b->hot_count == b->hot_cap) {
         uint32_t cap = b->hot_cap ? b->hot_cap * 2 : 64;
         uint32_t *more = realloc(b->hot, cap * sizeof(*more));
@@ -448,43 +459,106 @@ static void add(struct detectors_budgets *b, enum tsdb_book_dim by, struct bytes
 static void on_row(void *ctx, enum tsdb_book_dim dim, struct bytes value, uint32_t minute,
                    const struct tsdb_book_sums *sums)
 {
-    struct detectors_budgets *b = ctx;
+    struct link *l = ctx;
+    struct detectors_budgets *b = l->b;
     pthread_mutex_lock(&b->lock);
-    add(b, dim, value, minute, sums, clock_wall_ms());
+    add(l->next ? l->next : b, dim, value, minute, sums, clock_wall_ms());
     pthread_mutex_unlock(&b->lock);
 }
 
-static void on_booked(void *ctx, const struct tsdb_book *books, size_t n)
+static void add_books(struct detectors_budgets *b, const struct tsdb_book *books, size_t n,
+                      int64_t now_ms)
 {
-    struct detectors_budgets *b = ctx;
-    int64_t now_ms = clock_wall_ms();
-    pthread_mutex_lock(&b->lock);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         for (int d = 0; d < TSDB_BOOK_DIM_COUNT; d++)
             if (b->dims >> d & 1)
                 add(b, (enum tsdb_book_dim)d, books[i].value[d], books[i].minute, &books[i].sums,
                     now_ms);
+}
+
+static void on_booked(void *ctx, const struct tsdb_book *books, size_t n)
+{
+    struct link *l = ctx;
+    struct detectors_budgets *b = l->b;
+    int64_t now_ms = clock_wall_ms();
+    pthread_mutex_lock(&b->lock);
+    add_books(b, books, n, now_ms);
+    if (l->next)
+        add_books(l->next, books, n, now_ms);
+    for (size_t i = 0; i < n; i++)
         b->newest_ms = MAX(b->newest_ms, (int64_t)(books[i].minute + 1) * 60000);
-    }
     b->booked_ms = now_ms;
     pthread_mutex_unlock(&b->lock);
 }
 
+/* Fills the budgets x from the ledger and tells l from then on; without budgets nobody is told. */
+static enum err fill(struct detectors_budgets *x, struct link *l, struct tsdb *db, uint32_t org)
+{
+    struct tsdb_ledger_follower f = {l, on_row, on_booked};
+    int64_t now_ms = clock_wall_ms(), from_ms = now_ms;
+    for (uint32_t i = 0; i < x->count; i++) {
+        struct budget *one = &x->all[i];
+        int64_t step_ms = one->calendar == BUDGET_ROLLING ? one->bucket_minutes * INT64_C(60000)
+                                                          : INT64_C(900000);
+        from_ms = MIN(from_ms, (int64_t)first_live(one, now_ms) * step_ms);
+    }
+    return tsdb_ledger_follow(db, org, x->dims, from_ms, x->count ? &f : NULL);
+}
+
+static struct link *link_new(struct detectors_budgets *b, struct detectors_budgets *next)
+{
+    struct link *l = malloc(sizeof(*l));
+    if (l)
+        *l = (struct link){b, next};
+    return l;
+}
+
 enum err detectors_budgets_follow(struct detectors_budgets *b, struct tsdb *db, uint32_t org)
 {
-    struct tsdb_ledger_follower f = {b, on_row, on_booked};
-    int64_t now_ms = clock_wall_ms(), from_ms = now_ms;
+    CHECK(!b->link);
     b->org = org;
-    if (!b->count)
-        return ERR_OK;
-    for (uint32_t i = 0; i < b->count; i++) {
-        struct budget *x = &b->all[i];
-        int64_t from =
-            (int64_t)first_live(x, now_ms) *
-            (x->calendar == BUDGET_ROLLING ? x->bucket_minutes * INT64_C(60000) : INT64_C(900000));
-        from_ms = MIN(from_ms, from);
+    if (!(b->link = link_new(b, NULL)))
+        return ERR_NOMEM;
+    return fill(b, b->link, db, org);
+}
+
+/* All that comes of the file and of bookings: everything from the arena on. The lock, the link and the org stay where they are. */
+static void swap_contents(struct detectors_budgets *b, struct detectors_budgets *next)
+{
+    enum { FROM = offsetof(struct detectors_budgets, arena), SIZE = sizeof(*b) - FROM };
+    uint8_t was[SIZE];
+    memcpy(was, (uint8_t *)b + FROM, SIZE);
+    memcpy((uint8_t *)b + FROM, (uint8_t *)next + FROM, SIZE);
+    memcpy((uint8_t *)next + FROM, was, SIZE);
+    b->generation = next->generation + 1;
+    b->booked_ms = next->booked_ms;
+    b->newest_ms = next->newest_ms;
+    b->refused += next->refused;
+}
+
+enum err detectors_budgets_reload(struct detectors_budgets *b, const char *path, struct tsdb *db,
+                                  struct buf *errors)
+{
+    struct detectors_budgets *next = NULL;
+    enum err e = detectors_budgets_load(path, &next, errors);
+    if (e != ERR_OK)
+        return e;
+    struct link *l = link_new(b, next);
+    e = l ? fill(next, l, db, b->org) : ERR_NOMEM;
+    if (e != ERR_OK) { /* the link of before is told again, and was told all */
+        free(l);
+        detectors_budgets_free(next);
+        return e;
     }
-    return tsdb_ledger_follow(db, org, b->dims, from_ms, &f);
+    pthread_mutex_lock(&b->lock);
+    swap_contents(b, next);
+    l->next = NULL;
+    struct link *old = b->link;
+    b->link = l;
+    pthread_mutex_unlock(&b->lock);
+    free(old); /* nobody was told through it since the new one took its place */
+    detectors_budgets_free(next);
+    return ERR_OK;
 }
 
 void detectors_budgets_unfollow(struct detectors_budgets *b, struct tsdb *db)
@@ -614,21 +688,25 @@ static bool list_window(struct listing *l, const struct window *w)
     return at->key.data || !text.size;
 }
 
-enum err detectors_budgets_rows(struct detectors_budgets *b, const char *name, struct bytes key,
-                                size_t max, int64_t now_ms, struct arena *a,
-                                struct detectors_budget_row **out, size_t *out_count)
+/* ERR_UNAVAILABLE: the file was read again in between. */
+static enum err list_once(struct detectors_budgets *b, const char *name, struct bytes key,
+                          size_t max, int64_t now_ms, struct arena *a,
+                          struct detectors_budget_row **out, size_t *out_count)
 {
     struct listing l = {
         .b = b, .only = UINT32_MAX, .key = key, .max = max, .now_ms = now_ms, .arena = a};
-    const struct budget *x = name ? budget_find(b, name) : NULL;
-    if (name && !x)
-        return ERR_NOT_FOUND;
+    pthread_mutex_lock(&b->lock);
+    const struct budget *x = name ? find(b, name) : NULL;
+    uint32_t count = b->count;
+    uint64_t generation = b->generation;
     if (x)
         l.only = (uint32_t)(x - b->all);
-    l.rows = ARENA_ARRAY(a, struct detectors_budget_row, x ? 2 * max + 1 : (size_t)b->count + 1);
-    if (!l.rows)
-        return ERR_LIMIT;
-    pthread_mutex_lock(&b->lock);
+    if (!name || x)
+        l.rows = ARENA_ARRAY(a, struct detectors_budget_row, x ? 2 * max + 1 : (size_t)count + 1);
+    if (!l.rows) {
+        pthread_mutex_unlock(&b->lock);
+        return name && !x ? ERR_NOT_FOUND : ERR_LIMIT;
+    }
     for (uint32_t i = 0; !x && i < b->count; i++)
         describe(&b->all[i], NULL, BYTES_NONE, now_ms, &l.rows[i]);
     bool ok = true;
@@ -636,6 +714,10 @@ enum err detectors_budgets_rows(struct detectors_budgets *b, const char *name, s
         if (i % CHUNK == CHUNK - 1) {
             pthread_mutex_unlock(&b->lock);
             pthread_mutex_lock(&b->lock);
+            if (b->generation != generation) {
+                pthread_mutex_unlock(&b->lock);
+                return ERR_UNAVAILABLE;
+            }
             if (i >= b->window_count)
                 break; /* swept meanwhile */
         }
@@ -650,8 +732,18 @@ enum err detectors_budgets_rows(struct detectors_budgets *b, const char *name, s
     if (x && l.count)
         qsort(l.rows, l.count, sizeof(*l.rows), fullest_first);
     *out = l.rows;
-    *out_count = x ? MIN(l.count, max) : b->count;
+    *out_count = x ? MIN(l.count, max) : count;
     return ERR_OK;
+}
+
+enum err detectors_budgets_rows(struct detectors_budgets *b, const char *name, struct bytes key,
+                                size_t max, int64_t now_ms, struct arena *a,
+                                struct detectors_budget_row **out, size_t *out_count)
+{
+    enum err e = ERR_UNAVAILABLE;
+    for (int i = 0; i < LIST_TRIES && e == ERR_UNAVAILABLE; i++)
+        e = list_once(b, name, key, max, now_ms, a, out, out_count);
+    return e;
 }
 
 enum err budget_hot_take(struct detectors_budgets *b, int64_t now_ms, struct budget_hot **out,
@@ -670,7 +762,8 @@ enum err budget_hot_take(struct detectors_budgets *b, int64_t now_ms, struct bud
         b->hot[kept++] = b->hot[i];
         if (n == BUDGET_HOT_MAX)
             continue;
-        rows[n].budget = x;
+        memcpy(rows[n].thresholds, x->thresholds, sizeof(x->thresholds));
+        rows[n].threshold_count = x->threshold_count;
         snprintf(rows[n].key, sizeof(rows[n].key), "%s", w->text ? w->text : "");
         describe(x, w, BYTES_NONE, now_ms, &rows[n].row);
         n++;

@@ -37,13 +37,21 @@ enum err detectors_budgets_load(const char *path, struct detectors_budgets **out
 /* Fills the windows from the ledger and follows it from then on. */
 enum err detectors_budgets_follow(struct detectors_budgets *b, struct tsdb *db,
                                   uint32_t org) MUST_CHECK;
+/* Reads the file again. What it says holds from a single moment on, and the windows, those of budgets that are as before too, hold what the ledger
+ * has booked: the same as after a restart, and nothing that is booked meanwhile is missed or counted twice. On an error all stays as it is.
+ * Once at a time; after follow. */
+enum err detectors_budgets_reload(struct detectors_budgets *b, const char *path, struct tsdb *db,
+                                  struct buf *errors) MUST_CHECK;
 void detectors_budgets_unfollow(struct detectors_budgets *b, struct tsdb *db);
 void detectors_budgets_free(struct detectors_budgets *b); /* NULL is fine */
 uint32_t detectors_budgets_org(const struct detectors_budgets *b); /* whose calls are counted */
 
-/* A window of one key as it is now. Amounts are nano-USD, tokens or calls. Strings live as long as the budgets (key: in the arena). */
+#define DETECTORS_BUDGETS_NAME_MAX 64u
+/* A window of one key as it is now. Amounts are nano-USD, tokens or calls. The key lives in the arena; the names are copies, for the file may
+ * be read again at any moment. */
 struct detectors_budget_row {
-    const char *name, *window; /* window: "24h", "month", as written */
+    char name[DETECTORS_BUDGETS_NAME_MAX + 1];
+    char window[24]; /* "24h", "month", as written */
     enum tsdb_book_dim by;
     struct bytes key; /* empty: of all that match together */
     enum detectors_budget_unit unit;

@@ -342,9 +342,15 @@ enum err tsdb_ledger_follow(struct tsdb *db, uint32_t org, uint32_t dims, int64_
 {
     struct ledger *l = db->ledger;
     struct ledger_moment m;
-    unfollow(l);
-    if (!f)
+    if (!f) {
+        unfollow(l);
         return ERR_OK;
+    }
+    pthread_mutex_lock(&l->lock);
+    struct tsdb_ledger_follower before = l->follower;
+    uint32_t before_org = l->follower_org;
+    bool had = l->has_follower;
+    pthread_mutex_unlock(&l->lock);
     int64_t floor_ms = (clock_wall_ms() / DAY_MS - ((int64_t)TSDB_LEDGER_SLOT_DAYS - 1)) * DAY_MS;
     int64_t slots_ms = MAX(MAX(from_ms, 0), floor_ms);
     struct following w = {.org = org,
@@ -363,8 +369,13 @@ enum err tsdb_ledger_follow(struct tsdb *db, uint32_t org, uint32_t dims, int64_
     if (e == ERR_OK)
         e = follow_scan(&w, m.txn, LEDGER_SLOT, w.first_slot);
     ledger_moment_end(&m);
-    if (e != ERR_OK)
-        unfollow(l);
+    if (e != ERR_OK) {
+        pthread_mutex_lock(&l->lock);
+        l->follower = before;
+        l->follower_org = before_org;
+        l->has_follower = had;
+        pthread_mutex_unlock(&l->lock);
+    }
     return e;
 }
 

@@ -68,7 +68,8 @@ struct tsdb_ledger_follower {
                 const struct tsdb_book_sums *sums);
     void (*booked)(void *ctx, const struct tsdb_book *books, size_t n);
 };
-/* One follower at a time; NULL: none from now on (and none of its calls is under way any more). */
+/* One follower at a time; NULL: none from now on (and none of its calls is under way any more). Another one takes the place of the one
+ * before at a single moment, so that each booking is told to exactly one of them; if that fails, the one before is there (again). */
 enum err tsdb_ledger_follow(struct tsdb *db, uint32_t org, uint32_t dims /* bits */,
                             int64_t from_ms, const struct tsdb_ledger_follower *f) MUST_CHECK;
 

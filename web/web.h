@@ -48,10 +48,17 @@ struct web_money {
                           struct err_msg *msg);
 };
 
+/* Reads a file of the configuration again. The answer is one JSON value. */
+struct web_reload {
+    enum err (*run)(void *ctx, struct buf *json, struct err_msg *msg); /* NULL: there is none */
+    void *ctx;
+};
+
 struct web_opts {
     struct tsdb *db;
     struct detectors *detectors; /* NULL: no objectives, no alerts */
     struct detectors_budgets *budgets; /* NULL: none */
+    struct web_reload budgets_reload;
     uint32_t detectors_org; /* whose rows they watch; 0 = TSDB_ORG_DEFAULT */
     struct web_access *access;
     unsigned threads; /* of the pool; 0 = 2 */

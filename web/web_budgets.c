@@ -185,11 +185,23 @@ static enum err one(struct web_call *c)
     return name.data ? list(c, (const char *)name.data) : ERR_NOMEM;
 }
 
+static enum err reload(struct web_call *c)
+{
+    const struct web_reload *r = &c->web->opts.budgets_reload;
+    if (!r->run)
+        return err_set(&c->msg, ERR_NOT_FOUND, "there are no budgets here");
+    if (web_call_org(c) != TSDB_ORG_DEFAULT)
+        return err_set(&c->msg, ERR_FORBIDDEN,
+                       "the file is of the machine: its owner has it read again");
+    return r->run(r->ctx, &c->out, &c->msg);
+}
+
 enum err web_budgets_routes(struct web *w, struct net *net)
 {
     static const struct web_endpoint endpoints[] = {
         {"GET", "/api/telltale/v1/budgets/spend", all, WEB_FORM_OURS, 0},
         {"GET", "/api/telltale/v1/budgets/spend/{}", one, WEB_FORM_OURS, 0},
+        {"POST", "/api/telltale/v1/admin/budgets/reload", reload, WEB_FORM_OURS, 0},
     };
     enum err e = net_route(net, &(struct net_route){.doors = NET_DOOR_MASK(NET_WEB),
                                                     .method = "GET",

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include <pthread.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -359,6 +360,117 @@ static void each_threshold_alerts_once_and_resolves_when_the_window_rolls(void *
     buf_done(&errors);
 }
 
+#define TWO(limit)                                                                       \
+    "budgets:\n- {name: day, by: user, amount: 10 USD, window: day, thresholds: [50]}\n" \
+    "- {name: teams, by: team, amount: " limit                                           \
+    " USD, window: 24h, hard: true, thresholds: [200]}\n"
+
+static enum err read_again(struct detectors_budgets *b, struct tsdb *db, const char *yaml,
+                           struct buf *errors)
+{
+    char path[96];
+    snprintf(path, sizeof(path), "%s/budgets.yaml", dir);
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    fputs(yaml, f);
+    fclose(f);
+    return detectors_budgets_reload(b, path, db, errors);
+}
+
+static void a_file_that_is_read_again_keeps_sums_and_alerts_and_a_wrong_one_changes_nothing(
+    void **state)
+{
+    (void)state;
+    struct tsdb *db = store();
+    struct buf errors = {0};
+    struct detectors_budgets *b = budgets(TWO("20"));
+    assert_int_equal(detectors_budgets_follow(b, db, ROWS_ORG), ERR_OK);
+    struct detectors_receiver hook = {
+        .name = "hook", .url = "http://127.0.0.1:1/x", .allow_private = true};
+    struct detectors_options o = {.db = db, .budgets = b, .receivers = &hook, .receiver_count = 1};
+    struct detectors *d;
+    assert_int_equal(detectors_new(&o, &d, &errors), ERR_OK);
+    spend(db, "red", "ann", now_ms, 6 * USD);
+    assert_int_equal(detectors_evaluate(d, now_ms), ERR_OK);
+    assert_int_equal(firing(d, "50%"), 1);
+    assert_int_equal(read_again(b, db, "budgets:\n- {name: x, by: nobody}\n", &errors),
+                     ERR_INVALID);
+    assert_true(bytes_find(buf_bytes(&errors), BYTES_LIT("budgets.yaml:2: ")) < errors.size);
+    spend(db, "red", "ann", now_ms, 1 * USD);
+    assert_int_equal(ask(b, "red", "", 0).rows[0].limit, 20 * USD);
+    assert_int_equal(ask(b, "red", "", 0).rows[0].spent, 7 * USD);
+    /* the limit of one changes, a third is new: both know what was spent */
+    assert_int_equal(read_again(b, db,
+                                TWO("7") "- {name: all, by: user, together: true, amount: 9 USD, "
+                                         "window: month, thresholds: [200]}\n",
+                                &errors),
+                     ERR_OK);
+    assert_false(ask(b, "red", "ann", 1 * USD).is_allowed);
+    assert_int_equal(ask(b, "", "ann", 0).matched, 2);
+    spend(db, "red", "ann", now_ms, 1 * USD); /* followed on, once */
+    struct detectors_budget_answer a = ask(b, "red", "ann", 0);
+    assert_int_equal(a.matched, 3);
+    for (uint32_t i = 0; i < a.count; i++)
+        assert_int_equal(a.rows[i].spent, 8 * USD);
+    assert_int_equal(detectors_evaluate(d, now_ms), ERR_OK);
+    assert_int_equal(firing(d, "50%"), 1); /* the same, and told once */
+    struct arena *arena = arena_new(0);
+    struct detectors_outbox_row *rows;
+    size_t n = 0, told = 0;
+    assert_int_equal(detectors_outbox(d, arena, &rows, &n), ERR_OK);
+    for (size_t i = 0; i < n; i++)
+        told += bytes_equal_str(rows[i].slo_id, "budget:day/ann");
+    assert_int_equal(told, 1);
+    arena_free(arena);
+    /* none any more, and back */
+    assert_int_equal(read_again(b, db, "budgets: []\n", &errors), ERR_OK);
+    assert_int_equal(ask(b, "red", "ann", 0).matched, 0);
+    assert_int_equal(detectors_evaluate(d, now_ms), ERR_OK);
+    assert_int_equal(firing(d, "50%"), 0);
+    spend(db, "red", "ann", now_ms, 1 * USD);
+    assert_int_equal(read_again(b, db, TWO("20"), &errors), ERR_OK);
+    assert_int_equal(ask(b, "red", "", 0).rows[0].spent, 9 * USD);
+    detectors_free(d);
+    detectors_budgets_unfollow(b, db);
+    detectors_budgets_free(b);
+    tsdb_close(db, false);
+    buf_done(&errors);
+}
+
+#define SPENDERS_CALLS 400
+
+static void *spend_on(void *db)
+{
+    for (int i = 0; i < SPENDERS_CALLS; i++)
+        spend(db, "red", "ann", now_ms, USD / 100);
+    return NULL;
+}
+
+static void no_booking_is_missed_or_counted_twice_while_the_file_is_read_again(void **state)
+{
+    (void)state;
+    struct tsdb *db = store();
+    struct buf errors = {0};
+    struct detectors_budgets *b = budgets(TWO("20"));
+    pthread_t thread;
+    assert_int_equal(detectors_budgets_follow(b, db, ROWS_ORG), ERR_OK);
+    assert_int_equal(pthread_create(&thread, NULL, spend_on, db), 0);
+    bool is_over = false;
+    for (int64_t spent = 0; !is_over;) {
+        assert_int_equal(read_again(b, db, TWO("20"), &errors), ERR_OK);
+        struct detectors_budget_answer a = ask(b, "red", "", 0);
+        assert_true(a.count == 1 && a.rows[0].spent >= spent);
+        spent = a.rows[0].spent;
+        is_over = spent >= SPENDERS_CALLS * (USD / 100);
+    }
+    pthread_join(thread, NULL);
+    assert_int_equal(ask(b, "red", "", 0).rows[0].spent, SPENDERS_CALLS * (USD / 100));
+    detectors_budgets_unfollow(b, db);
+    detectors_budgets_free(b);
+    tsdb_close(db, false);
+    buf_done(&errors);
+}
+
 static void the_budget_that_has_least_left_binds(void **state)
 {
     (void)state;
@@ -407,6 +519,8 @@ int main(void)
         TEST(mistakes_are_told_with_file_line_and_key),
         TEST(bytes_that_are_no_time_zone_are_refused),
         TEST(each_threshold_alerts_once_and_resolves_when_the_window_rolls),
+        TEST(a_file_that_is_read_again_keeps_sums_and_alerts_and_a_wrong_one_changes_nothing),
+        TEST(no_booking_is_missed_or_counted_twice_while_the_file_is_read_again),
         TEST(the_budget_that_has_least_left_binds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
