@@ -461,8 +461,9 @@ static void on_row(void *ctx, enum tsdb_book_dim dim, struct bytes value, uint32
 {
     struct link *l = ctx;
     struct detectors_budgets *b = l->b;
+    int64_t now_ms = clock_wall_ms();
     pthread_mutex_lock(&b->lock);
-    add(l->next ? l->next : b, dim, value, minute, sums, clock_wall_ms());
+    add(l->next ? l->next : b, dim, value, minute, sums, now_ms);
     pthread_mutex_unlock(&b->lock);
 }
 

@@ -437,13 +437,24 @@ static void a_file_that_is_read_again_keeps_sums_and_alerts_and_a_wrong_one_chan
     buf_done(&errors);
 }
 
-#define SPENDERS_CALLS 400
+/* A call that comes at the n-th time that the reading thread asks for the time: before, while and after the windows are filled. */
+static struct {
+    struct tsdb *db;
+    struct detectors_budgets *b;
+    pthread_t reader;
+    int left; /* until then; 0: it has come */
+    int64_t spent;
+    unsigned wrong;
+} intrusion;
 
-static void *spend_on(void *db)
+static int64_t wall_with_intrusion(void)
 {
-    for (int i = 0; i < SPENDERS_CALLS; i++)
-        spend(db, "red", "ann", now_ms, USD / 100);
-    return NULL;
+    if (!pthread_equal(pthread_self(), intrusion.reader) || !intrusion.left || --intrusion.left)
+        return wall();
+    spend(intrusion.db, "red", "ann", now_ms, 1 * USD);
+    intrusion.spent += 1 * USD;
+    intrusion.wrong += ask(intrusion.b, "red", "", 0).rows[0].spent != intrusion.spent;
+    return wall();
 }
 
 static void no_booking_is_missed_or_counted_twice_while_the_file_is_read_again(void **state)
@@ -452,19 +463,23 @@ static void no_booking_is_missed_or_counted_twice_while_the_file_is_read_again(v
     struct tsdb *db = store();
     struct buf errors = {0};
     struct detectors_budgets *b = budgets(TWO("20"));
-    pthread_t thread;
     assert_int_equal(detectors_budgets_follow(b, db, ROWS_ORG), ERR_OK);
-    assert_int_equal(pthread_create(&thread, NULL, spend_on, db), 0);
-    bool is_over = false;
-    for (int64_t spent = 0; !is_over;) {
+    spend(db, "red", "ann", now_ms, 1 * USD);
+    intrusion.db = db;
+    intrusion.b = b;
+    intrusion.reader = pthread_self();
+    intrusion.spent = 1 * USD;
+    int n = 1;
+    for (bool came = true; came; n++) {
+        intrusion.left = n;
+        clock_test_set_wall(wall_with_intrusion);
         assert_int_equal(read_again(b, db, TWO("20"), &errors), ERR_OK);
-        struct detectors_budget_answer a = ask(b, "red", "", 0);
-        assert_true(a.count == 1 && a.rows[0].spent >= spent);
-        spent = a.rows[0].spent;
-        is_over = spent >= SPENDERS_CALLS * (USD / 100);
+        clock_test_set_wall(wall);
+        came = intrusion.left == 0;
+        assert_int_equal(intrusion.wrong, 0);
+        assert_int_equal(ask(b, "red", "", 0).rows[0].spent, intrusion.spent);
     }
-    pthread_join(thread, NULL);
-    assert_int_equal(ask(b, "red", "", 0).rows[0].spent, SPENDERS_CALLS * (USD / 100));
+    assert_true(n > 4); /* some of it came while they were filled */
     detectors_budgets_unfollow(b, db);
     detectors_budgets_free(b);
     tsdb_close(db, false);
