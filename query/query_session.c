@@ -409,16 +409,21 @@ enum err query_session_list(struct tsdb_view *v, const struct query_session_ask 
     for (uint32_t i = 0; i < r.count; i++)
         sessions += i == 0 || !bytes_equal(rows[i]->session, rows[i - 1]->session);
     struct query_session_line *lines = ARENA_ARRAY(a, struct query_session_line, sessions + 1);
-    if (!lines)
+    struct arena *scratch = arena_new(0); /* of one session's turns: there may be very many */
+    if (!lines || !scratch) {
+        arena_free(scratch);
         return ERR_LIMIT;
+    }
     for (uint32_t i = 0, end; i < r.count && e == ERR_OK; i = end) {
         struct query_session one;
         for (end = i + 1; end < r.count && bytes_equal(rows[end]->session, rows[i]->session); end++)
             ;
-        e = session_make(rows + i, end - i, false, a, &one);
+        arena_reset(scratch);
+        e = session_make(rows + i, end - i, false, scratch, &one);
         if (e == ERR_OK)
             lines[n++] = one.line;
     }
+    arena_free(scratch);
     if (e != ERR_OK)
         return e;
     if (n)

@@ -104,6 +104,7 @@ void kafka_drop_open(struct kafka_partition *p);
 void kafka_again(struct kafka_partition *p);
 /* A commit failed: what followed was refused, too. From the store's place again, when all of it has come back. */
 void kafka_seek_failed(struct kafka *k);
+void kafka_unhold(struct kafka_partition *p); /* it goes to another member */
 /* The broker does not have the place that was asked for. */
 void kafka_on_no_place(struct kafka *k, const char *topic, int32_t number);
 uint64_t kafka_mark_of(const rd_kafka_message_t *m); /* what it says, as a hash; not 0 */

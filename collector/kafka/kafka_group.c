@@ -353,6 +353,7 @@ void kafka_leave_all(struct kafka *k, const rd_kafka_topic_partition_list_t *lis
             kafka_partition_of(k, list->elems[i].topic, list->elems[i].partition);
         if (p && p->is_assigned) {
             p->is_assigned = false;
+            kafka_unhold(p);
             stats_add(&assigned, -1);
         }
     }

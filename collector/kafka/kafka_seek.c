@@ -82,6 +82,13 @@ static bool stays_held(struct kafka *k, struct kafka_partition *p)
     return true;
 }
 
+/* It is not read here any more: who takes it over finds the same, and decides for himself. */
+void kafka_unhold(struct kafka_partition *p)
+{
+    stats_add(&held, p->is_held ? -1 : 0);
+    p->is_held = false;
+}
+
 /* From what is left of it. */
 static void begin_at(struct kafka *k, struct kafka_partition *p, int64_t low)
 {

@@ -45,7 +45,7 @@ export function SessionsPage({ params }: { params: URLSearchParams }) {
   return (
     <main id="main" class={error && at ? 'stale' : ''}>
       <h1>Sessions</h1>
-      <nav class="range" aria-label="order">
+      <nav class="order" aria-label="order">
         {(['recent', 'cost', 'tokens'] as const).map((o) => <a href={href('/sessions', { by: o, service })} aria-current={o === by ? 'true' : undefined}>{o === 'recent' ? 'newest first' : `most ${o}`}</a>)}
         {service && <span class="current">of {service} <a href={href('/sessions', { by })}>all</a></span>}
       </nav>

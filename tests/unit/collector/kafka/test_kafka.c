@@ -496,6 +496,7 @@ static void a_topic_made_anew_is_held_where_the_operator_wants_to_look_first(voi
     clock_sleep_ms(200);
     assert_int_equal(count_now(), 40);
     stop_reading();
+    assert_int_equal(counter("telltale_kafka_held_partitions"), before);
     t.stop_on_loss = false;
     read_on("a", NULL, 0);
     each_is_there_once();
