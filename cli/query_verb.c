@@ -9,6 +9,7 @@
 #include "base/config.h"
 #include "base/http_client.h"
 #include "base/json_in.h"
+#include "cli/verb_ask.h"
 #include "cli/verbs.h"
 
 struct query_options {
@@ -136,10 +137,6 @@ static int print_answer(const struct json_node *root)
 
 static int ask(const struct query_options *o, const char *expr, struct arena *a)
 {
-    struct http_client *c = http_client_new();
-    struct http_client_response answer;
-    struct json_node *root;
-    struct err_msg msg = {""};
     struct buf body;
     buf_init(&body, 0);
     body_make(&body, o, expr);
@@ -156,24 +153,11 @@ static int ask(const struct query_options *o, const char *expr, struct arena *a)
                                       .timeout_ms = 60000,
                                       .response_max = 256u << 20};
     int rc = 1;
-    if (!c || !auth.data || !url.data || !buf_ok(&body)) {
+    if (!auth.data || !url.data || !buf_ok(&body))
         fprintf(stderr, "telltale: out of memory\n");
-    } else if (http_client_send(c, &req, &answer, &msg) != ERR_OK) {
-        fprintf(stderr, "telltale: %s (is `telltale serve` running there?)\n", msg.text);
-    } else {
-        if (o->json) {
-            fwrite(answer.body.data, 1, answer.body.size, stdout);
-            rc = answer.status == 200 ? 0 : 1;
-        } else if (json_in_tree(buf_bytes(&answer.body), 64, a, &root, &msg) == ERR_OK) {
-            rc = print_answer(root);
-        } else {
-            fprintf(stderr, "telltale: %s answered %d and no JSON: %s\n", o->url, answer.status,
-                    msg.text);
-        }
-        buf_done(&answer.body);
-    }
+    else
+        rc = verb_ask(&req, o->json, print_answer, a);
     buf_done(&body);
-    http_client_free(c);
     return rc;
 }
 

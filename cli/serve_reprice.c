@@ -181,24 +181,6 @@ static enum err record_check(struct bytes there, const struct ask *a, bool *out_
 
 /* --- doing it ---------------------------------------------------------------------------------------- */
 
-struct landing {
-    pthread_mutex_t lock;
-    pthread_cond_t landed;
-    bool is_done;
-    enum err e;
-};
-
-static void on_landed(void *ctx, enum err e, const struct tsdb_result *r)
-{
-    struct landing *l = ctx;
-    (void)r;
-    pthread_mutex_lock(&l->lock);
-    l->e = e;
-    l->is_done = true;
-    pthread_cond_signal(&l->landed);
-    pthread_mutex_unlock(&l->lock);
-}
-
 static struct bytes topic_of(struct arena *a, uint32_t org, struct bytes key)
 {
     return arena_printf(a, "reprice/%u/%016llx", org, (unsigned long long)hash64(key, 17));
@@ -207,21 +189,15 @@ static struct bytes topic_of(struct arena *a, uint32_t org, struct bytes key)
 static enum err batch_store(struct tsdb *db, struct tsdb_batch **take, uint32_t org,
                             struct bytes key)
 {
-    struct landing l = {.lock = PTHREAD_MUTEX_INITIALIZER, .landed = PTHREAD_COND_INITIALIZER};
+    struct tsdb_result r;
     struct tsdb_batch *b = *take;
     *take = NULL;
     b->claim = (struct tsdb_claim){
         .topic = topic_of(b->arena, org, key), .epoch = -1, .from = 0, .next = 1};
-    enum err e = b->claim.topic.data ? tsdb_append(db, &b, on_landed, &l) : ERR_NOMEM;
-    if (e != ERR_OK) {
-        tsdb_batch_free(b);
-        return e;
-    }
-    pthread_mutex_lock(&l.lock);
-    while (!l.is_done)
-        pthread_cond_wait(&l.landed, &l.lock);
-    pthread_mutex_unlock(&l.lock);
-    return l.e;
+    if (b->claim.topic.data)
+        return tsdb_append_wait(db, b, &r);
+    tsdb_batch_free(b);
+    return ERR_NOMEM;
 }
 
 static bool is_stored(struct tsdb *db, uint32_t org, struct bytes key, struct arena *a)

@@ -82,6 +82,9 @@ typedef void (*tsdb_append_done)(void *ctx, enum err e, const struct tsdb_result
  * calls. With a claim, done(ERR_CONFLICT) says that what comes before it is not stored: go back to tsdb_position_of. */
 enum err tsdb_append(struct tsdb *db, struct tsdb_batch **take_batch, tsdb_append_done done,
                      void *ctx) MUST_CHECK;
+/* The same for a thread that may block (never a loop, never the committer): returns when the batch, taken in every case, is durable or refused. */
+enum err tsdb_append_wait(struct tsdb *db, struct tsdb_batch *take_batch,
+                          struct tsdb_result *out) MUST_CHECK;
 /* Where to go on in a log; ERR_NOT_FOUND: nothing of it was ever taken. Also after a restart: it moves with the rows. */
 enum err tsdb_position_of(struct tsdb *db, struct bytes topic, uint32_t partition,
                           struct tsdb_position *out) MUST_CHECK;

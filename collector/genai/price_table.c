@@ -25,12 +25,12 @@ struct price_table {
     uint32_t pattern_count[2];
 };
 
-static const char *const rate_keys[PRICE_RATE_COUNT] = {
+const char *const price_rate_keys[PRICE_RATE_COUNT] = {
 #define X(name, text) text,
     PRICE_RATES(X)
 #undef X
 };
-static const char *const unit_keys[PRICE_UNIT_COUNT] = {
+const char *const price_unit_keys[PRICE_UNIT_COUNT] = {
 #define X(name, text) text,
     PRICE_UNITS(X)
 #undef X
@@ -474,13 +474,13 @@ void price_table_row_json(const struct price_offer *o, const struct price_row *r
     if (r->above)
         buf_printf(out, "\"above\":%lld,", (long long)r->above);
     for (int i = 0; i < PRICE_RATE_COUNT; i++) {
-        buf_printf(out, "\"%s\":", rate_keys[i]);
+        buf_printf(out, "\"%s\":", price_rate_keys[i]);
         price_decimal_write(out, r->rate[i], 6);
         buf_u8(out, ',');
     }
     for (int i = 0; i < PRICE_UNIT_COUNT; i++)
         if (r->unit[i] >= 0) {
-            buf_printf(out, "\"%s\":", unit_keys[i]);
+            buf_printf(out, "\"%s\":", price_unit_keys[i]);
             price_decimal_write(out, r->unit[i], 9);
             buf_u8(out, ',');
         }

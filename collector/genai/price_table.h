@@ -59,6 +59,10 @@ enum price_unit {
         PRICE_UNIT_COUNT
 };
 
+/* As documents call them. */
+extern const char *const price_rate_keys[PRICE_RATE_COUNT];
+extern const char *const price_unit_keys[PRICE_UNIT_COUNT];
+
 enum price_tier {
     PRICE_TIER_DEFAULT,
     PRICE_TIER_PRIORITY,

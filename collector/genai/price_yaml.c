@@ -15,16 +15,6 @@ struct reading {
     struct err_msg *msg;
 };
 
-static const char *const rate_keys[PRICE_RATE_COUNT] = {
-#define X(name, text) text,
-    PRICE_RATES(X)
-#undef X
-};
-static const char *const unit_keys[PRICE_UNIT_COUNT] = {
-#define X(name, text) text,
-    PRICE_UNITS(X)
-#undef X
-};
 static const char *const offer_keys[] = {"model", "provider",    "from",   "until",
                                          "org",   "service",     "tenant", "source",
                                          "tiers", "concurrency", "gpus",   NULL};
@@ -42,8 +32,8 @@ static enum err keys_check(const struct reading *rd, const struct yaml_node *map
                            const char *const *own)
 {
     for (const struct yaml_node *n = map->child; n; n = n->next)
-        if (!listed(n->key, own, 16) && !listed(n->key, rate_keys, PRICE_RATE_COUNT) &&
-            !listed(n->key, unit_keys, PRICE_UNIT_COUNT))
+        if (!listed(n->key, own, 16) && !listed(n->key, price_rate_keys, PRICE_RATE_COUNT) &&
+            !listed(n->key, price_unit_keys, PRICE_UNIT_COUNT))
             return err_set(
                 rd->msg, ERR_INVALID,
                 "%s, line %u: `" BYTES_FMT "` is no key of a price: %s, input, output, cache_read, "
@@ -97,18 +87,18 @@ static enum err card_read(const struct reading *rd, const struct yaml_node *n, s
     enum err e;
     bool tokens_needed = !yaml_get(n, "gpu_hour");
     for (int i = 0; i < PRICE_RATE_COUNT; i++)
-        if ((e = number(rd, n, rate_keys[i], 6, "USD per million tokens, such as 0.15", -1,
+        if ((e = number(rd, n, price_rate_keys[i], 6, "USD per million tokens, such as 0.15", -1,
                         &r->rate[i])))
             return e;
     for (int i = 0; i < PRICE_UNIT_COUNT; i++)
-        if ((e = number(rd, n, unit_keys[i], 9, "USD, such as 0.005", -1, &r->unit[i])))
+        if ((e = number(rd, n, price_unit_keys[i], 9, "USD, such as 0.005", -1, &r->unit[i])))
             return e;
     for (int i = 0; i < 2; i++) {
         int k = i ? PRICE_RATE_OUTPUT : PRICE_RATE_INPUT;
         if (r->rate[k] < 0 && tokens_needed)
             return err_set(rd->msg, ERR_INVALID,
                            "%s, line %u: `%s` is missing (USD per million tokens)", rd->name,
-                           n->line, rate_keys[k]);
+                           n->line, price_rate_keys[k]);
         r->rate[k] = r->rate[k] < 0 ? 0 : r->rate[k];
     }
     rates_complete(r);

@@ -1,6 +1,5 @@
 #include "collector/kafka/kafka_message.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -208,42 +207,6 @@ enum err kafka_message_batch(const struct kafka_message *m, struct tsdb *db, str
 
 /* --- once more ----------------------------------------------------------------------------------- */
 
-struct landing {
-    pthread_mutex_t lock;
-    pthread_cond_t landed;
-    bool is_done;
-    enum err e;
-    struct tsdb_result r;
-};
-
-static void on_landed(void *ctx, enum err e, const struct tsdb_result *r)
-{
-    struct landing *l = ctx;
-    pthread_mutex_lock(&l->lock);
-    l->e = e;
-    l->r = *r;
-    l->is_done = true;
-    pthread_cond_signal(&l->landed);
-    pthread_mutex_unlock(&l->lock);
-}
-
-/* The store answers everything that it has taken. */
-static enum err append_and_wait(struct tsdb *db, struct tsdb_batch *b, struct tsdb_result *out)
-{
-    struct landing l = {.lock = PTHREAD_MUTEX_INITIALIZER, .landed = PTHREAD_COND_INITIALIZER};
-    enum err e = tsdb_append(db, &b, on_landed, &l);
-    if (e != ERR_OK) {
-        tsdb_batch_free(b);
-        return e;
-    }
-    pthread_mutex_lock(&l.lock);
-    while (!l.is_done)
-        pthread_cond_wait(&l.landed, &l.lock);
-    pthread_mutex_unlock(&l.lock);
-    *out = l.r;
-    return l.e;
-}
-
 enum err kafka_message_replay(struct tsdb *db, struct stage *stage, uint32_t org,
                               struct bytes signal, struct bytes place, struct bytes value,
                               struct kafka_replayed *out, struct err_msg *msg)
@@ -261,7 +224,7 @@ enum err kafka_message_replay(struct tsdb *db, struct stage *stage, uint32_t org
         return e;
     stage_count_rejected(b);
     b->request_key = hash128(place, 0x7265706c61790a);
-    e = append_and_wait(db, b, &r);
+    e = tsdb_append_wait(db, b, &r);
     if (e != ERR_OK)
         return err_set(msg, e, "the store does not take it: %s", err_text(e));
     *out = (struct kafka_replayed){r.stored, r.rejected};
