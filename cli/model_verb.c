@@ -13,7 +13,7 @@
 #define BATCH 256u
 
 struct model_options {
-    const char *model, *precision, *out;
+    const char *model, *precision, *out, *base;
     uint64_t threads, seconds, length;
 };
 
@@ -22,6 +22,7 @@ static const struct config_option options[] = {
     {"model",     "--model",     CONFIG_STR, NULL,   offsetof(struct model_options, model),     "DIR|FILE", "A model: a directory as published, or one file that `telltale model convert` wrote."},
     {"precision", "--precision", CONFIG_STR, "fp32", offsetof(struct model_options, precision), "P",        "fp32, bf16 or int8; where the processor lacks the instructions, more than was asked for."},
     {"out",       "--out",       CONFIG_STR, NULL,   offsetof(struct model_options, out),       "FILE",     "convert: the file to write; it must not be there yet."},
+    {"base",      "--base",      CONFIG_STR, NULL,   offsetof(struct model_options, base),      "DIR",      "convert: where configuration and vocabulary are when --model is a file of weights alone."},
     {"threads",   "--threads",   CONFIG_U64, "0",    offsetof(struct model_options, threads),   "N",        "Threads; 0 = one per processor."},
     {"seconds",   "--seconds",   CONFIG_U64, "3",    offsetof(struct model_options, seconds),   "S",        "bench: how long."},
     {"length",    "--length",    CONFIG_U64, "216",  offsetof(struct model_options, length),    "TOKENS",   "bench: tokens a sequence, where no file of texts is given."},
@@ -343,7 +344,7 @@ static int run_convert(const struct model_options *o)
             "telltale model convert: give --out FILE, and --precision fp32 (as it is) or int8\n");
         return 2;
     }
-    enum err e = gpu_model_convert(o->model, o->out, p == GPU_INT8, &msg);
+    enum err e = gpu_model_convert(o->model, o->base, o->out, p == GPU_INT8, &msg);
     return e == ERR_OK ? 0 : fail(&msg, e);
 }
 
@@ -357,8 +358,9 @@ static void usage(FILE *out)
             "  tokens    a line {\"text\"} or {\"a\", \"b\"} in, a line {\"ids\"} out\n"
             "  embed     a line {\"text\"} in, a line {\"vector\"} out: pooled, of length 1\n"
             "  bench     tokens per second, over the texts of IN.jsonl or made-up ones\n"
-            "  convert   the one-file form (--out FILE; --precision int8 for small "
-            "matrices)\n\n" BYTES_FMT,
+            "  convert   the one-file form (--out FILE; --precision int8 for small matrices; "
+            "--base DIR\n"
+            "            when the file has weights alone)\n\n" BYTES_FMT,
             BYTES_ARG(buf_bytes(&help)));
     buf_done(&help);
 }

@@ -6,7 +6,6 @@
 
 #include "base/check.h"
 #include "gpu/model_core.h"
-#include "gpu/model_file.h"
 
 /* One matrix [n, k] of the file as kernel_pack asks for it; several may be stacked (q, k, v). */
 struct matrix {
@@ -340,22 +339,40 @@ static enum err load_weights(struct load *l)
     return e == ERR_OK ? load_head(l) : e;
 }
 
-enum err gpu_model_open(const char *path, enum gpu_precision precision, struct gpu_model **out,
-                        struct err_msg *msg)
+static enum err load_extras(struct load *l)
 {
-    struct model_file f;
-    enum err e = model_file_open(path, &f, msg);
-    if (e != ERR_OK)
-        return e;
+    struct gpu_model *m = l->m;
+    const struct safetensors *s = &l->f->tensors;
+    struct bytes prefix = BYTES_LIT("extra.");
+    if (!(m->arena = arena_new(0)) ||
+        !(m->extras = ARENA_ARRAY(m->arena, struct gpu_extra, s->count + 1)))
+        return ERR_NOMEM;
+    for (uint32_t i = 0; i < s->count; i++) {
+        const struct safetensor *t = &s->tensor[i];
+        if (t->type != SAFETENSORS_U8 || !bytes_has_prefix(t->name, prefix))
+            continue;
+        struct gpu_extra *x = &m->extras[m->extra_count++];
+        struct bytes name = bytes_slice(t->name, prefix.size, t->name.size);
+        x->name = (const char *)arena_printf(m->arena, BYTES_FMT, BYTES_ARG(name)).data;
+        x->data = arena_copy(m->arena, t->data); /* a copy is aligned, a place in a file is not */
+        if (!x->name || (t->data.size && !x->data.data))
+            return ERR_NOMEM;
+    }
+    return ERR_OK;
+}
+
+enum err gpu_model_load(const struct model_file *f, const char *name, enum gpu_precision precision,
+                        struct gpu_model **out, struct err_msg *msg)
+{
     struct gpu_model *m = calloc(1, sizeof(*m));
     struct err_msg why = {""};
-    struct load l = {.f = &f, .m = m, .msg = &why};
-    e = m ? ERR_OK : ERR_NOMEM;
+    struct load l = {.f = f, .m = m, .msg = &why};
+    enum err e = m ? ERR_OK : ERR_NOMEM;
     if (e == ERR_OK) {
         m->precision = precision;
         m->bert.set = kernel_choose();
-        m->pooling = f.pools_cls ? GPU_POOL_CLS : GPU_POOL_MEAN;
-        e = gpu_vocab_new(f.vocab, &m->vocab, &why);
+        m->pooling = f->pools_cls ? GPU_POOL_CLS : GPU_POOL_MEAN;
+        e = gpu_vocab_new(f->vocab, &m->vocab, &why);
     }
     if (e == ERR_OK)
         e = read_config(&l);
@@ -365,14 +382,46 @@ enum err gpu_model_open(const char *path, enum gpu_precision precision, struct g
     if (e == ERR_OK)
         e = load_weights(&l);
     if (e == ERR_OK)
-        m->parameters = l.parameters;
-    model_file_close(&f);
+        e = load_extras(&l);
     if (e != ERR_OK) {
         gpu_model_close(m);
-        return err_set(msg, e, "%s: %s", path, why.text[0] ? why.text : err_text(e));
+        return err_set(msg, e, "%s: %s", name, why.text[0] ? why.text : err_text(e));
     }
+    m->parameters = l.parameters;
     *out = m;
     return ERR_OK;
+}
+
+enum err gpu_model_open(const char *path, enum gpu_precision precision, struct gpu_model **out,
+                        struct err_msg *msg)
+{
+    struct model_file f;
+    enum err e = model_file_open(path, NULL, &f, msg);
+    if (e != ERR_OK)
+        return e;
+    e = gpu_model_load(&f, path, precision, out, msg);
+    model_file_close(&f);
+    return e;
+}
+
+enum err gpu_model_open_bytes(struct bytes file, const char *name, enum gpu_precision precision,
+                              struct gpu_model **out, struct err_msg *msg)
+{
+    struct model_file f;
+    enum err e = model_file_open_bytes(file, name, &f, msg);
+    if (e != ERR_OK)
+        return e;
+    e = gpu_model_load(&f, name, precision, out, msg);
+    model_file_close(&f);
+    return e;
+}
+
+struct bytes gpu_model_extra(const struct gpu_model *m, const char *name)
+{
+    for (uint32_t i = 0; i < m->extra_count; i++)
+        if (strcmp(m->extras[i].name, name) == 0)
+            return m->extras[i].data;
+    return BYTES_NONE;
 }
 
 void gpu_model_close(struct gpu_model *m)
@@ -381,6 +430,7 @@ void gpu_model_close(struct gpu_model *m)
         return;
     bert_done(&m->bert);
     gpu_vocab_free(m->vocab);
+    arena_free(m->arena);
     free(m);
 }
 
@@ -416,7 +466,7 @@ enum err gpu_model_read_vocab(const char *path, struct gpu_vocab **out, struct e
     char vocab[4096];
     snprintf(vocab, sizeof(vocab), "%s/vocab.txt", path);
     enum err e = a ? model_file_read(vocab, GPU_VOCAB_MAX * 64ull, a, &text, msg) : ERR_NOMEM;
-    if (e != ERR_OK && a && (e = model_file_open(path, &f, msg)) == ERR_OK)
+    if (e != ERR_OK && a && (e = model_file_open(path, NULL, &f, msg)) == ERR_OK)
         text = f.vocab;
     if (e == ERR_OK)
         e = gpu_vocab_new(text, out, msg);

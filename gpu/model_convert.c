@@ -1,49 +1,17 @@
-/* The one-file form of a model: safetensors with the configuration in its metadata and the vocabulary as a tensor of bytes. */
+/* The one-file form of a model: safetensors with the configuration in its metadata, the vocabulary and what else it carries as tensors of bytes. */
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
+#include <string.h>
 
-#include "base/json_out.h"
 #include "gpu/gpu_model.h"
+#include "gpu/model_core.h"
 #include "gpu/model_file.h"
+#include "gpu/model_writer.h"
 
-struct writer {
-    struct json_out json;
-    struct buf header;
-    FILE *data; /* a temporary file: offsets are known when the header is done */
-    uint64_t at;
-    bool failed;
-};
-
-static void put(struct writer *w, struct bytes name, const char *suffix, const char *type,
-                uint32_t dims, const uint64_t *shape, const void *data, size_t size)
-{
-    struct buf full = {0};
-    buf_bytes_append(&full, name);
-    buf_str(&full, suffix);
-    json_out_key_bytes(&w->json, buf_bytes(&full));
-    json_out_object(&w->json);
-    json_out_key(&w->json, "dtype");
-    json_out_str(&w->json, type);
-    json_out_key(&w->json, "shape");
-    json_out_array(&w->json);
-    for (uint32_t i = 0; i < dims; i++)
-        json_out_u64(&w->json, shape[i]);
-    json_out_array_end(&w->json);
-    json_out_key(&w->json, "data_offsets");
-    json_out_array(&w->json);
-    json_out_u64(&w->json, w->at);
-    json_out_u64(&w->json, w->at + size);
-    json_out_array_end(&w->json);
-    json_out_object_end(&w->json);
-    w->failed |= full.failed || fwrite(data, 1, size, w->data) != size;
-    w->at += size;
-    buf_done(&full);
-}
+#define EXTRA "extra."
 
 /* value = int8 x scale of its row */
-static void put_int8(struct writer *w, const struct safetensor *t)
+static void put_int8(struct model_writer *w, const struct safetensor *t)
 {
     uint64_t rows = t->shape[0], columns = t->shape[1];
     int8_t *v = malloc(rows * columns + 1);
@@ -58,9 +26,8 @@ static void put_int8(struct writer *w, const struct safetensor *t)
                 (int8_t)(top > 0 ? lrintf(safetensors_float(t, r * columns + c) / scale[r]) : 0);
     }
     if (v && scale) {
-        put(w, t->name, ".scale", "F32", 1, &rows, scale,
-            rows * sizeof(*scale)); /* first: floats stay aligned */
-        put(w, t->name, "", "I8", 2, t->shape, v, rows * columns);
+        model_writer_tensor(w, t->name, ".scale", "F32", 1, &rows, scale, rows * sizeof(*scale));
+        model_writer_tensor(w, t->name, "", "I8", 2, t->shape, v, rows * columns);
     } else {
         w->failed = true;
     }
@@ -68,79 +35,122 @@ static void put_int8(struct writer *w, const struct safetensor *t)
     free(scale);
 }
 
-static bool copy_to(FILE *from, FILE *to)
+static void put_as_it_is(struct model_writer *w, const struct safetensor *t)
 {
-    char block[65536];
-    size_t n;
-    rewind(from);
-    while ((n = fread(block, 1, sizeof(block), from)) > 0)
-        if (fwrite(block, 1, n, to) != n)
-            return false;
-    return !ferror(from);
+    model_writer_tensor(w, t->name, "", safetensors_type_name(t->type), t->dims, t->shape,
+                        t->data.data, t->data.size);
 }
 
-static enum err write_file(struct writer *w, const char *to, struct err_msg *msg)
+static bool is_extra(const struct safetensor *t)
 {
-    FILE *out = fopen(to, "wbx");
-    if (!out)
-        return err_set(msg, ERR_IO, "%s cannot be written (is it there already?)", to);
-    while (w->header.size % 8)
-        buf_u8(&w->header, ' ');
-    uint8_t size[8];
-    bytes_put_u64le(size, w->header.size);
-    bool ok = buf_ok(&w->header) && !w->failed && fwrite(size, 1, 8, out) == 8 &&
-              fwrite(w->header.data, 1, w->header.size, out) == w->header.size &&
-              copy_to(w->data, out);
-    ok = fflush(out) == 0 && fsync(fileno(out)) == 0 && ok;
-    ok = fclose(out) == 0 && ok;
-    if (!ok)
-        (void)unlink(to);
-    return ok ? ERR_OK : err_set(msg, ERR_IO, "%s cannot be written", to);
+    return t->type == SAFETENSORS_U8 && bytes_has_prefix(t->name, BYTES_LIT(EXTRA));
 }
 
-enum err gpu_model_convert(const char *from, const char *to, bool int8, struct err_msg *msg)
+static enum err convert(const struct model_file *f, const char *to, bool int8, struct err_msg *msg)
 {
-    struct model_file f;
-    struct gpu_model *check;
-    /* what cannot be run is not converted */
-    enum err e = gpu_model_open(from, GPU_BF16, &check, msg);
+    struct model_writer w;
+    enum err e = model_writer_init(&w, msg);
     if (e != ERR_OK)
         return e;
-    gpu_model_close(check);
-    e = model_file_open(from, &f, msg);
-    if (e != ERR_OK)
-        return e;
-    struct writer w = {.data = tmpfile()};
-    w.json = json_out_to(&w.header);
-    if (!w.data)
-        e = err_set(msg, ERR_IO, "no temporary file");
-    json_out_object(&w.json);
-    json_out_key(&w.json, "__metadata__");
-    json_out_object(&w.json);
-    json_out_key(&w.json, "config");
-    json_out_bytes(&w.json, f.config_text);
-    json_out_key(&w.json, "pooling");
-    json_out_str(&w.json, f.pools_cls ? "cls" : "mean");
-    json_out_object_end(&w.json);
-    uint64_t vocab = f.vocab.size;
-    for (uint32_t i = 0; i < f.tensors.count && e == ERR_OK; i++) {
-        const struct safetensor *t = &f.tensors.tensor[i];
+    model_writer_meta(&w, BYTES_LIT("config"), f->config_text);
+    model_writer_meta(&w, BYTES_LIT("pooling"), bytes_str(f->pools_cls ? "cls" : "mean"));
+    model_writer_meta_end(&w);
+    for (uint32_t i = 0; i < f->tensors.count; i++) {
+        const struct safetensor *t = &f->tensors.tensor[i];
         if (t->type == SAFETENSORS_I64 || t->type == SAFETENSORS_OTHER || t->type == SAFETENSORS_U8)
             continue; /* position ids: counted, not read */
         if (int8 && t->dims == 2 && t->type != SAFETENSORS_I8 && t->shape[0] > 16)
             put_int8(&w, t);
         else
-            put(&w, t->name, "", safetensors_type_name(t->type), t->dims, t->shape, t->data.data,
-                t->data.size);
+            put_as_it_is(&w, t);
     }
-    if (e == ERR_OK)
-        put(&w, BYTES_LIT("vocab.txt"), "", "U8", 1, &vocab, f.vocab.data, f.vocab.size);
-    json_out_object_end(&w.json);
-    if (e == ERR_OK)
-        e = write_file(&w, to, msg);
-    if (w.data)
-        (void)fclose(w.data);
-    buf_done(&w.header);
+    model_writer_bytes(&w, "", BYTES_LIT("vocab.txt"), f->vocab);
+    for (uint32_t i = 0; i < f->tensors.count; i++)
+        if (is_extra(&f->tensors.tensor[i]))
+            put_as_it_is(&w, &f->tensors.tensor[i]);
+    e = model_writer_finish(&w, to, false, msg);
+    model_writer_done(&w);
+    return e;
+}
+
+enum err gpu_model_convert(const char *from, const char *base, const char *to, bool int8,
+                           struct err_msg *msg)
+{
+    struct model_file f;
+    struct gpu_model *check;
+    enum err e = model_file_open(from, base, &f, msg);
+    if (e != ERR_OK)
+        return e;
+    /* what cannot be run is not converted */
+    e = gpu_model_load(&f, from, GPU_BF16, &check, msg);
+    if (e == ERR_OK) {
+        gpu_model_close(check);
+        e = convert(&f, to, int8, msg);
+    }
     model_file_close(&f);
+    return e;
+}
+
+/* --- what else a file carries ------------------------------------------------------------------------- */
+
+enum err gpu_model_read_extra(struct bytes file, const char *name, struct arena *a,
+                              struct bytes *out, struct err_msg *msg)
+{
+    struct safetensors s;
+    char full[256];
+    int n = snprintf(full, sizeof(full), EXTRA "%s", name);
+    if (n < 0 || (size_t)n >= sizeof(full))
+        return err_set(msg, ERR_INVALID, "a name of %d bytes is too long", n);
+    struct arena *own = arena_new(0);
+    enum err e = own ? safetensors_open(file, own, &s, msg) : ERR_NOMEM;
+    if (e == ERR_OK) {
+        const struct safetensor *t = safetensors_find(&s, bytes_of(full, (size_t)n));
+        struct bytes b = t && is_extra(t) ? t->data : BYTES_NONE;
+        *out = arena_copy(a, b);
+        e = b.size && !out->data ? ERR_NOMEM : ERR_OK;
+    }
+    arena_free(own);
+    return e;
+}
+
+static bool is_replaced(const struct safetensor *t, const struct gpu_extra *x, uint32_t n)
+{
+    if (!is_extra(t))
+        return false;
+    struct bytes name = bytes_slice(t->name, strlen(EXTRA), t->name.size);
+    for (uint32_t i = 0; i < n; i++)
+        if (bytes_equal_str(name, x[i].name))
+            return true;
+    return false;
+}
+
+enum err gpu_model_write_extras(struct bytes model_file, const struct gpu_extra *x, uint32_t n,
+                                const char *to, struct err_msg *msg)
+{
+    struct safetensors s = {0};
+    struct model_writer w = {0};
+    struct arena *a = arena_new(0);
+    enum err e = a ? ERR_OK : ERR_NOMEM;
+    if (e == ERR_OK && model_file.size)
+        e = safetensors_open(model_file, a, &s, msg);
+    if (e == ERR_OK)
+        e = model_writer_init(&w, msg);
+    if (e == ERR_OK) {
+        for (uint32_t i = 0; i < s.metadata_count; i++)
+            model_writer_meta(&w, s.metadata[i].name, s.metadata[i].data);
+        model_writer_meta_end(&w);
+        for (int bytes = 0; bytes < 2; bytes++) /* numbers first: they stay aligned */
+            for (uint32_t i = 0; i < s.count; i++) {
+                const struct safetensor *t = &s.tensor[i];
+                if (t->type != SAFETENSORS_OTHER && (t->type == SAFETENSORS_U8) == (bytes == 1) &&
+                    !is_replaced(t, x, n))
+                    put_as_it_is(&w, t);
+            }
+        for (uint32_t i = 0; i < n; i++)
+            model_writer_bytes(&w, EXTRA, bytes_str(x[i].name), x[i].data);
+        e = model_writer_finish(&w, to, true, msg);
+    }
+    model_writer_done(&w);
+    arena_free(a);
     return e;
 }

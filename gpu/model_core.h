@@ -4,6 +4,7 @@
 
 #include "gpu/bert.h"
 #include "gpu/gpu_model.h"
+#include "gpu/model_file.h"
 
 _Static_assert((int)GPU_F32 == (int)KERNEL_F32 && (int)GPU_BF16 == (int)KERNEL_BF16 &&
                    (int)GPU_INT8 == (int)KERNEL_INT8,
@@ -11,10 +12,17 @@ _Static_assert((int)GPU_F32 == (int)KERNEL_F32 && (int)GPU_BF16 == (int)KERNEL_B
 
 struct gpu_model {
     struct bert bert;
+    struct arena *arena; /* of the extras */
+    struct gpu_extra *extras;
+    uint32_t extra_count;
     struct gpu_vocab *vocab;
     enum gpu_precision precision;
     enum gpu_pooling pooling;
     uint64_t parameters;
 };
+
+/* A model of files that are in memory; name is for messages. */
+enum err gpu_model_load(const struct model_file *f, const char *name, enum gpu_precision precision,
+                        struct gpu_model **out, struct err_msg *msg) MUST_CHECK;
 
 #endif

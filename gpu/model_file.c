@@ -67,18 +67,23 @@ static enum err parse_config(struct model_file *f, const char *where, struct err
     return ERR_OK;
 }
 
+static enum err parse_weights(struct model_file *f, struct bytes file, const char *name,
+                              struct err_msg *msg)
+{
+    struct err_msg why = {""};
+    enum err e = safetensors_open(file, f->arena, &f->tensors, &why);
+    return e == ERR_OK ? e : err_set(msg, e, "%s: %s", name, why.text[0] ? why.text : err_text(e));
+}
+
 static enum err open_weights(struct model_file *f, const char *path, struct err_msg *msg)
 {
     struct bytes file;
-    struct err_msg why = {""};
     enum err e = model_file_read(path, GPU_MODEL_BYTES_MAX, f->arena, &file, msg);
-    if (e != ERR_OK)
-        return e;
-    e = safetensors_open(file, f->arena, &f->tensors, &why);
-    return e == ERR_OK ? e : err_set(msg, e, "%s: %s", path, why.text[0] ? why.text : err_text(e));
+    return e == ERR_OK ? parse_weights(f, file, path, msg) : e;
 }
 
-static enum err open_directory(struct model_file *f, const char *dir, struct err_msg *msg)
+static enum err open_directory(struct model_file *f, const char *dir, const char *weights,
+                               struct err_msg *msg)
 {
     char path[PATH_BYTES];
     struct bytes pooling;
@@ -92,7 +97,7 @@ static enum err open_directory(struct model_file *f, const char *dir, struct err
         e = model_file_read(path, VOCAB_MAX, f->arena, &f->vocab, msg);
     snprintf(path, sizeof(path), "%s/model.safetensors", dir);
     if (e == ERR_OK)
-        e = open_weights(f, path, msg);
+        e = open_weights(f, weights ? weights : path, msg);
     snprintf(path, sizeof(path), "%s/1_Pooling/config.json", dir);
     if (e == ERR_OK && model_file_read(path, CONFIG_MAX, f->arena, &pooling, NULL) == ERR_OK &&
         json_in_tree(pooling, 8, f->arena, &node, NULL) == ERR_OK) {
@@ -102,33 +107,62 @@ static enum err open_directory(struct model_file *f, const char *dir, struct err
     return e;
 }
 
-static enum err open_single(struct model_file *f, const char *path, struct err_msg *msg)
+/* Its tensors are known already. */
+static enum err complete_single(struct model_file *f, const char *name, struct err_msg *msg)
 {
-    enum err e = open_weights(f, path, msg);
-    if (e != ERR_OK)
-        return e;
     const struct safetensor *vocab = safetensors_find(&f->tensors, BYTES_LIT("vocab.txt"));
     f->config_text = safetensors_meta(&f->tensors, "config");
     if (!f->config_text.size || !vocab || vocab->type != SAFETENSORS_U8)
         return err_set(
             msg, ERR_INVALID,
             "%s carries no configuration and vocabulary of its own: give the model's directory, or "
-            "convert it with `telltale model convert`",
-            path);
+            "make one file with `telltale model convert --base DIR`",
+            name);
+    if (f->config_text.size > CONFIG_MAX || vocab->data.size > VOCAB_MAX)
+        return err_set(msg, ERR_TOO_LARGE,
+                       "%s: a configuration of %zu or a vocabulary of %zu bytes", name,
+                       f->config_text.size, vocab->data.size);
     f->vocab = vocab->data;
     f->pools_cls = bytes_equal_str(safetensors_meta(&f->tensors, "pooling"), "cls");
-    return parse_config(f, path, msg);
+    return parse_config(f, name, msg);
 }
 
-enum err model_file_open(const char *path, struct model_file *out, struct err_msg *msg)
+static enum err open_single(struct model_file *f, const char *path, struct err_msg *msg)
+{
+    enum err e = open_weights(f, path, msg);
+    return e == ERR_OK ? complete_single(f, path, msg) : e;
+}
+
+enum err model_file_open(const char *path, const char *base, struct model_file *out,
+                         struct err_msg *msg)
 {
     struct model_file f = {.arena = arena_new(0)};
     struct stat st;
     if (!f.arena)
         return ERR_NOMEM;
     enum err e = stat(path, &st) != 0 ? err_set(msg, ERR_NOT_FOUND, "%s: %s", path, strerror(errno))
-                 : S_ISDIR(st.st_mode) ? open_directory(&f, path, msg)
+                 : base && S_ISDIR(st.st_mode)
+                     ? err_set(msg, ERR_INVALID, "%s is a directory: it needs no base", path)
+                 : base                ? open_directory(&f, base, path, msg)
+                 : S_ISDIR(st.st_mode) ? open_directory(&f, path, NULL, msg)
                                        : open_single(&f, path, msg);
+    if (e != ERR_OK) {
+        model_file_close(&f);
+        return e;
+    }
+    *out = f;
+    return ERR_OK;
+}
+
+enum err model_file_open_bytes(struct bytes file, const char *name, struct model_file *out,
+                               struct err_msg *msg)
+{
+    struct model_file f = {.arena = arena_new(0)};
+    if (!f.arena)
+        return ERR_NOMEM;
+    enum err e = parse_weights(&f, file, name, msg);
+    if (e == ERR_OK)
+        e = complete_single(&f, name, msg);
     if (e != ERR_OK) {
         model_file_close(&f);
         return e;

@@ -1,6 +1,6 @@
 /* The files of a model in memory: configuration, vocabulary, tensors; from a directory or from one file that carries them all.
  *
- * Owner: model_file_open / model_file_close.  Thread: one.
+ * Owner: model_file_open, model_file_open_bytes / model_file_close.  Thread: one.
  * Failure: ERR_NOT_FOUND, ERR_IO, ERR_TOO_LARGE, ERR_INVALID, with the file's name.
  */
 #ifndef GPU_MODEL_FILE_H
@@ -17,7 +17,12 @@ struct model_file {
     bool pools_cls; /* what 1_Pooling/config.json says */
 };
 
-enum err model_file_open(const char *path, struct model_file *out, struct err_msg *msg) MUST_CHECK;
+/* base: NULL, or a directory whose configuration, vocabulary and pooling go with `path`, a file of weights alone. */
+enum err model_file_open(const char *path, const char *base, struct model_file *out,
+                         struct err_msg *msg) MUST_CHECK;
+/* The one-file form in memory, which must outlive `out`; name is for messages. */
+enum err model_file_open_bytes(struct bytes file, const char *name, struct model_file *out,
+                               struct err_msg *msg) MUST_CHECK;
 void model_file_close(struct model_file *f);
 /* The whole of a file; data is the arena's. */
 enum err model_file_read(const char *path, size_t bytes_max, struct arena *a, struct bytes *out,

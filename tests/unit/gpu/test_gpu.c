@@ -466,13 +466,110 @@ static void a_converted_model_is_one_file_that_answers_alike(void **state)
     struct err_msg msg = {""};
     for (int int8 = 0; int8 < 2; int8++) {
         snprintf(file, sizeof(file), "%s/one.%d.safetensors", model_dir, int8);
-        if (gpu_model_convert(model_dir, file, int8 == 1, &msg) != ERR_OK)
+        if (gpu_model_convert(model_dir, NULL, file, int8 == 1, &msg) != ERR_OK)
             fail_msg("%s", msg.text);
         compare_with_plain_pass(file, GPU_F32, int8 ? 0.998 : 0.999999);
-        assert_int_equal(gpu_model_convert(model_dir, file, false, &msg),
+        assert_int_equal(gpu_model_convert(model_dir, NULL, file, false, &msg),
                          ERR_IO); /* never over a file that is there */
         assert_int_equal(unlink(file), 0);
     }
+}
+
+static void read_whole(const char *path, struct buf *out)
+{
+    char block[4096];
+    size_t n;
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    while ((n = fread(block, 1, sizeof(block), f)) > 0)
+        buf_append(out, block, n);
+    fclose(f);
+}
+
+static void weights_alone_are_completed_from_a_base_directory(void **state)
+{
+    char weights[300], file[300];
+    struct buf b = {0};
+    struct err_msg msg = {""};
+    struct gpu_model *m;
+    helper_model_file(&b);
+    snprintf(weights, sizeof(weights), "%s/weights", model_dir);
+    snprintf(file, sizeof(file), "%s/one", model_dir);
+    FILE *f = fopen(weights, "wb");
+    assert_true(f && fwrite(b.data, 1, b.size, f) == b.size && fclose(f) == 0);
+    assert_int_equal(gpu_model_open(weights, GPU_F32, &m, &msg), ERR_INVALID);
+    assert_non_null(strstr(msg.text, "--base"));
+    assert_int_equal(gpu_model_convert(weights, NULL, file, false, &msg), ERR_INVALID);
+    assert_int_equal(gpu_model_convert(model_dir, model_dir, file, false, &msg), ERR_INVALID);
+    assert_int_equal(gpu_model_convert(weights, model_dir, file, false, &msg), ERR_OK);
+    compare_with_plain_pass(file, GPU_F32, 0.999999);
+    assert_int_equal(unlink(file) | unlink(weights), 0);
+    buf_done(&b);
+}
+
+static void assert_extra(struct bytes file, const char *name, struct bytes want)
+{
+    struct arena *a = arena_new(0);
+    struct bytes got;
+    struct err_msg msg;
+    assert_int_equal(gpu_model_read_extra(file, name, a, &got, &msg), ERR_OK);
+    assert_true(bytes_equal(got, want));
+    arena_free(a);
+}
+
+/* An extra goes through conversion, replacement and opening from memory; the model answers as before. */
+static void a_model_carries_extras_that_others_put_into_it(void **state)
+{
+    char one[300], more[300];
+    struct buf b = {0};
+    struct err_msg msg = {""};
+    struct gpu_model *m;
+    struct gpu_extra first[] = {{"trees", BYTES_LIT("abc")}, {"other", BYTES_LIT("12345")}},
+                     second[] = {{"trees", BYTES_LIT("longer than before")}, {"none", BYTES_NONE}};
+    snprintf(one, sizeof(one), "%s/one", model_dir);
+    snprintf(more, sizeof(more), "%s/more", model_dir);
+    assert_int_equal(gpu_model_convert(model_dir, NULL, one, true, &msg), ERR_OK);
+    read_whole(one, &b);
+    assert_extra(buf_bytes(&b), "trees", BYTES_NONE);
+    assert_int_equal(gpu_model_write_extras(buf_bytes(&b), first, 2, more, &msg), ERR_OK);
+    buf_clear(&b);
+    read_whole(more, &b);
+    assert_int_equal(gpu_model_write_extras(buf_bytes(&b), second, 2, more, &msg), ERR_OK);
+    assert_int_equal(unlink(one), 0);
+    assert_int_equal(gpu_model_convert(more, NULL, one, false, &msg), ERR_OK);
+    buf_clear(&b);
+    read_whole(one, &b);
+    assert_extra(buf_bytes(&b), "trees", second[0].data);
+    assert_extra(buf_bytes(&b), "other", first[1].data);
+    assert_int_equal(gpu_model_open_bytes(buf_bytes(&b), "here", GPU_F32, &m, &msg), ERR_OK);
+    assert_true(bytes_equal(gpu_model_extra(m, "trees"), second[0].data));
+    assert_true(bytes_equal(gpu_model_extra(m, "other"), first[1].data));
+    assert_int_equal(gpu_model_extra(m, "none").size, 0);
+    assert_int_equal(gpu_model_extra(m, "vocab.txt").size, 0);
+    gpu_model_close(m);
+    compare_with_plain_pass(one, GPU_F32, 0.998);
+    for (size_t n = 0; n < b.size; n += 1 + b.size / 50)
+        assert_int_equal(gpu_model_open_bytes(bytes_of(b.data, n), "cut", GPU_F32, &m, &msg),
+                         ERR_INVALID);
+    assert_int_equal(unlink(one) | unlink(more), 0);
+    buf_done(&b);
+}
+
+static void extras_need_no_encoder_beside_them(void **state)
+{
+    char file[300];
+    struct buf b = {0};
+    struct err_msg msg = {""};
+    struct gpu_model *m;
+    struct gpu_extra x = {"trees", BYTES_LIT("abc")};
+    snprintf(file, sizeof(file), "%s/trees", model_dir);
+    assert_int_equal(gpu_model_write_extras(BYTES_NONE, &x, 1, file, &msg), ERR_OK);
+    read_whole(file, &b);
+    assert_extra(buf_bytes(&b), "trees", x.data);
+    assert_int_equal(gpu_model_open(file, GPU_F32, &m, &msg), ERR_INVALID);
+    assert_int_equal(gpu_model_write_extras(BYTES_LIT("no file"), &x, 1, file, &msg), ERR_INVALID);
+    assert_int_equal(unlink(file), 0);
+    buf_done(&b);
 }
 
 static void what_the_model_lacks_is_refused_before_anything_runs(void **state)
@@ -658,6 +755,9 @@ int main(void)
         cmocka_unit_test(gelu_and_norm_agree_with_libm),
         cmocka_unit_test(a_forward_pass_equals_the_plain_one_at_every_length_and_on_every_set),
         cmocka_unit_test(a_converted_model_is_one_file_that_answers_alike),
+        cmocka_unit_test(weights_alone_are_completed_from_a_base_directory),
+        cmocka_unit_test(a_model_carries_extras_that_others_put_into_it),
+        cmocka_unit_test(extras_need_no_encoder_beside_them),
         cmocka_unit_test(what_the_model_lacks_is_refused_before_anything_runs),
         cmocka_unit_test(long_texts_are_cut_with_a_separator_at_the_end),
         cmocka_unit_test(ids_are_those_of_the_reference_tokenizer),
