@@ -269,26 +269,12 @@ static enum err trace_json(struct web_call *c, const struct tsdb_view *v,
     return ERR_OK;
 }
 
-/* Jaeger prints ids without leading zeros. */
-static enum err trace_id_of(struct web_call *c, struct bytes hex, struct tsdb_id16 *out)
-{
-    char padded[32];
-    bool fits = hex.size > 0 && hex.size <= sizeof padded;
-    if (fits) {
-        memset(padded, '0', sizeof padded);
-        memcpy(padded + sizeof padded - hex.size, hex.data, hex.size);
-    }
-    if (!fits || !bytes_from_hex(bytes_of(padded, sizeof padded), out->b, sizeof out->b))
-        return err_set(&c->msg, ERR_INVALID, "a trace id is 1 to 32 hex digits");
-    return ERR_OK;
-}
-
 static enum err trace(struct web_call *c)
 {
     struct tsdb_id16 id = {0};
     struct tsdb_view *v;
     struct tsdb_spans spans = {0};
-    enum err e = trace_id_of(c, net_request_param(c->req, 0), &id);
+    enum err e = web_traces_id(c, net_request_param(c->req, 0), &id);
     if (e == ERR_OK)
         e = web_call_view(c, &v);
     if (e != ERR_OK)
@@ -309,14 +295,6 @@ static enum err trace(struct web_call *c)
 
 /* --- search ------------------------------------------------------------------------------------ */
 
-static enum err duration_of(struct web_call *c, const char *name, int64_t *out_ns)
-{
-    struct bytes text = web_call_value(c, name);
-    if (!text.size || query_trace_duration(text, out_ns))
-        return ERR_OK;
-    return err_set(&c->msg, ERR_INVALID, "%s: give a duration such as 1.2s, 100ms, 500us", name);
-}
-
 /* The parameters of /traces. */
 static enum err search_of(struct web_call *c, struct query_trace_search *s)
 {
@@ -330,9 +308,9 @@ static enum err search_of(struct web_call *c, struct query_trace_search *s)
     if (e == ERR_OK)
         e = web_call_i64(c, "limit", 20, 1, QUERY_TRACE_LIMIT_MAX, &limit);
     if (e == ERR_OK)
-        e = duration_of(c, "minDuration", &s->duration_min_ns);
+        e = web_traces_duration(c, "minDuration", &s->duration_min_ns);
     if (e == ERR_OK)
-        e = duration_of(c, "maxDuration", &s->duration_max_ns);
+        e = web_traces_duration(c, "maxDuration", &s->duration_max_ns);
     if (e == ERR_OK && tags.size)
         e = query_trace_tags(tags, c->arena, s, &c->msg);
     for (unsigned i = 0; e == ERR_OK && net_request_value(c->req, "tag", i, &tag); i++) {
@@ -399,7 +377,7 @@ static enum err traces(struct web_call *c)
         for (unsigned i = 0; e == ERR_OK && i < QUERY_TRACE_LIMIT_MAX &&
                              net_request_value(c->req, "traceID", i, &id);
              i++)
-            e = ids ? trace_id_of(c, id, &ids[n++]) : ERR_NOMEM;
+            e = ids ? web_traces_id(c, id, &ids[n++]) : ERR_NOMEM;
     } else {
         e = query_trace_find(v, &s, c->arena, &ids, &n);
     }

@@ -35,6 +35,10 @@ void web_quarantine_warnings_between(struct web_call *c, const struct web_damage
                                      int64_t from_ms, int64_t to_ms);
 enum err web_slo_table(struct web_call *c) MUST_CHECK; /* an array of objectives */
 enum err web_slo_alerts(struct web_call *c) MUST_CHECK; /* an array of alerts */
+/* 1 to 32 hex digits: clients of Jaeger and Tempo leave out leading zeros. */
+enum err web_traces_id(struct web_call *c, struct bytes hex, struct tsdb_id16 *out) MUST_CHECK;
+/* A parameter such as 1.2s; absent: *out_ns stays. */
+enum err web_traces_duration(struct web_call *c, const char *name, int64_t *out_ns) MUST_CHECK;
 void web_traces_summary(struct json_out *j, const struct query_trace_summary *s); /* an object */
 /* Runs the search and writes an array of summaries. */
 enum err web_traces_list(struct web_call *c, struct tsdb_view *v,

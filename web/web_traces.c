@@ -99,6 +99,27 @@ static enum err traces(struct web_call *c)
     return e;
 }
 
+enum err web_traces_id(struct web_call *c, struct bytes hex, struct tsdb_id16 *out)
+{
+    char padded[32];
+    bool fits = hex.size > 0 && hex.size <= sizeof padded;
+    if (fits) {
+        memset(padded, '0', sizeof padded);
+        memcpy(padded + sizeof padded - hex.size, hex.data, hex.size);
+    }
+    if (!fits || !bytes_from_hex(bytes_of(padded, sizeof padded), out->b, sizeof out->b))
+        return err_set(&c->msg, ERR_INVALID, "a trace id is 1 to 32 hex digits");
+    return ERR_OK;
+}
+
+enum err web_traces_duration(struct web_call *c, const char *name, int64_t *out_ns)
+{
+    struct bytes text = web_call_value(c, name);
+    if (!text.size || query_trace_duration(text, out_ns))
+        return ERR_OK;
+    return err_set(&c->msg, ERR_INVALID, "%s: give a duration such as 1.2s, 100ms, 500us", name);
+}
+
 /* --- one trace --------------------------------------------------------------------------------- */
 
 static void attrs_json(struct json_out *j, const char *key, struct bytes attrs)
