@@ -15,7 +15,7 @@
 #include "gpu/gpu_model.h"
 
 #define GROUND_RESPONSE_BYTES_MAX (64u << 10) /* 16,000 tokens; some 100 passes of the encoder */
-#define GROUND_CONTEXT_BYTES_MAX (16u << 20) /* of all documents together */
+#define GROUND_CONTEXT_BYTES_MAX (8u << 20) /* of all documents together */
 #define GROUND_QUESTION_BYTES_MAX (16u << 10)
 #define GROUND_DOCUMENTS_MAX 4096u
 #define GROUND_SENTENCES_MAX 1024u /* of a response */
