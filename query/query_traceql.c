@@ -31,27 +31,11 @@ struct query_traceql_value query_traceql_field(const struct query_traceql *q, ui
     return traceql_field_value(q->fields[i], &r);
 }
 
-static uint64_t field_columns(const struct traceql_field *f)
-{
-    switch (f->scope) {
-    case TRACEQL_ANY: return BIT(attrs) | BIT(resource_attrs);
-    case TRACEQL_SPAN: return BIT(attrs);
-    case TRACEQL_RESOURCE: return BIT(resource_attrs);
-    case TRACEQL_EVENT: return BIT(events);
-    case TRACEQL_LINK: return BIT(links);
-    case TRACEQL_INSTRUMENTATION: return 0;
-    case TRACEQL_INTRINSIC:
-    case TRACEQL_SCOPE_COUNT: break;
-    }
-    return BIT(name) | BIT(status) | BIT(status_message) | BIT(kind) | BIT(span_id) |
-           BIT(parent_id) | BIT(scope_name) | BIT(scope_version) | BIT(events) | BIT(links);
-}
-
 static uint64_t columns_of(const struct query_traceql *q)
 {
     uint64_t mask = BIT(trace_id) | BIT(start_ns) | BIT(end_ns);
     for (uint32_t i = 0; i < q->field_count; i++)
-        mask |= field_columns(q->fields[i]);
+        mask |= traceql_field_columns(q->fields[i]);
     return mask;
 }
 
@@ -63,49 +47,6 @@ static bool may_lead(const struct traceql_spanset *s, const struct traceql_row *
     if (s->op == TRACEQL_OP_OR)
         return may_lead(s->left, r) || may_lead(s->right, r);
     return may_lead(s->left, r);
-}
-
-/* --- the store's own filters -------------------------------------------------------------------- */
-
-#define CONTAINS_MIN 3u /* shorter texts are everywhere */
-struct push {
-    struct tsdb_span_filter *f;
-    struct tsdb_row_filter more;
-};
-
-static void push_duration(struct push *p, enum traceql_op op, int64_t ns)
-{
-    if (op == TRACEQL_OP_GT || op == TRACEQL_OP_GE || op == TRACEQL_OP_EQ)
-        p->f->duration_min_ns = MAX(p->f->duration_min_ns, ns);
-    if ((op == TRACEQL_OP_LT || op == TRACEQL_OP_LE || op == TRACEQL_OP_EQ) && ns > 0)
-        p->f->duration_max_ns = p->f->duration_max_ns ? MIN(p->f->duration_max_ns, ns) : ns;
-}
-
-/* Conditions that must all hold, as far as the store has filters for them. What it lets pass is looked at again. */
-static void push_down(struct push *p, const struct traceql_expr *e)
-{
-    if (!e || e->kind != TRACEQL_BINARY)
-        return;
-    if (e->op == TRACEQL_OP_AND) {
-        push_down(p, e->left);
-        push_down(p, e->right);
-        return;
-    }
-    if (e->left->kind != TRACEQL_FIELD || e->right->kind != TRACEQL_STATIC || e->whole)
-        return;
-    const struct traceql_field *f = &e->left->field;
-    const struct query_traceql_value *v = &e->right->value;
-    if (f->intrinsic == TRACEQL_I_DURATION &&
-        (v->type == TRACEQL_DURATION || v->type == TRACEQL_INT))
-        push_duration(p, e->op, v->integer);
-    if (e->op != TRACEQL_OP_EQ || v->type != TRACEQL_STRING || v->text.size == 0)
-        return;
-    if (f->intrinsic == TRACEQL_I_NAME)
-        p->f->name = v->text;
-    else if (f->scope == TRACEQL_RESOURCE && bytes_equal_str(f->name, "service.name"))
-        p->f->service = v->text;
-    else if (f->scope == TRACEQL_SPAN && v->text.size >= MAX(CONTAINS_MIN, p->more.contains.size))
-        p->more.contains = v->text; /* an attribute that is a list of texts has it as well */
 }
 
 /* --- one trace ---------------------------------------------------------------------------------- */
@@ -365,7 +306,8 @@ enum err query_traceql_run(struct tsdb_view *v, struct query_traceql_search *s)
                                  .ctx = &h,
                                  .keep_columns = columns_of(s->q),
                                  .columns = BIT(trace_id)};
-    struct push push = {.f = &f};
+    struct tsdb_where where[TRACEQL_WHERE_MAX];
+    struct tsdb_row_filter filter = {0};
     bool more = true;
     enum err e = own && scratch ? ERR_OK : ERR_NOMEM;
     if (e == ERR_OK && !(h.seen = ARENA_ARRAY(own, struct tsdb_id16, SEEN_SLOTS)))
@@ -374,10 +316,8 @@ enum err query_traceql_run(struct tsdb_view *v, struct query_traceql_search *s)
     while (lead->left && lead->op != TRACEQL_OP_OR)
         lead = lead->left;
     if (!lead->left)
-        push_down(&push, lead->filter);
-    if (f.duration_min_ns && !f.duration_max_ns)
-        f.duration_max_ns = INT64_MAX;
-    f.more = &push.more;
+        traceql_push_down(lead->filter, &f, &filter, where);
+    f.more = &filter;
     for (int round = 0; e == ERR_OK && more && round < ROUNDS_MAX && h.hits < h.limit &&
                         h.looked_at < QUERY_TRACEQL_TRACES_MAX;
          round++)

@@ -3,6 +3,7 @@
  * Understood: span sets `{ ... }` joined by && || > >> < << ~, pipelines of further span sets, count() avg() min() max() sum() against a number, and
  * select(); inside the braces fields, numbers, durations, strings, arithmetic, comparison, =~ !~, && || !. Fields: attributes (span., resource.,
  * event., link., instrumentation., parent., or none of these: span, then resource) and the intrinsics of query_traceql_intrinsics.
+ * Beside Tempo's intrinsics `llm:` has what Telltale knows of a call: llm:model, llm:cost (USD), llm:ttft, llm:input_tokens, … (traceql_columns.c).
  * Refused by name: by(), coalesce(), metrics functions, nested set numbers but for nestedSetParent.
  * Owner: the caller's arena, and query_traceql_free for the regular expressions.  Thread: one at a time per search; a parsed query is immutable.
  * Failure: ERR_INVALID with line and column.

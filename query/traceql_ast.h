@@ -24,6 +24,7 @@ enum traceql_intrinsic {
     TRACEQL_I_EVENT_SINCE_START,
     TRACEQL_I_LINK_TRACE,
     TRACEQL_I_LINK_SPAN,
+    TRACEQL_I_COLUMN, /* llm:…, a column of the store */
     /* what only the whole trace can tell */
     TRACEQL_I_ROOT_NAME,
     TRACEQL_I_ROOT_SERVICE,
@@ -36,8 +37,30 @@ struct traceql_field {
     enum query_traceql_scope scope;
     enum traceql_intrinsic intrinsic;
     bool parent; /* of the span's parent */
+    uint8_t column; /* of COLUMN: place in traceql_columns */
     struct bytes name;
 };
+
+/* The canonical columns that Telltale writes beside what a span was sent with, as fields. */
+struct traceql_column {
+    const char *name;
+    uint32_t column; /* enum tsdb_span_column */
+    enum {
+        TRACEQL_AS_TEXT,
+        TRACEQL_AS_INT, /* negative: not known */
+        TRACEQL_AS_DURATION, /* the same, ns */
+        TRACEQL_AS_USD, /* the same, nano-USD in the column */
+        TRACEQL_AS_OUTCOME,
+        TRACEQL_AS_FAULT,
+        TRACEQL_AS_CLASS
+    } as;
+};
+extern const struct traceql_column traceql_columns[];
+extern const size_t traceql_columns_count;
+struct query_traceql_value traceql_column_value(const struct traceql_column *c,
+                                                const struct tsdb_spans *t, uint32_t row);
+/* Columns of the store that a field's value is made from, as bits. */
+uint64_t traceql_field_columns(const struct traceql_field *f);
 
 enum traceql_op {
     TRACEQL_OP_AND,
@@ -103,6 +126,12 @@ struct query_traceql {
 /* A field by its text: "span.http.method", ".x", "duration". */
 enum err traceql_field_parse(struct bytes text, struct traceql_field *out,
                              struct err_msg *msg) MUST_CHECK;
+
+/* The conditions of e that must all hold, as far as the store has filters for them: *f and *more let pass whatever may answer. where has room for
+ * TRACEQL_WHERE_MAX. */
+#define TRACEQL_WHERE_MAX 8u
+void traceql_push_down(const struct traceql_expr *e, struct tsdb_span_filter *f,
+                       struct tsdb_row_filter *more, struct tsdb_where *where);
 
 /* What a row is looked at with. layout NULL: the row alone is known. */
 struct query_trace_layout;

@@ -175,6 +175,12 @@ static void give_intrinsic(struct visit *to, const struct traceql_field *f,
     case TRACEQL_I_EVENT_SINCE_START: find_in_events(to, f, r); break;
     case TRACEQL_I_LINK_TRACE:
     case TRACEQL_I_LINK_SPAN: find_in_links(to, f, r); break;
+    case TRACEQL_I_COLUMN: {
+        struct query_traceql_value v = traceql_column_value(&traceql_columns[f->column], t, row);
+        if (v.type != TRACEQL_NIL)
+            give(to, v);
+        break;
+    }
     default: give_whole(to, f, r); break;
     }
 }

@@ -256,6 +256,14 @@ static void read_word(struct traceql_lex *l)
             l->field = (struct traceql_field){
                 .scope = TRACEQL_INTRINSIC, .intrinsic = intrinsics[i].what, .name = l->word};
         }
+    for (size_t i = 0; i < traceql_columns_count; i++)
+        if (bytes_equal_str(l->word, traceql_columns[i].name)) {
+            l->token = TRACEQL_T_FIELD;
+            l->field = (struct traceql_field){.scope = TRACEQL_INTRINSIC,
+                                              .intrinsic = TRACEQL_I_COLUMN,
+                                              .column = (uint8_t)i,
+                                              .name = l->word};
+        }
 }
 
 static void read_sign(struct traceql_lex *l)

@@ -90,6 +90,8 @@ enum err web_budgets_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_slo_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_traces_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_tempo_routes(struct web *w, struct net *net) MUST_CHECK;
+enum err web_spans_routes(struct web *w, struct net *net) MUST_CHECK;
+enum err web_logs_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_stream_routes(struct web *w, struct net *net) MUST_CHECK;
 
 /* web_backup.c: the one backup that may be under way. */

@@ -39,6 +39,9 @@ enum err web_slo_alerts(struct web_call *c) MUST_CHECK; /* an array of alerts */
 enum err web_traces_id(struct web_call *c, struct bytes hex, struct tsdb_id16 *out) MUST_CHECK;
 /* A parameter such as 1.2s; absent: *out_ns stays. */
 enum err web_traces_duration(struct web_call *c, const char *name, int64_t *out_ns) MUST_CHECK;
+/* The member "genai" of a row that a dialect was recognised for; attributes as pairs. */
+void web_traces_genai(struct json_out *j, const struct tsdb_spans *t, uint32_t row);
+void web_traces_attrs(struct json_out *j, const char *key, struct bytes attrs);
 void web_traces_summary(struct json_out *j, const struct query_trace_summary *s); /* an object */
 /* Runs the search and writes an array of summaries. */
 enum err web_traces_list(struct web_call *c, struct tsdb_view *v,

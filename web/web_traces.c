@@ -122,7 +122,7 @@ enum err web_traces_duration(struct web_call *c, const char *name, int64_t *out_
 
 /* --- one trace --------------------------------------------------------------------------------- */
 
-static void attrs_json(struct json_out *j, const char *key, struct bytes attrs)
+void web_traces_attrs(struct json_out *j, const char *key, struct bytes attrs)
 {
     struct tsdb_attrs_iter it = tsdb_attrs_begin(attrs);
     struct bytes name;
@@ -154,13 +154,13 @@ static void events_json(struct json_out *j, struct bytes events)
         json_out_key(j, "time_ns");
         json_out_i64_str(j, (int64_t)ev.time_ns);
         web_json_str(j, "name", ev.name);
-        attrs_json(j, "attributes", ev.attrs);
+        web_traces_attrs(j, "attributes", ev.attrs);
         json_out_object_end(j);
     }
     json_out_array_end(j);
 }
 
-static void genai_json(struct json_out *j, const struct tsdb_spans *t, uint32_t row)
+void web_traces_genai(struct json_out *j, const struct tsdb_spans *t, uint32_t row)
 {
     const struct {
         const char *key;
@@ -286,11 +286,11 @@ static void span_json(struct json_out *j, const struct tsdb_spans *t, uint32_t r
     web_json_f64(j, "weight",
                  (double)TSDB_SPAN_GET(t, weight, row, TSDB_WEIGHT_ONE) / TSDB_WEIGHT_ONE);
     web_json_str(j, "scope", TSDB_SPAN_GET(t, scope_name, row, BYTES_NONE));
-    genai_json(j, t, row);
+    web_traces_genai(j, t, row);
     if (stream)
         stream_json(j, stream, start_ns);
-    attrs_json(j, "attributes", TSDB_SPAN_GET(t, attrs, row, BYTES_NONE));
-    attrs_json(j, "resource", TSDB_SPAN_GET(t, resource_attrs, row, BYTES_NONE));
+    web_traces_attrs(j, "attributes", TSDB_SPAN_GET(t, attrs, row, BYTES_NONE));
+    web_traces_attrs(j, "resource", TSDB_SPAN_GET(t, resource_attrs, row, BYTES_NONE));
     events_json(j, TSDB_SPAN_GET(t, events, row, BYTES_NONE));
     json_out_object_end(j);
 }

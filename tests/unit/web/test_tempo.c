@@ -9,16 +9,10 @@
 #include <cmocka.h>
 
 #include "base/check.h"
-#include "base/clock.h"
-#include "base/http_client.h"
 #include "base/json_in.h"
-#include "base/log.h"
-#include "collector/otlp/otlp.h"
 #include "query/query_traceql.h"
-#include "tsdb/files.h"
 #include "tsdb/helper_rows.h"
-#include "tsdb/tsdb_read.h"
-#include "web/web.h"
+#include "web/helper_door.h"
 
 /* Two traces. a: gateway → (chat with two events, retry that fails → its child); b: one span without kin. */
 #define T "17951688000000"
@@ -64,36 +58,6 @@ static const char sent[] =
     "50000','attributes':[{'key':'user.id','value':{'stringValue':'u2'}},"
     "{'key':'odd name','value':{'intValue':'7'}}]}]}]}]}";
 
-struct server {
-    char dir[64];
-    struct tsdb *db;
-    struct web *web;
-    struct net *net;
-    struct http_client *client;
-    unsigned port;
-    struct buf answer;
-};
-
-static int64_t now_ns(void)
-{
-    return ROWS_T0_NS + INT64_C(3600000000000);
-}
-
-static struct tsdb_batch *decoded(struct bytes body, enum otlp_encoding encoding)
-{
-    struct otlp_decode_options o = {
-        .org = TSDB_ORG_DEFAULT, .signal = TSDB_SPANS, .encoding = encoding, .now_ns = now_ns()};
-    struct err_msg msg = {""};
-    struct tsdb_batch *b = NULL;
-    uint8_t *copy = malloc(body.size + 1);
-    assert_non_null(copy);
-    memcpy(copy, body.data, body.size);
-    enum err e = otlp_decode(&o, copy, body.size, &b, &msg);
-    if (e != ERR_OK)
-        fail_msg("decode: %s", msg.text);
-    return b;
-}
-
 /* The text with ' as ". */
 static struct tsdb_batch *sent_batch(void)
 {
@@ -102,76 +66,20 @@ static struct tsdb_batch *sent_batch(void)
     for (char *p = text; *p; p++)
         if (*p == '\'')
             *p = '"';
-    return decoded(bytes_str(text), OTLP_JSON);
-}
-
-static struct bytes ask_as(struct server *s, const char *path, const char *accept, int status)
-{
-    char url[2048];
-    struct http_client_response r;
-    struct err_msg msg = {""};
-    char line[64];
-    const char *headers[] = {line, NULL};
-    snprintf(line, sizeof line, "Accept: %s", accept ? accept : "*/*");
-    snprintf(url, sizeof url, "http://127.0.0.1:%u/tempo/api/%s", s->port, path);
-    struct http_client_request req = {
-        .method = "GET", .url = url, .response_max = 8 << 20, .headers = headers};
-    assert_int_equal(http_client_send(s->client, &req, &r, &msg), ERR_OK);
-    buf_done(&s->answer);
-    s->answer = r.body;
-    if (r.status != status)
-        fail_msg("%s: %d: %.*s", path, r.status, (int)r.body.size, (const char *)r.body.data);
-    return buf_bytes(&s->answer);
-}
-
-static struct bytes ask(struct server *s, const char *path, int status)
-{
-    return ask_as(s, path, NULL, status);
-}
-
-/* path?name=value with the value escaped. */
-static struct bytes ask_with(struct server *s, const char *path, const char *name,
-                             const char *value, int status)
-{
-    char full[1900];
-    size_t n = (size_t)snprintf(full, sizeof full, "%s%s=", path, name);
-    for (const char *p = value; *p && n + 4 < sizeof full; p++)
-        n += (size_t)snprintf(full + n, sizeof full - n, "%%%02x", (unsigned char)*p);
-    return ask(s, full, status);
+    return door_decoded(bytes_str(text), TSDB_SPANS, OTLP_JSON);
 }
 
 static int start(void **state)
 {
-    struct server *s = calloc(1, sizeof *s);
-    struct err_msg msg = {{0}};
-    clock_test_set_wall(now_ns);
-    log_set_level(LOG_LEVEL_ERROR);
-    snprintf(s->dir, sizeof s->dir, "/tmp/telltale-tempo-XXXXXX");
-    assert_non_null(mkdtemp(s->dir));
-    assert_int_equal(tsdb_open(&(struct tsdb_options){.dir = s->dir}, &s->db, &msg), ERR_OK);
+    struct door *s = door_open();
     assert_int_equal(rows_append(s->db, sent_batch(), NULL), ERR_OK);
-    s->net = net_new(&(struct net_opts){.loops = 1});
-    assert_int_equal(net_listen(s->net, NET_WEB, "127.0.0.1:0", &s->port, &msg), ERR_OK);
-    s->web = web_new(&(struct web_opts){.db = s->db});
-    assert_int_equal(web_routes(s->web, s->net), ERR_OK);
-    assert_int_equal(net_start(s->net, &msg), ERR_OK);
-    s->client = http_client_new();
     *state = s;
     return 0;
 }
 
 static int stop(void **state)
 {
-    struct server *s = *state;
-    http_client_free(s->client);
-    web_stop(s->web);
-    (void)net_stop(s->net, 3000);
-    web_free(s->web);
-    tsdb_close(s->db, false);
-    net_free(s->net);
-    buf_done(&s->answer);
-    files_remove_tree(s->dir);
-    free(s);
+    door_close(*state);
     return 0;
 }
 
@@ -210,11 +118,11 @@ static void same_spans(const struct tsdb_spans *a, const struct tsdb_spans *b)
 
 static void a_trace_comes_back_as_it_was_sent_in_protobuf(void **state)
 {
-    struct server *s = *state;
+    struct door *s = *state;
     struct tsdb_batch *want = sent_batch();
-    struct bytes body =
-        ask_as(s, "traces/a000000000000000000000000000001", "application/protobuf", 200);
-    struct tsdb_batch *got = decoded(body, OTLP_PROTOBUF);
+    struct bytes body = door_ask_as(s, "/tempo/api/traces/a000000000000000000000000000001",
+                                    "application/protobuf", 200);
+    struct tsdb_batch *got = door_decoded(body, TSDB_SPANS, OTLP_PROTOBUF);
     assert_int_equal(got->spans.count, 4);
     same_spans(&want->spans, &got->spans);
     for (uint32_t i = 0; i < got->spans.count; i++)
@@ -223,10 +131,11 @@ static void a_trace_comes_back_as_it_was_sent_in_protobuf(void **state)
                 assert_true(bytes_equal(got->spans.links[i], want->spans.links[k]));
     tsdb_batch_free(got);
     /* the second version: the same, as field 1 */
-    body = ask_as(s, "v2/traces/0a000000000000000000000000000001", "application/protobuf", 200);
+    body = door_ask_as(s, "/tempo/api/v2/traces/0a000000000000000000000000000001",
+                       "application/protobuf", 200);
     struct reader r = reader_of(body);
     assert_int_equal(reader_varint(&r), 1 << 3 | 2);
-    got = decoded(reader_lenbytes(&r), OTLP_PROTOBUF);
+    got = door_decoded(reader_lenbytes(&r), TSDB_SPANS, OTLP_PROTOBUF);
     assert_int_equal(reader_left(&r), 0);
     same_spans(&want->spans, &got->spans);
     tsdb_batch_free(got);
@@ -235,20 +144,20 @@ static void a_trace_comes_back_as_it_was_sent_in_protobuf(void **state)
 
 static void a_trace_comes_back_as_it_was_sent_in_json(void **state)
 {
-    struct server *s = *state;
+    struct door *s = *state;
     struct tsdb_batch *want = sent_batch();
-    struct bytes body = ask(s, "v2/traces/0a000000000000000000000000000001", 200);
+    struct bytes body = door_ask(s, "/tempo/api/v2/traces/0a000000000000000000000000000001", 200);
     static const char head[] = "{\"trace\":";
     assert_true(bytes_has_prefix(body, bytes_str(head)));
     struct bytes inner = bytes_slice(body, sizeof head - 1, body.size - 1);
-    struct tsdb_batch *got = decoded(inner, OTLP_JSON);
+    struct tsdb_batch *got = door_decoded(inner, TSDB_SPANS, OTLP_JSON);
     assert_int_equal(got->spans.count, 4);
     same_spans(&want->spans, &got->spans);
     tsdb_batch_free(got);
-    body = ask(s, "traces/0a000000000000000000000000000001", 200);
+    body = door_ask(s, "/tempo/api/traces/0a000000000000000000000000000001", 200);
     assert_true(bytes_has_prefix(body, BYTES_LIT("{\"batches\":[")));
-    (void)ask(s, "traces/0c000000000000000000000000000003", 404);
-    (void)ask(s, "traces/xyz", 400);
+    (void)door_ask(s, "/tempo/api/traces/0c000000000000000000000000000003", 404);
+    (void)door_ask(s, "/tempo/api/traces/xyz", 400);
     tsdb_batch_free(want);
 }
 
@@ -365,13 +274,14 @@ static const struct {
 
 static void traceql_finds_what_it_should(void **state)
 {
-    struct server *s = *state;
+    struct door *s = *state;
     char found[512];
     for (int pass = 0; pass < 2; pass++) { /* from the head, then from blocks */
         for (size_t i = 0; i < ARRAY_LEN(searches); i++) {
             if (!searches[i].found)
                 continue;
-            found_of(ask_with(s, "search?spss=10&", "q", searches[i].q, 200), found, sizeof found);
+            found_of(door_ask_with(s, "/tempo/api/search?spss=10&", "q", searches[i].q, 200), found,
+                     sizeof found);
             if (strcmp(found, searches[i].found) != 0)
                 fail_msg("%s: found %s, should be %s", searches[i].q, found, searches[i].found);
         }
@@ -382,15 +292,15 @@ static void traceql_finds_what_it_should(void **state)
 
 static void mistakes_in_traceql_are_answered_with_their_place(void **state)
 {
-    struct server *s = *state;
+    struct door *s = *state;
     for (size_t i = 0; i < ARRAY_LEN(searches); i++)
         if (!searches[i].found && searches[i].q[0]) {
-            struct bytes why = ask_with(s, "search?", "q", searches[i].q, 400);
+            struct bytes why = door_ask_with(s, "/tempo/api/search?", "q", searches[i].q, 400);
             if (bytes_find(why, BYTES_LIT("parse error at line 1, col ")) == why.size)
                 fail_msg("%s: no place: %.*s", searches[i].q, (int)why.size,
                          (const char *)why.data);
         }
-    struct bytes why = ask_with(s, "search?", "q", "{ name =\n  ? }", 400);
+    struct bytes why = door_ask_with(s, "/tempo/api/search?", "q", "{ name =\n  ? }", 400);
     assert_true(bytes_find(why, BYTES_LIT("line 2, col 3")) < why.size);
 }
 
@@ -415,7 +325,7 @@ static void depth_and_size_of_a_query_are_bounded(void **state)
 
 static void the_older_search_by_tags_and_durations_works(void **state)
 {
-    struct server *s = *state;
+    struct door *s = *state;
     char found[512];
     static const struct {
         const char *tags, *more, *found;
@@ -433,21 +343,22 @@ static void the_older_search_by_tags_and_durations_works(void **state)
         {"", "start=1795168800&end=1795168801&limit=1&", "say \"hi\""},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        char path[64];
-        snprintf(path, sizeof path, "search?spss=10&%s", cases[i].more);
-        found_of(ask_with(s, path, "tags", cases[i].tags, 200), found, sizeof found);
+        char path[80];
+        snprintf(path, sizeof path, "/tempo/api/search?spss=10&%s", cases[i].more);
+        found_of(door_ask_with(s, path, "tags", cases[i].tags, 200), found, sizeof found);
         if (strcmp(found, cases[i].found) != 0)
             fail_msg("%s %s: found %s", cases[i].tags, cases[i].more, found);
     }
-    (void)ask(s, "search?tags=word", 400);
-    (void)ask(s, "search?minDuration=x", 400);
-    (void)ask(s, "search?start=5&end=4", 400);
+    (void)door_ask(s, "/tempo/api/search?tags=word", 400);
+    (void)door_ask(s, "/tempo/api/search?minDuration=x", 400);
+    (void)door_ask(s, "/tempo/api/search?start=5&end=4", 400);
 }
 
 static void an_answer_has_what_grafana_shows(void **state)
 {
-    struct server *s = *state;
-    struct bytes b = ask_with(s, "search?", "q", "{ span.share > 0 && status = error }", 200);
+    struct door *s = *state;
+    struct bytes b =
+        door_ask_with(s, "/tempo/api/search?", "q", "{ span.share > 0 && status = error }", 200);
     static const char *const pieces[] = {
         "\"traceID\":\"0a000000000000000000000000000001\"",
         "\"rootServiceName\":\"gateway\"",
@@ -463,43 +374,43 @@ static void an_answer_has_what_grafana_shows(void **state)
     for (size_t i = 0; i < ARRAY_LEN(pieces); i++)
         if (bytes_find(b, bytes_str(pieces[i])) == b.size)
             fail_msg("%s is missing: %.*s", pieces[i], (int)b.size, (const char *)b.data);
-    assert_true(bytes_equal_str(ask(s, "echo", 200), "echo"));
-    (void)ask(s, "status/buildinfo", 200);
+    assert_true(bytes_equal_str(door_ask(s, "/tempo/api/echo", 200), "echo"));
+    (void)door_ask(s, "/tempo/api/status/buildinfo", 200);
 }
 
 static void tags_and_their_values_are_told(void **state)
 {
-    struct server *s = *state;
+    struct door *s = *state;
     static const struct {
         const char *path, *q, *answer;
     } cases[] = {
-        {"v2/search/tags?scope=resource", NULL,
+        {"/tempo/api/v2/search/tags?scope=resource", NULL,
          "{\"scopes\":[{\"name\":\"resource\",\"tags\":[\"cloud.region\",\"service.name\"]}]}"},
-        {"v2/search/tags?scope=event", NULL,
+        {"/tempo/api/v2/search/tags?scope=event", NULL,
          "{\"scopes\":[{\"name\":\"event\",\"tags\":[\"n\"]}]}"},
-        {"search/tags?scope=link", NULL, "{\"tagNames\":[\"why\"]}"},
-        {"search/tag/user.id/values?limit=1", NULL, "{\"tagValues\":[\"u1\"]}"},
-        {"v2/search/tag/span.finish/values", NULL,
+        {"/tempo/api/search/tags?scope=link", NULL, "{\"tagNames\":[\"why\"]}"},
+        {"/tempo/api/search/tag/user.id/values?limit=1", NULL, "{\"tagValues\":[\"u1\"]}"},
+        {"/tempo/api/v2/search/tag/span.finish/values", NULL,
          "{\"tagValues\":[{\"type\":\"string\",\"value\":\"stop\"},{\"type\":\"string\",\"value\":"
          "\"length\"}]}"},
-        {"v2/search/tag/kind/values?", "{ name = \"chat\" }",
+        {"/tempo/api/v2/search/tag/kind/values?", "{ name = \"chat\" }",
          "{\"tagValues\":[{\"type\":\"keyword\",\"value\":\"internal\"}]}"},
-        {"v2/search/tag/kind/values?", "{ name = \"chat\" && ", /* being typed */
+        {"/tempo/api/v2/search/tag/kind/values?", "{ name = \"chat\" && ", /* being typed */
          "{\"tagValues\":[{\"type\":\"keyword\",\"value\":\"client\"},{\"type\":\"keyword\","
          "\"value\":\"server\"},"
          "{\"type\":\"keyword\",\"value\":\"internal\"},{\"type\":\"keyword\",\"value\":"
          "\"unspecified\"}]}"},
-        {"v2/search/tag/span.stream/values", NULL,
+        {"/tempo/api/v2/search/tag/span.stream/values", NULL,
          "{\"tagValues\":[{\"type\":\"bool\",\"value\":\"true\"}]}"},
-        {"v2/search/tag/span.none/values", NULL, "{\"tagValues\":[]}"},
+        {"/tempo/api/v2/search/tag/span.none/values", NULL, "{\"tagValues\":[]}"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        struct bytes b = cases[i].q ? ask_with(s, cases[i].path, "q", cases[i].q, 200)
-                                    : ask(s, cases[i].path, 200);
+        struct bytes b = cases[i].q ? door_ask_with(s, cases[i].path, "q", cases[i].q, 200)
+                                    : door_ask(s, cases[i].path, 200);
         if (!bytes_equal_str(b, cases[i].answer))
             fail_msg("%s: %.*s", cases[i].path, (int)b.size, (const char *)b.data);
     }
-    (void)ask(s, "v2/search/tags?scope=what", 400);
+    (void)door_ask(s, "/tempo/api/v2/search/tags?scope=what", 400);
 }
 
 int main(void)
