@@ -5,6 +5,7 @@
 #include "base/stats.h"
 #include "collector/stage/derive.h"
 #include "collector/stage/settle.h"
+#include "collector/stage/stage_tap.h"
 #include "collector/stage/stage_tokens.h"
 
 #include <pthread.h>
@@ -43,6 +44,7 @@ struct stage {
     struct genai *genai; /* immutable */
     struct breakdown *breakdown;
     struct settle *settle; /* committer's */
+    struct stage_tap tap; /* immutable once rows come */
     pthread_mutex_t lock; /* guards what follows */
     struct context *idle;
     struct tsdb_registry *series;
@@ -109,6 +111,11 @@ void stage_set_series(struct stage *s, struct tsdb_registry *series)
     s->series = series;
     s->thresholds_version++;
     pthread_mutex_unlock(&s->lock);
+}
+
+void stage_set_tap(struct stage *s, const struct stage_tap *tap)
+{
+    s->tap = *tap;
 }
 
 enum err stage_set_prices(struct stage *s, struct tsdb *db, struct bytes yaml, const char *name,
@@ -186,7 +193,9 @@ static bool apply_spans(struct stage *s, struct derive *d, struct tsdb_batch *b)
         b, (uint32_t)MIN((uint64_t)b->spans.count * d->cells_likely / 16, 1u << 20));
     genai_memo_batch(d->memo);
     for (uint32_t i = 0; ok && i < b->spans.count; i++) {
-        if (!genai_read_span(s->genai, d->memo, b, i, r))
+        bool is_known = genai_read_span(s->genai, d->memo, b, i, r);
+        stage_tap_span(&s->tap, b, i, is_known ? r : NULL);
+        if (!is_known)
             continue;
         dialects[r->dialect]++;
         rules[r->rule]++;
@@ -215,6 +224,7 @@ static bool apply_logs(struct stage *s, struct derive *d, struct tsdb_batch *b)
     bool ok = true;
     genai_memo_batch(d->memo);
     for (uint32_t i = 0; ok && i < b->logs.count; i++) {
+        stage_tap_log(&s->tap, b, i);
         ok = stage_tokens_log(b, i);
         if (!ok || !genai_read_log(s->genai, d->memo, b, i, r))
             continue;
