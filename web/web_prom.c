@@ -127,7 +127,10 @@ static void send_reply(struct prom_call *c, int status)
     size_t size;
     void *body = buf_take(&c->out, &size);
     struct net_response r = {.status = status,
-                             .content_type = status == 204 ? NULL : "application/json",
+                             .content_type = status == 204 ? NULL
+                                             : status == 200 && c->endpoint->form == PROM_TEXT
+                                                 ? "text/plain; version=0.0.4; charset=utf-8"
+                                                 : "application/json",
                              .headers = headers,
                              .header_count = 2,
                              .body = bytes_of(body, size),
@@ -147,7 +150,7 @@ static void run_call(void *ctx)
         e = err_set(&c->msg, ERR_NOMEM, "out of memory");
     if (e == ERR_OK && atomic_load(net_request_cancelled(c->req)))
         e = err_set(&c->msg, ERR_CANCELLED, "query was canceled");
-    if (e == ERR_OK && c->endpoint->writes) {
+    if (e == ERR_OK && c->endpoint->form != PROM_ANSWERS) {
         e = c->endpoint->run(c);
     } else if (e == ERR_OK) {
         c->j = json_out_to(&c->out);
@@ -163,7 +166,9 @@ static void run_call(void *ctx)
     if (e != ERR_OK)
         reply_error(c, e);
     arena_free(c->arena);
-    send_reply(c, e != ERR_OK ? query_error_status(e) : c->endpoint->writes ? 204 : 200);
+    send_reply(c, e != ERR_OK                        ? query_error_status(e)
+                  : c->endpoint->form == PROM_WRITES ? 204
+                                                     : 200);
     free(c);
 }
 
@@ -206,18 +211,26 @@ static enum err build_info(struct prom_call *c)
 }
 
 static const struct prom_endpoint endpoints[] = {
-    {"/api/v1/query", true, prom_query, false},
-    {"/api/v1/query_range", true, prom_query_range, false},
-    {"/api/v1/query_exemplars", true, prom_query_exemplars, false},
-    {"/api/v1/format_query", true, prom_format_query, false},
-    {"/api/v1/series", true, prom_series, false},
-    {"/api/v1/labels", true, prom_labels, false},
-    {"/api/v1/label/{}/values", false, prom_label_values, false},
-    {"/api/v1/metadata", false, prom_metadata, false},
-    {"/api/v1/status/buildinfo", false, build_info, false},
-    {"/api/v1/status/tsdb", false, prom_status_tsdb, false},
-    {"/api/v1/admin/tsdb/delete_series", true, prom_delete_series, true},
-    {"/api/v1/admin/tsdb/clean_tombstones", true, prom_clean_tombstones, true},
+    {"/api/v1/query", true, prom_query, PROM_ANSWERS},
+    {"/api/v1/query_range", true, prom_query_range, PROM_ANSWERS},
+    {"/api/v1/query_exemplars", true, prom_query_exemplars, PROM_ANSWERS},
+    {"/api/v1/format_query", true, prom_format_query, PROM_ANSWERS},
+    {"/api/v1/series", true, prom_series, PROM_ANSWERS},
+    {"/api/v1/labels", true, prom_labels, PROM_ANSWERS},
+    {"/api/v1/label/{}/values", false, prom_label_values, PROM_ANSWERS},
+    {"/api/v1/metadata", false, prom_metadata, PROM_ANSWERS},
+    {"/api/v1/targets", false, prom_targets, PROM_ANSWERS},
+    {"/api/v1/targets/metadata", false, prom_targets_metadata, PROM_ANSWERS},
+    {"/api/v1/alertmanagers", false, prom_alertmanagers, PROM_ANSWERS},
+    {"/api/v1/status/buildinfo", false, build_info, PROM_ANSWERS},
+    {"/api/v1/status/runtimeinfo", false, prom_status_runtime, PROM_ANSWERS},
+    {"/api/v1/status/config", false, prom_status_config, PROM_ANSWERS},
+    {"/api/v1/status/flags", false, prom_status_empty, PROM_ANSWERS},
+    {"/api/v1/status/walreplay", false, prom_status_walreplay, PROM_ANSWERS},
+    {"/api/v1/status/tsdb", false, prom_status_tsdb, PROM_ANSWERS},
+    {"/federate", false, prom_federate, PROM_TEXT},
+    {"/api/v1/admin/tsdb/delete_series", true, prom_delete_series, PROM_WRITES},
+    {"/api/v1/admin/tsdb/clean_tombstones", true, prom_clean_tombstones, PROM_WRITES},
 };
 static_assert(ARRAY_LEN(endpoints) <= PROM_ENDPOINTS_MAX, "a route for each");
 
@@ -227,6 +240,7 @@ struct web_prom *web_prom_new(const struct web_prom_opts *o)
     if (!p)
         return NULL;
     p->opts = *o;
+    p->start_ms = clock_wall_ms();
     if (!p->opts.timeout_ms)
         p->opts.timeout_ms = 120000;
     if (!p->opts.memory_max)
@@ -244,7 +258,7 @@ enum err web_prom_routes(struct web_prom *p, struct net *net)
     for (size_t i = 0; i < ARRAY_LEN(endpoints); i++) {
         p->routes[i] = (struct prom_route){p, &endpoints[i]};
         struct net_route r = {.doors = NET_DOOR_MASK(NET_WEB),
-                              .method = endpoints[i].writes ? "PUT" : "GET",
+                              .method = endpoints[i].form == PROM_WRITES ? "PUT" : "GET",
                               .pattern = endpoints[i].pattern,
                               .handler = handle,
                               .ctx = &p->routes[i],

@@ -1,5 +1,5 @@
 /* Prometheus' HTTP API over the store: query, query_range, series, labels, label values, metadata, query_exemplars, format_query,
- * parse_query's check, status/buildinfo, status/tsdb. (rules and alerts: web.h; write: collector.h.)
+ * status/..., targets, alertmanagers (of those there are none), /federate. (rules and alerts: web.h; write: collector.h.)
  *
  *   web_prom_new -> web_prom_routes(net) before net_start -> ... net_stop -> web_prom_free -> net_free
  *

@@ -14,7 +14,8 @@
 
 #include <assert.h>
 
-#define PROM_ENDPOINTS_MAX 16
+#define PROM_ENDPOINTS_MAX 32
+#define PROM_SELECTORS_MAX 64
 
 struct prom_call;
 
@@ -22,7 +23,11 @@ struct prom_endpoint {
     const char *pattern;
     bool post; /* also POST with a form */
     enum err (*run)(struct prom_call *c);
-    bool writes; /* POST and PUT only, answered with 204 and no body */
+    enum {
+        PROM_ANSWERS,
+        PROM_WRITES, /* POST and PUT only, answered with 204 and no body */
+        PROM_TEXT /* no envelope: the endpoint writes lines into out */
+    } form;
 };
 
 struct prom_route {
@@ -32,6 +37,7 @@ struct prom_route {
 
 struct web_prom {
     struct web_prom_opts opts;
+    int64_t start_ms;
     struct pool *pool;
     struct prom_route routes[PROM_ENDPOINTS_MAX];
 };
@@ -53,6 +59,15 @@ enum err prom_duration(struct prom_call *c, const char *name, int64_t def,
                        int64_t *out_ms) MUST_CHECK;
 enum err prom_limit(struct prom_call *c, size_t *out) MUST_CHECK; /* SIZE_MAX = none */
 enum err prom_view(struct prom_call *c, struct tsdb_view **out) MUST_CHECK;
+/* The match[] parameters and the time range of a request. */
+struct prom_scope {
+    struct query_selector *selectors[PROM_SELECTORS_MAX];
+    size_t count;
+    int64_t min, max;
+    size_t limit;
+};
+enum err prom_scope_read(struct prom_call *c, struct prom_scope *out) MUST_CHECK;
+void prom_scope_done(struct prom_scope *s);
 void prom_labels_object(struct json_out *j, struct tsdb_labels l);
 void prom_float(struct json_out *j, double v); /* a string */
 
@@ -67,5 +82,14 @@ enum err prom_metadata(struct prom_call *c) MUST_CHECK;
 enum err prom_delete_series(struct prom_call *c) MUST_CHECK;
 enum err prom_clean_tombstones(struct prom_call *c) MUST_CHECK;
 enum err prom_status_tsdb(struct prom_call *c) MUST_CHECK;
+enum err prom_federate(struct prom_call *c) MUST_CHECK;
+/* What Prometheus tells of a server that scrapes: here nothing is. */
+enum err prom_status_runtime(struct prom_call *c) MUST_CHECK;
+enum err prom_status_empty(struct prom_call *c) MUST_CHECK; /* flags */
+enum err prom_status_config(struct prom_call *c) MUST_CHECK;
+enum err prom_status_walreplay(struct prom_call *c) MUST_CHECK;
+enum err prom_targets(struct prom_call *c) MUST_CHECK;
+enum err prom_targets_metadata(struct prom_call *c) MUST_CHECK;
+enum err prom_alertmanagers(struct prom_call *c) MUST_CHECK;
 
 #endif

@@ -7,28 +7,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define SELECTORS_MAX 64
 #define CLEAN_WAIT_NS INT64_C(20000000000)
 
-/* The match[] parameters and the time range of a request. */
-struct scope {
-    struct query_selector *selectors[SELECTORS_MAX];
-    size_t count;
-    int64_t min, max;
-    size_t limit;
-};
-
-static void scope_done(struct scope *s)
+void prom_scope_done(struct prom_scope *s)
 {
     for (size_t i = 0; i < s->count; i++)
         query_selector_free(s->selectors[i]);
     s->count = 0;
 }
 
-static enum err scope_read(struct prom_call *c, struct scope *s)
+enum err prom_scope_read(struct prom_call *c, struct prom_scope *s)
 {
     struct bytes text;
-    *s = (struct scope){0};
+    *s = (struct prom_scope){0};
     enum err e = prom_limit(c, &s->limit);
     if (e == ERR_OK)
         e = prom_time(c, "start", 0, &s->min);
@@ -39,9 +30,9 @@ static enum err scope_read(struct prom_call *c, struct scope *s)
                     "invalid parameter \"end\": end timestamp must not be before start time");
     for (unsigned i = 0; e == ERR_OK && net_request_value(c->req, "match[]", i, &text); i++) {
         struct err_msg why;
-        if (s->count == SELECTORS_MAX) {
+        if (s->count == PROM_SELECTORS_MAX) {
             e = err_set(&c->msg, ERR_INVALID, "invalid parameter \"match[]\": more than %d",
-                        SELECTORS_MAX);
+                        PROM_SELECTORS_MAX);
             break;
         }
         e = query_selector_parse(text, &s->selectors[s->count], &why);
@@ -51,7 +42,7 @@ static enum err scope_read(struct prom_call *c, struct scope *s)
             (void)err_set(&c->msg, e, "invalid parameter \"match[]\": %s", why.text);
     }
     if (e != ERR_OK)
-        scope_done(s);
+        prom_scope_done(s);
     return e;
 }
 
@@ -101,7 +92,7 @@ static void put_list(struct prom_call *c, struct list *l, size_t limit)
 }
 
 /* Names (name empty) or values, over all selectors. */
-static enum err read_list(struct prom_call *c, const struct scope *s, struct bytes name,
+static enum err read_list(struct prom_call *c, const struct prom_scope *s, struct bytes name,
                           struct list *out)
 {
     struct tsdb_view *v;
@@ -124,15 +115,15 @@ static enum err read_list(struct prom_call *c, const struct scope *s, struct byt
 
 enum err prom_labels(struct prom_call *c)
 {
-    struct scope s;
+    struct prom_scope s;
     struct list l = {0};
-    enum err e = scope_read(c, &s);
+    enum err e = prom_scope_read(c, &s);
     if (e != ERR_OK)
         return e;
     e = read_list(c, &s, BYTES_NONE, &l);
     if (e == ERR_OK)
         put_list(c, &l, s.limit);
-    scope_done(&s);
+    prom_scope_done(&s);
     return e;
 }
 
@@ -189,19 +180,19 @@ static bool unescape_name(struct bytes in, struct arena *a, struct bytes *out)
 
 enum err prom_label_values(struct prom_call *c)
 {
-    struct scope s;
+    struct prom_scope s;
     struct list l = {0};
     struct bytes name, raw = net_request_param(c->req, 0);
     if (raw.size == 0 || !unescape_name(raw, c->arena, &name) || !bytes_is_utf8(name))
         return err_set(&c->msg, ERR_INVALID, "invalid label name: \"" BYTES_FMT "\"",
                        BYTES_ARG(raw));
-    enum err e = scope_read(c, &s);
+    enum err e = prom_scope_read(c, &s);
     if (e != ERR_OK)
         return e;
     e = read_list(c, &s, name, &l);
     if (e == ERR_OK)
         put_list(c, &l, s.limit);
-    scope_done(&s);
+    prom_scope_done(&s);
     return e;
 }
 
@@ -212,8 +203,8 @@ static int compare_series(const void *x, const void *y)
     return tsdb_labels_compare(*(const struct tsdb_labels *)x, *(const struct tsdb_labels *)y);
 }
 
-static enum err read_series(struct prom_call *c, const struct scope *s, struct tsdb_labels **out,
-                            size_t *out_count)
+static enum err read_series(struct prom_call *c, const struct prom_scope *s,
+                            struct tsdb_labels **out, size_t *out_count)
 {
     struct tsdb_view *v;
     enum err e = prom_view(c, &v);
@@ -242,10 +233,10 @@ static enum err read_series(struct prom_call *c, const struct scope *s, struct t
 
 enum err prom_series(struct prom_call *c)
 {
-    struct scope s;
+    struct prom_scope s;
     struct tsdb_labels *list;
     size_t count, put = 0;
-    enum err e = scope_read(c, &s);
+    enum err e = prom_scope_read(c, &s);
     if (e != ERR_OK)
         return e;
     if (s.count == 0)
@@ -262,7 +253,7 @@ enum err prom_series(struct prom_call *c)
             }
         json_out_array_end(&c->j);
     }
-    scope_done(&s);
+    prom_scope_done(&s);
     return e;
 }
 
@@ -270,8 +261,9 @@ enum err prom_series(struct prom_call *c)
 
 enum err prom_delete_series(struct prom_call *c)
 {
-    struct scope s;
-    enum err e = scope_read(c, &s); /* every selector is understood before the first is acted on */
+    struct prom_scope s;
+    enum err e =
+        prom_scope_read(c, &s); /* every selector is understood before the first is acted on */
     if (e != ERR_OK)
         return e;
     if (s.count == 0)
@@ -283,7 +275,7 @@ enum err prom_delete_series(struct prom_call *c)
         e = tsdb_erase_series(c->prom->opts.db, net_request_access(c->req)->org, m, n, s.min, s.max,
                               &id, &c->msg);
     }
-    scope_done(&s);
+    prom_scope_done(&s);
     return e;
 }
 

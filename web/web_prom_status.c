@@ -1,6 +1,7 @@
 /* status/tsdb: what an org's series in use come from, in Prometheus' form. Of headStats there are the numbers that mean something here. */
 #include "web/web_prom_call.h"
 
+#include "base/clock.h"
 #include "tsdb/tsdb_cardinality.h"
 
 #define TOP_DEFAULT 10u
@@ -70,5 +71,93 @@ enum err prom_status_tsdb(struct prom_call *c)
     }
     json_out_array_end(j);
     json_out_object_end(j);
+    return ERR_OK;
+}
+
+/* --- what is asked of a server that scrapes ----------------------------------------------------- */
+
+static void put_text(struct json_out *j, const char *key, const char *value)
+{
+    json_out_key(j, key);
+    json_out_str(j, value);
+}
+
+static void put_number(struct json_out *j, const char *key, int64_t value)
+{
+    json_out_key(j, key);
+    json_out_i64(j, value);
+}
+
+static void put_none(struct json_out *j, const char *key)
+{
+    json_out_key(j, key);
+    json_out_array(j);
+    json_out_array_end(j);
+}
+
+/* Of Prometheus' members those that mean something here. */
+enum err prom_status_runtime(struct prom_call *c)
+{
+    char started[32];
+    clock_rfc3339(c->prom->start_ms, started);
+    json_out_object(&c->j);
+    put_text(&c->j, "startTime", started);
+    put_text(&c->j, "lastConfigTime", started);
+    json_out_object_end(&c->j);
+    return ERR_OK;
+}
+
+enum err prom_status_empty(struct prom_call *c)
+{
+    json_out_object(&c->j);
+    json_out_object_end(&c->j);
+    return ERR_OK;
+}
+
+enum err prom_status_config(struct prom_call *c)
+{
+    json_out_object(&c->j);
+    put_text(&c->j, "yaml", "");
+    json_out_object_end(&c->j);
+    return ERR_OK;
+}
+
+/* Whoever is answered is past it. */
+enum err prom_status_walreplay(struct prom_call *c)
+{
+    json_out_object(&c->j);
+    put_number(&c->j, "min", 0);
+    put_number(&c->j, "max", 0);
+    put_number(&c->j, "current", 0);
+    put_text(&c->j, "state", "done");
+    json_out_object_end(&c->j);
+    return ERR_OK;
+}
+
+enum err prom_targets(struct prom_call *c)
+{
+    json_out_object(&c->j);
+    put_none(&c->j, "activeTargets");
+    put_none(&c->j, "droppedTargets");
+    json_out_key(&c->j, "droppedTargetCounts");
+    json_out_object(&c->j);
+    json_out_object_end(&c->j);
+    json_out_object_end(&c->j);
+    return ERR_OK;
+}
+
+enum err prom_targets_metadata(struct prom_call *c)
+{
+    json_out_array(&c->j);
+    json_out_array_end(&c->j);
+    return ERR_OK;
+}
+
+enum err prom_alertmanagers(struct prom_call *c)
+{
+    json_out_object(&c->j);
+    put_none(&c->j, "activeAlertmanagers");
+    put_none(&c->j, "droppedAlertmanagers");
+    json_out_object_end(&c->j);
     return ERR_OK;
 }

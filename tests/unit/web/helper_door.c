@@ -82,6 +82,8 @@ struct door *door_open(void)
     assert_int_equal(net_listen(d->net, NET_WEB, "127.0.0.1:0", &d->port, &msg), ERR_OK);
     d->web = web_new(&(struct web_opts){.db = d->db});
     assert_int_equal(web_routes(d->web, d->net), ERR_OK);
+    d->prom = web_prom_new(&(struct web_prom_opts){.db = d->db});
+    assert_int_equal(web_prom_routes(d->prom, d->net), ERR_OK);
     assert_int_equal(net_start(d->net, &msg), ERR_OK);
     d->client = http_client_new();
     return d;
@@ -93,6 +95,7 @@ void door_close(struct door *d)
     web_stop(d->web);
     (void)net_stop(d->net, 3000);
     web_free(d->web);
+    web_prom_free(d->prom);
     tsdb_close(d->db, false);
     net_free(d->net);
     buf_done(&d->answer);

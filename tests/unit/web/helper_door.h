@@ -7,11 +7,13 @@
 #include "base/http_client.h"
 #include "collector/otlp/otlp.h"
 #include "web/web.h"
+#include "web/web_prom.h"
 
 struct door {
     char dir[64];
     struct tsdb *db;
     struct web *web;
+    struct web_prom *prom;
     struct net *net;
     struct http_client *client;
     unsigned port;
