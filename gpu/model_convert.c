@@ -1,6 +1,4 @@
 /* The one-file form of a model: safetensors with the configuration in its metadata, the vocabulary and what else it carries as tensors of bytes. */
-#include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "gpu/gpu_model.h"
@@ -9,31 +7,6 @@
 #include "gpu/model_writer.h"
 
 #define EXTRA "extra."
-
-/* value = int8 x scale of its row */
-static void put_int8(struct model_writer *w, const struct safetensor *t)
-{
-    uint64_t rows = t->shape[0], columns = t->shape[1];
-    int8_t *v = malloc(rows * columns + 1);
-    float *scale = malloc(rows * sizeof(*scale) + 1);
-    for (uint64_t r = 0; v && scale && r < rows; r++) {
-        float top = 0;
-        for (uint64_t c = 0; c < columns; c++)
-            top = fmaxf(top, fabsf(safetensors_float(t, r * columns + c)));
-        scale[r] = top / 127;
-        for (uint64_t c = 0; c < columns; c++)
-            v[r * columns + c] =
-                (int8_t)(top > 0 ? lrintf(safetensors_float(t, r * columns + c) / scale[r]) : 0);
-    }
-    if (v && scale) {
-        model_writer_tensor(w, t->name, ".scale", "F32", 1, &rows, scale, rows * sizeof(*scale));
-        model_writer_tensor(w, t->name, "", "I8", 2, t->shape, v, rows * columns);
-    } else {
-        w->failed = true;
-    }
-    free(v);
-    free(scale);
-}
 
 static void put_as_it_is(struct model_writer *w, const struct safetensor *t)
 {
@@ -60,7 +33,7 @@ static enum err convert(const struct model_file *f, const char *to, bool int8, s
         if (t->type == SAFETENSORS_I64 || t->type == SAFETENSORS_OTHER || t->type == SAFETENSORS_U8)
             continue; /* position ids: counted, not read */
         if (int8 && t->dims == 2 && t->type != SAFETENSORS_I8 && t->shape[0] > 16)
-            put_int8(&w, t);
+            model_writer_int8(&w, t);
         else
             put_as_it_is(&w, t);
     }

@@ -1,6 +1,8 @@
 #include "gpu/model_writer.h"
 
 #include <errno.h>
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -72,6 +74,30 @@ void model_writer_bytes(struct model_writer *w, const char *prefix, struct bytes
     w->failed |= full.failed;
     model_writer_tensor(w, buf_bytes(&full), "", "U8", 1, &size, data.data, data.size);
     buf_done(&full);
+}
+
+void model_writer_int8(struct model_writer *w, const struct safetensor *t)
+{
+    uint64_t rows = t->shape[0], columns = t->shape[1];
+    int8_t *v = malloc(rows * columns + 1);
+    float *scale = malloc(rows * sizeof(*scale) + 1);
+    for (uint64_t r = 0; v && scale && r < rows; r++) {
+        float top = 0;
+        for (uint64_t c = 0; c < columns; c++)
+            top = fmaxf(top, fabsf(safetensors_float(t, r * columns + c)));
+        scale[r] = top / 127;
+        for (uint64_t c = 0; c < columns; c++)
+            v[r * columns + c] =
+                (int8_t)(top > 0 ? lrintf(safetensors_float(t, r * columns + c) / scale[r]) : 0);
+    }
+    if (v && scale) {
+        model_writer_tensor(w, t->name, ".scale", "F32", 1, &rows, scale, rows * sizeof(*scale));
+        model_writer_tensor(w, t->name, "", "I8", 2, t->shape, v, rows * columns);
+    } else {
+        w->failed = true;
+    }
+    free(v);
+    free(scale);
 }
 
 static bool copy_to(FILE *from, FILE *to)

@@ -31,6 +31,8 @@ void model_writer_tensor(struct model_writer *w, struct bytes name, const char *
 /* A byte tensor "PREFIXname". */
 void model_writer_bytes(struct model_writer *w, const char *prefix, struct bytes name,
                         struct bytes data);
+/* A matrix as I8 with a scale per row, "NAME.scale": value = int8 x scale. */
+void model_writer_int8(struct model_writer *w, const struct safetensor *t);
 /* Writes the file. over: takes the place of a file that is there, at once or not at all; else such a file is ERR_IO. */
 enum err model_writer_finish(struct model_writer *w, const char *to, bool over,
                              struct err_msg *msg) MUST_CHECK;

@@ -133,7 +133,7 @@ void helper_model_write(const char *dir)
 /* --- the plain pass ------------------------------------------------------------------------------------ */
 
 /* The tensor's values, worked out once: [rows][columns] of the name, for the life of the program. */
-static const double *tensor(const char *prefix, const char *name, unsigned rows, unsigned columns)
+static double *tensor(const char *prefix, const char *name, unsigned rows, unsigned columns)
 {
     static struct {
         char name[160];
@@ -153,6 +153,11 @@ static const double *tensor(const char *prefix, const char *name, unsigned rows,
         for (unsigned c = 0; c < columns; c++)
             known[i].values[r * columns + c] = (double)helper_model_value(full, r, c);
     return known[i].values;
+}
+
+double *helper_model_tensor(const char *name, unsigned rows, unsigned columns)
+{
+    return tensor("", name, rows, columns);
 }
 
 static void linear(const char *prefix, const char *name, const double *x, unsigned in, double *y,

@@ -19,6 +19,8 @@ float helper_model_value(const char *name, unsigned row, unsigned column);
 /* Makes dir with config.json, vocab.txt and model.safetensors (F32). */
 void helper_model_write(const char *dir);
 void helper_model_file(struct buf *out); /* the safetensors bytes alone */
+/* What the plain pass uses for that tensor (full name): a test may change it. */
+double *helper_model_tensor(const char *name, unsigned rows, unsigned columns);
 /* hidden[count][MODEL_HIDDEN] of one sequence. */
 void helper_model_forward(const unsigned *ids, const unsigned char *types, unsigned count,
                           double *hidden);
