@@ -103,16 +103,13 @@ static void head_rows(const struct bert *b, const float *h, uint32_t ld, uint32_
 
 static void score(const struct bert *b, const float *h, uint32_t ld, float *out)
 {
-    float in[KERNEL_ALIGN * 64], pooled[KERNEL_ALIGN * 64], scale[64];
-    uint16_t quantised[KERNEL_ALIGN * 64];
-    struct kernel_rows x = {.quantised = quantised, .scale = scale};
+    float pooled[KERNEL_ALIGN * 64];
+    struct kernel_rows x = {.f32 = h, .ld = ld};
     if (b->pooler.n == 0) {
         head_rows(b, h, ld, 1, out);
         return;
     }
-    memcpy(in, h, kernel_round(b->hidden) * sizeof(float));
-    b->set->quantise[b->pooler.precision](in, ld, 1, b->hidden, &x);
-    b->set->product[b->pooler.precision](&b->pooler, &x, 1, pooled, ld);
+    b->set->product[KERNEL_F32](&b->pooler, &x, 1, pooled, ld);
     for (uint32_t i = 0; i < b->hidden; i++)
         pooled[i] = tanhf(pooled[i]);
     head_rows(b, pooled, ld, 1, out);
