@@ -176,10 +176,10 @@ static void run_slabs(void *ctx)
     pthread_mutex_unlock(&e->lock);
 }
 
-static enum err check(const struct gpu_encoder *e, const struct gpu_sequence *s, uint32_t n,
-                      enum gpu_output what, struct err_msg *msg)
+enum err gpu_encode_check(const struct gpu_model *m, const struct gpu_sequence *s, uint32_t n,
+                          enum gpu_output what, struct err_msg *msg)
 {
-    const struct bert *b = &e->model->bert;
+    const struct bert *b = &m->bert;
     if (what >= GPU_TOKEN_LOGITS && b->labels == 0)
         return err_set(msg, ERR_INVALID, "the model has no head: it gives vectors only");
     for (uint32_t i = 0; i < n; i++) {
@@ -220,7 +220,7 @@ static uint32_t cut(const struct gpu_encoder *e, const struct gpu_sequence *s, u
 enum err gpu_encode(struct gpu_encoder *e, struct gpu_sequence *s, uint32_t n, enum gpu_output what,
                     struct err_msg *msg)
 {
-    enum err err = check(e, s, n, what, msg);
+    enum err err = gpu_encode_check(e->model, s, n, what, msg);
     if (err != ERR_OK || n == 0)
         return err;
     e->slabs = malloc(n * sizeof(*e->slabs));
