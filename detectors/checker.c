@@ -212,7 +212,8 @@ static enum err put_dropped(struct detectors_checker *c, const struct checker_sa
                             const char *reason)
 {
     stats_add(strcmp(reason, "incomplete") == 0 ? &calls_lost : &calls_failed, 1);
-    return checker_rows_count(&c->rows, call, "llm_grounding_dropped_total", reason);
+    struct tsdb_label why = {BYTES_LIT("reason"), bytes_str(reason)};
+    return checker_rows_count(&c->rows, call, "llm_grounding_dropped_total", &why);
 }
 
 /* A sender that was not answered sends again; a gateway and its client tell of one answer. */

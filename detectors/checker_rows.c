@@ -74,7 +74,7 @@ static struct bytes label_cut(struct bytes v)
 
 /* 0 when the registry does not want it: the cell is dropped, as those of the stage are. */
 static struct tsdb_ref series_of(struct checker_rows *w, const struct checker_said *call,
-                                 const char *family, const char *reason)
+                                 const char *family, const struct tsdb_label *more)
 {
     static const char *const names[] = {
 #define X(name, label) label,
@@ -90,8 +90,8 @@ static struct tsdb_ref series_of(struct checker_rows *w, const struct checker_sa
     for (size_t i = 0; i < CHECKER_LABEL_COUNT; i++)
         if (call->text[i].size)
             labels[n++] = (struct tsdb_label){bytes_str(names[i]), label_cut(call->text[i])};
-    if (reason)
-        labels[n++] = (struct tsdb_label){BYTES_LIT("reason"), bytes_str(reason)};
+    if (more)
+        labels[n++] = *more;
     arena_reset(w->scratch);
     if (tsdb_labels_build(labels, n, w->scratch, &built, NULL) != ERR_OK)
         return ref;
@@ -109,21 +109,21 @@ static int64_t time_of(const struct checker_said *call)
 }
 
 static bool count(struct checker_rows *w, const struct checker_said *call, const char *family,
-                  const char *reason)
+                  const struct tsdb_label *more)
 {
-    struct tsdb_ref ref = series_of(w, call, family, reason);
+    struct tsdb_ref ref = series_of(w, call, family, more);
     return !ref.v ||
            tsdb_batch_add_cell(w->batch, ref, tsdb_batch_minute(time_of(call)), 1, TSDB_NO_ROW);
 }
 
 enum err checker_rows_count(struct checker_rows *w, const struct checker_said *call,
-                            const char *family, const char *reason)
+                            const char *family, const struct tsdb_label *more)
 {
     enum err e = batch_for(w, call->org);
     if (e != ERR_OK)
         return e;
     w->rows++;
-    return count(w, call, family, reason) ? ERR_OK : ERR_LIMIT;
+    return count(w, call, family, more) ? ERR_OK : ERR_LIMIT;
 }
 
 static bool observe(struct checker_rows *w, const struct checker_said *call, const char *family,

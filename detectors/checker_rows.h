@@ -36,9 +36,9 @@ struct checker_rows {
 
 bool checker_rows_init(struct checker_rows *w, struct tsdb *db); /* false: no memory */
 void checker_rows_done(struct checker_rows *w); /* what was not written is gone */
-/* Adds one to a counter with the call's labels; reason NULL: no such label. */
+/* Adds one to a counter with the call's labels; more: another label, or NULL. */
 enum err checker_rows_count(struct checker_rows *w, const struct checker_said *call,
-                            const char *family, const char *reason) MUST_CHECK;
+                            const char *family, const struct tsdb_label *more) MUST_CHECK;
 /* The record of a verdict, and its cells. */
 enum err checker_rows_verdict(struct checker_rows *w, const struct checker_result *r) MUST_CHECK;
 /* Writes what is there and waits until it is durable; *out_rows: records. */

@@ -6,7 +6,8 @@
 #include "base/check.h"
 
 #define Z 1.959963984540054 /* two-sided 95 % */
-#define PSEUDO 2.0 /* labels of each class that the interval adds, as Agresti and Coull do: few labels are never sure of zero */
+#define PSEUDO \
+    2.0 /* labels of each class that the interval adds, as Agresti and Coull do: few labels are never sure of zero */
 #define NEWTON_STEPS 50
 
 void truth_pool_add(struct truth_pool *p, double score, bool is_flagged, double weight)
@@ -157,8 +158,8 @@ double truth_rate_platt_at(struct truth_platt p, double logit)
 }
 
 /* Newton's method on a convex function of two variables; the prior keeps it from running off when labels can be told apart exactly. */
-struct truth_platt truth_rate_platt(const struct truth_label *l, size_t n,
-                                    struct truth_platt prior, double strength)
+struct truth_platt truth_rate_platt(const struct truth_label *l, size_t n, struct truth_platt prior,
+                                    double strength)
 {
     struct truth_platt p = prior;
     double lambda = MAX(strength, 1e-3) / 4; /* a label's curvature is at most a quarter */
@@ -176,7 +177,8 @@ struct truth_platt truth_rate_platt(const struct truth_label *l, size_t n,
         }
         double det = haa * hbb - hab * hab;
         double da = (hbb * ga - hab * gb) / det, db = (haa * gb - hab * ga) / det;
-        double shrink = MAX(1, MAX(fabs(da), fabs(db)) / 2); /* far from the end a step may be too bold */
+        double shrink =
+            MAX(1, MAX(fabs(da), fabs(db)) / 2); /* far from the end a step may be too bold */
         p.a -= da / shrink;
         p.b -= db / shrink;
         if (fabs(da) + fabs(db) < 1e-9)
@@ -202,7 +204,8 @@ size_t truth_rate_isotonic(struct truth_label *l, size_t n, double *bound, doubl
         bool is_same = blocks && i && l[i].score == l[i - 1].score;
         if (is_same) {
             size_t k = blocks - 1;
-            value[k] = (value[k] * weight[k] + l[i].is_bad * l[i].weight) / (weight[k] + l[i].weight);
+            value[k] =
+                (value[k] * weight[k] + l[i].is_bad * l[i].weight) / (weight[k] + l[i].weight);
             weight[k] += l[i].weight;
         } else {
             bound[blocks] = l[i].score;
@@ -212,8 +215,8 @@ size_t truth_rate_isotonic(struct truth_label *l, size_t n, double *bound, doubl
         bool is_last_of_score = i + 1 == n || l[i + 1].score != l[i].score;
         while (is_last_of_score && blocks > 1 && value[blocks - 2] >= value[blocks - 1]) {
             size_t k = blocks - 2;
-            value[k] = (value[k] * weight[k] + value[k + 1] * weight[k + 1]) /
-                       (weight[k] + weight[k + 1]);
+            value[k] =
+                (value[k] * weight[k] + value[k + 1] * weight[k + 1]) / (weight[k] + weight[k + 1]);
             weight[k] += weight[k + 1];
             blocks--;
         }

@@ -30,7 +30,8 @@ struct truth_label {
 /* Scores of responses without a label. */
 struct truth_pool {
     uint64_t n;
-    double w, ww, wx, wxx, wf; /* sums of weight, its square, weight x score, x score^2, of the flagged */
+    double w, ww, wx, wxx,
+        wf; /* sums of weight, its square, weight x score, x score^2, of the flagged */
 };
 void truth_pool_add(struct truth_pool *p, double score, bool is_flagged, double weight);
 
@@ -46,8 +47,8 @@ struct truth_platt {
     double a, b; /* probability = 1 / (1 + exp(-(a logit + b))) */
 };
 /* The fit that trades the labels' likelihood for nearness to prior; strength: as many labels' worth of it. */
-struct truth_platt truth_rate_platt(const struct truth_label *l, size_t n,
-                                    struct truth_platt prior, double strength);
+struct truth_platt truth_rate_platt(const struct truth_label *l, size_t n, struct truth_platt prior,
+                                    double strength);
 double truth_rate_platt_at(struct truth_platt p, double logit);
 
 /* Steps of a rising function: value[i] from score bound[i] on; sorts l. Returns how many. */
