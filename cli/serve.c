@@ -18,6 +18,7 @@
 #include "base/hoard.h"
 #include "cli/serve_budgets.h"
 #include "cli/serve_conditions.h"
+#include "cli/serve_grounding.h"
 #include "cli/serve_options.h"
 #include "cli/serve_prices.h"
 #include "cli/verbs.h"
@@ -46,6 +47,7 @@ struct server {
     struct detectors_budgets *budgets;
     struct serve_budgets budget_file;
     struct serve_conditions conditions;
+    struct serve_grounding grounding;
     struct detectors *detectors;
     struct collector *collector;
     struct kafka *kafka;
@@ -111,6 +113,9 @@ static enum err start_stage(struct server *s)
     o.genai.entries = entries;
     if (e == ERR_OK && s->options.prices)
         e = read_file(s->options.prices, s->arena, &o.genai.prices_yaml, &s->msg);
+    s->options.grounding.file = s->options.config_file;
+    if (e == ERR_OK)
+        e = serve_grounding_read(&s->grounding, &s->options.grounding, &s->errors);
     o.genai.prices_name = s->options.prices;
     return e == ERR_OK ? stage_new(&o, &s->stage, &s->msg) : e;
 }
@@ -245,7 +250,7 @@ static enum err start_detectors(struct server *s)
                                   .external_url =
                                       o->external_url ? o->external_url : (const char *)url.data};
     enum err e = ERR_OK;
-    serve_conditions_init(&s->conditions, s->db, TSDB_ORG_DEFAULT);
+    serve_conditions_init(&s->conditions, s->db, TSDB_ORG_DEFAULT, &s->grounding);
     if (o->receivers)
         e = detectors_receivers_load(o->config_file, s->arena, &receivers, &d.receiver_count,
                                      &s->errors);
@@ -295,6 +300,7 @@ static enum err start_doors(struct server *s)
         .address_web = s->addresses[NET_WEB],
         .tls = s->options.tls_cert != NULL,
         .money = serve_prices_money(&s->prices),
+        .grounding = serve_verdicts_door(&s->grounding),
         .backup_dir = s->options.backups ? s->options.backups : (const char *)beside.data,
         .replay = {replay, s},
         .start_ms = s->start_ms,
@@ -356,6 +362,8 @@ static enum err start(struct server *s)
     if (e == ERR_OK)
         e = start_store(s);
     if (e == ERR_OK)
+        e = serve_grounding_start(&s->grounding, s->db, s->stage, &s->msg);
+    if (e == ERR_OK)
         e = web_access_open(s->db, s->options.data, &s->access, &s->msg);
     if (e == ERR_OK)
         e = start_net(s);
@@ -389,6 +397,7 @@ static bool stop(struct server *s, bool seal)
         if (cut)
             log_warn("serve", "%u requests were cut off after %d s", cut, DRAIN_MS / 1000);
     }
+    serve_grounding_stop(&s->grounding); /* its last verdicts go to the flush */
     collector_free(
         s->collector); /* its workers hand over what they hold; the flush answers it while net is there */
     if (s->db && seal && tsdb_flush(s->db, false, &msg) != ERR_OK) {
@@ -404,6 +413,7 @@ static bool stop(struct server *s, bool seal)
     serve_budgets_done(&s->budget_file);
     detectors_budgets_free(s->budgets);
     web_access_close(s->access);
+    serve_grounding_done(&s->grounding);
     serve_prices_done(&s->prices);
     tsdb_close(s->db, false);
     stage_free(s->stage);

@@ -136,7 +136,8 @@ static enum err look_invoice_residue(void *ctx, int64_t now_ms, struct arena *a,
     return ERR_OK;
 }
 
-void serve_conditions_init(struct serve_conditions *s, struct tsdb *db, uint32_t org)
+void serve_conditions_init(struct serve_conditions *s, struct tsdb *db, uint32_t org,
+                           struct serve_grounding *grounding)
 {
     *s = (struct serve_conditions){.db = db, .org = org, .overlaps_seen = -1};
     s->list[0] = (struct detectors_condition){.name = "kafka_lost",
@@ -147,4 +148,5 @@ void serve_conditions_init(struct serve_conditions *s, struct tsdb *db, uint32_t
         (struct detectors_condition){.name = "kafka_overlap", .look = look_kafka_overlap, .ctx = s};
     s->list[2] = (struct detectors_condition){
         .name = "invoice_residue", .look = look_invoice_residue, .ctx = s};
+    serve_grounding_conditions(grounding, s->list + 3);
 }

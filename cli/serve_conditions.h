@@ -4,6 +4,7 @@
  *                    since (kafka.on_loss: stop): a page.
  *   kafka_overlap    a range of messages that may be on two nodes was recorded within the last hour: a ticket.
  *   invoice_residue  the newest reconciliation of a provider differs from what was counted by more than 0.5 %: a ticket for each provider.
+ *   grounding_surge, grounding_drift  of a stream of answers (cli/serve_grounding.h)
  *
  * All but the held partitions is durable where it was found, so a restart neither resolves nor repeats an alert. Partitions are held again when
  * they are assigned; until then the alert stays, for the five minutes that kafka_lost must not have held.
@@ -13,10 +14,11 @@
 #ifndef CLI_SERVE_CONDITIONS_H
 #define CLI_SERVE_CONDITIONS_H
 
+#include "cli/serve_grounding.h"
 #include "detectors/detectors_conditions.h"
 #include "tsdb/tsdb.h"
 
-#define SERVE_CONDITIONS_COUNT 3u
+#define SERVE_CONDITIONS_COUNT (3u + SERVE_GROUNDING_CONDITIONS)
 #define SERVE_CONDITIONS_RECENT_MS INT64_C(3600000)
 
 struct serve_conditions {
@@ -28,6 +30,7 @@ struct serve_conditions {
     int64_t overlap_newest_ms;
 };
 
-void serve_conditions_init(struct serve_conditions *s, struct tsdb *db, uint32_t org);
+void serve_conditions_init(struct serve_conditions *s, struct tsdb *db, uint32_t org,
+                           struct serve_grounding *grounding);
 
 #endif

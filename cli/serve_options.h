@@ -7,6 +7,7 @@
 #define CLI_SERVE_OPTIONS_H
 
 #include "base/config.h"
+#include "cli/serve_grounding.h"
 #include "collector/genai/genai.h"
 
 struct serve_options {
@@ -27,6 +28,7 @@ struct serve_options {
     const char *kafka, *kafka_group, *kafka_config, *kafka_start, *kafka_on_loss;
     struct config_list kafka_topics, kafka_partitions, kafka_headers;
     const char *prices, *budgets;
+    struct serve_grounding_options grounding;
     int64_t query_timeout_ms;
     uint64_t query_threads, query_samples_max;
     const char *log_level;

@@ -46,7 +46,8 @@ struct detectors_checker {
     struct arena *names;
     struct checker_share *services;
     double share_max;
-    uint64_t wants_below; /* of a hash */
+    atomic_uint_fast64_t
+        wants_below; /* of a hash; 0: nothing is wanted, as when there is no judge */
     struct checker_queue *queue;
     pthread_t thread;
     bool is_started;
@@ -97,7 +98,8 @@ double detectors_checker_inclusion(const struct detectors_checker *c, struct byt
 
 bool detectors_checker_wants(struct detectors_checker *c, uint32_t org, struct tsdb_id16 trace)
 {
-    return c->wants_below && place_of(org, trace) <= c->wants_below;
+    uint64_t below = atomic_load_explicit(&c->wants_below, memory_order_relaxed);
+    return below && place_of(org, trace) <= below;
 }
 
 void detectors_checker_offer(struct detectors_checker *c, const struct checker_said *said)
@@ -294,7 +296,8 @@ static bool open_judge(struct detectors_checker *c)
         c->threshold = c->o.judge.threshold(c->o.judge.ctx);
     } else {
         snprintf(c->error, sizeof c->error, "%s", msg.text[0] ? msg.text : err_text(e));
-        log_error("checker", "answers are not checked: %s", c->error);
+        atomic_store(&c->wants_below, 0);
+        log_info("checker", "answers are not checked: %s", c->error);
     }
     pthread_mutex_unlock(&c->lock);
     return e == ERR_OK;
@@ -383,7 +386,7 @@ static bool copy_services(struct detectors_checker *c)
         if (from->service.size && !c->services[i].service.data)
             return false;
     }
-    c->wants_below = c->share_max > 0 ? below_of(c->share_max) : 0;
+    atomic_init(&c->wants_below, c->share_max > 0 ? below_of(c->share_max) : 0);
     return c->services != NULL;
 }
 

@@ -48,6 +48,24 @@ struct web_money {
                           struct err_msg *msg);
 };
 
+/* Grounding, which the program connects (cli/serve_verdicts.h). An answer is one JSON value. */
+struct web_grounding_ask {
+    uint32_t org;
+    struct bytes service; /* empty = all */
+    int64_t from_ms, to_ms;
+};
+struct web_grounding {
+    void *ctx;
+    /* A person's word on an answer. body: JSON of docs/grounding.md. */
+    enum err (*feedback)(void *ctx, uint32_t org, struct bytes body, struct buf *json,
+                         struct err_msg *msg);
+    enum err (*report)(void *ctx, const struct web_grounding_ask *ask, struct buf *json,
+                       struct err_msg *msg);
+    /* The verdicts of a trace, with the texts that they are about. */
+    enum err (*trace)(void *ctx, uint32_t org, struct tsdb_id16 trace_id, struct buf *json,
+                      struct err_msg *msg);
+};
+
 /* Reads a file of the configuration again. The answer is one JSON value. */
 struct web_reload {
     enum err (*run)(void *ctx, struct buf *json, struct err_msg *msg); /* NULL: there is none */
@@ -69,6 +87,7 @@ struct web_opts {
     const char *backup_dir; /* where backups are made that are asked for; NULL: they are refused */
     struct web_replay replay;
     struct web_money money; /* all NULL: those routes say that there is none */
+    struct web_grounding grounding; /* all NULL: those routes say that there is none */
     int64_t start_ms; /* wall time at which the program started; 0 = now */
 };
 

@@ -85,6 +85,7 @@ enum err web_jaeger_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_oncall_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_prices_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_sessions_routes(struct web *w, struct net *net) MUST_CHECK;
+enum err web_grounding_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_costs_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_budgets_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_slo_routes(struct web *w, struct net *net) MUST_CHECK;

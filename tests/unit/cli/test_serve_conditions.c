@@ -29,6 +29,7 @@ static struct {
     int64_t now_ms;
     struct tsdb *db;
     struct serve_conditions conditions;
+    struct serve_grounding grounding; /* nothing is checked */
     struct detectors_receiver receiver;
     struct detectors *d;
 } t;
@@ -48,7 +49,7 @@ static void server_start(void)
     struct buf errors = {0};
     if (tsdb_open(&o, &t.db, &msg) != ERR_OK)
         fail_msg("open: %s", msg.text);
-    serve_conditions_init(&t.conditions, t.db, TSDB_ORG_DEFAULT);
+    serve_conditions_init(&t.conditions, t.db, TSDB_ORG_DEFAULT, &t.grounding);
     struct detectors_options d = {.db = t.db,
                                   .receivers = &t.receiver,
                                   .receiver_count = 1,
