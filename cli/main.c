@@ -39,6 +39,8 @@ static const struct verb verbs[] = {
     {"slo", "`slo check FILE…`: what an objective means before it is loaded", verb_slo},
     {"model", "look into a text encoder, run it over lines of JSON, time it, convert it",
      verbs_model},
+    {"ground", "check a response against its context, offline; measure and train the checker",
+     verbs_ground},
     {"query", "ask a running server a PromQL question", verbs_query},
     {"costs", "what calls cost, by team, user, model, …, from a running server", verbs_costs},
     {"erase", "remove the rows of a user, of traces or with an attribute from a running server",

@@ -10,6 +10,7 @@ int verbs_serve(int argc, char **argv); /* serve.c */
 int verbs_check_config(int argc, char **argv); /* serve.c */
 int verbs_config_reference(int argc, char **argv); /* serve.c */
 int verbs_model(int argc, char **argv); /* model_verb.c */
+int verbs_ground(int argc, char **argv); /* ground_verb.c */
 int verbs_backup(int argc, char **argv); /* backup_verb.c */
 int verbs_restore(int argc, char **argv); /* backup_verb.c */
 int verbs_query(int argc, char **argv); /* query_verb.c */

@@ -25,9 +25,11 @@ enum err ground_answer_make(struct bytes response, struct arena *a, struct groun
     r.kinds = ARENA_ARRAY(a, enum ground_kind, r.count + 1);
     if (!r.words || !r.kinds)
         return ERR_NOMEM;
+    bool first = true; /* nothing but greetings so far */
     for (uint32_t i = 0; e == ERR_OK && i < r.count; i++) {
         struct bytes s = ground_answer_sentence(&r, i);
-        r.kinds[i] = ground_split_kind(s, i == 0, i + 1 == r.count);
+        r.kinds[i] = ground_split_kind(s, first, i + 1 == r.count);
+        first &= r.kinds[i] == GROUND_META;
         e = ground_word_split(s, a, &r.words[i]);
     }
     if (e == ERR_OK)

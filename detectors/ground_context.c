@@ -15,7 +15,8 @@ struct ground_context_index {
     struct slot *slots;
     uint32_t mask;
     uint32_t *lines;
-    uint32_t *runs; /* hashes of two and three words in a row; 0 is free */
+    uint32_t
+        *runs; /* hashes of two and three words in a row, and of words' first letters; 0 is free */
     uint32_t runs_mask;
 };
 
@@ -164,11 +165,29 @@ static enum err index_words(const struct ground_context *c, struct ground_contex
     return ERR_OK;
 }
 
+/* 0: too short to have one. */
+static uint32_t prefix_hash(struct bytes word)
+{
+    uint64_t low = 0;
+    if (word.size < GROUND_CONTEXT_PREFIX)
+        return 0;
+    for (unsigned i = 0; i < GROUND_CONTEXT_PREFIX; i++) {
+        uint8_t c = word.data[i];
+        low = low << 8 | (c >= 'A' && c <= 'Z' ? c | 32u : c);
+    }
+    return run_hash((uint32_t)low, (uint32_t)(low >> 32), 1);
+}
+
 static void index_runs(const struct ground_context *c, struct ground_context_index *x)
 {
     for (uint32_t l = 0; l < c->count; l++) {
         const struct ground_word *w = c->lines[l].words.words;
-        for (uint32_t i = 0; i + 1 < c->lines[l].words.count; i++) {
+        for (uint32_t i = 0; i < c->lines[l].words.count; i++) {
+            uint32_t begin = prefix_hash(bytes_slice(c->lines[l].text, w[i].begin, w[i].end));
+            if (begin)
+                *run_slot(x, begin) = begin;
+            if (i + 1 == c->lines[l].words.count)
+                break;
             uint32_t two = run_hash(w[i].hash, w[i + 1].hash, 0);
             *run_slot(x, two) = two;
             if (i + 2 < c->lines[l].words.count) {
@@ -184,7 +203,7 @@ static enum err make_index(struct ground_context *c, struct arena *a)
     struct ground_context_index *x = ARENA_ARRAY(a, struct ground_context_index, 1);
     if (!x)
         return ERR_NOMEM;
-    uint32_t words = table_size(c->words_count), runs = table_size((size_t)c->words_count * 2);
+    uint32_t words = table_size(c->words_count), runs = table_size((size_t)c->words_count * 3);
     x->mask = words - 1, x->runs_mask = runs - 1;
     x->slots = ARENA_ARRAY(a, struct slot, words);
     x->runs = ARENA_ARRAY(a, uint32_t, runs);
@@ -236,6 +255,12 @@ bool ground_context_has(const struct ground_context *c, uint32_t hash)
 bool ground_context_has_pair(const struct ground_context *c, uint32_t first, uint32_t second)
 {
     return *run_slot(c->index, run_hash(first, second, 0)) != 0;
+}
+
+bool ground_context_has_prefix(const struct ground_context *c, struct bytes word)
+{
+    uint32_t h = prefix_hash(word);
+    return h && *run_slot(c->index, h) != 0;
 }
 
 bool ground_context_has_three(const struct ground_context *c, uint32_t first, uint32_t second,

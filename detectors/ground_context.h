@@ -43,6 +43,9 @@ bool ground_context_has(const struct ground_context *c, uint32_t hash);
 bool ground_context_has_pair(const struct ground_context *c, uint32_t first, uint32_t second);
 bool ground_context_has_three(const struct ground_context *c, uint32_t first, uint32_t second,
                               uint32_t third);
+/* A word of the context begins with the same GROUND_CONTEXT_PREFIX letters: "celebration" where there is "celebrated". */
+#define GROUND_CONTEXT_PREFIX 5u
+bool ground_context_has_prefix(const struct ground_context *c, struct bytes word);
 /* The lines that have a word, ascending. */
 const uint32_t *ground_context_lines_of(const struct ground_context *c, uint32_t hash,
                                         uint32_t *count);
