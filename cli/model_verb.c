@@ -1,6 +1,7 @@
 /* `telltale model`: look into an encoder, run it over lines of JSON, time it, put it into one file. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -258,6 +259,13 @@ static int run_info(const struct gpu_model *m, struct gpu_encoder *e, const stru
     return 0;
 }
 
+static double cpu_seconds(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
 /* Texts of a file, or made-up tokens; whole passes over them until the time is over. */
 static int run_bench(const struct gpu_model *m, struct gpu_encoder *e,
                      const struct model_options *o, int argc, char **argv)
@@ -289,6 +297,7 @@ static int run_bench(const struct gpu_model *m, struct gpu_encoder *e,
         s[i] = (struct gpu_sequence){t.id + first[i], NULL, first[i + 1] - first[i],
                                      out + (size_t)i * info.hidden};
     int64_t begin = clock_mono_ns(), now = begin;
+    double cpu = cpu_seconds();
     uint64_t tokens = 0;
     uint32_t at = 0;
     while (err == ERR_OK && n && (uint64_t)(now - begin) < o->seconds * 1000000000u) {
@@ -299,13 +308,15 @@ static int run_bench(const struct gpu_model *m, struct gpu_encoder *e,
         now = clock_mono_ns();
     }
     double seconds = (double)(now - begin) / 1e9, sum = 0;
+    cpu = cpu_seconds() - cpu;
     for (uint32_t i = 0; err == ERR_OK && i < n * info.hidden; i++)
         sum += (double)out[i];
     if (err == ERR_OK)
-        printf("%s, %s kernels: %.0f tokens/s (%u sequences, mean %.0f tokens, %.1f s, checksum "
+        printf("%s, %s kernels: %.0f tokens/s, %.0f a CPU second (%u sequences, mean %.0f tokens, "
+               "%.1f s, checksum "
                "%.6f)\n",
-               gpu_precision_name(info.precision), info.kernels, (double)tokens / seconds, n,
-               (double)t.count / n, seconds, sum);
+               gpu_precision_name(info.precision), info.kernels, (double)tokens / seconds,
+               (double)tokens / cpu, n, (double)t.count / n, seconds, sum);
     free(s), free(out);
     arena_free(a);
     gpu_tokens_done(&t);

@@ -103,16 +103,13 @@ static void head_rows(const struct bert *b, const float *h, uint32_t ld, uint32_
 
 static void score(const struct bert *b, const float *h, uint32_t ld, float *out)
 {
-    float in[KERNEL_ALIGN * 64], pooled[KERNEL_ALIGN * 64], scale[64];
-    uint16_t quantised[KERNEL_ALIGN * 64];
-    struct kernel_rows x = {.quantised = quantised, .scale = scale};
+    float pooled[KERNEL_ALIGN * 64];
+    struct kernel_rows x = {.f32 = h, .ld = ld};
     if (b->pooler.n == 0) {
         head_rows(b, h, ld, 1, out);
         return;
     }
-    memcpy(in, h, kernel_round(b->hidden) * sizeof(float));
-    b->set->quantise[b->pooler.precision](in, ld, 1, b->hidden, &x);
-    b->set->product[b->pooler.precision](&b->pooler, &x, 1, pooled, ld);
+    b->set->product[KERNEL_F32](&b->pooler, &x, 1, pooled, ld);
     for (uint32_t i = 0; i < b->hidden; i++)
         pooled[i] = tanhf(pooled[i]);
     head_rows(b, pooled, ld, 1, out);
@@ -179,10 +176,10 @@ static void run_slabs(void *ctx)
     pthread_mutex_unlock(&e->lock);
 }
 
-static enum err check(const struct gpu_encoder *e, const struct gpu_sequence *s, uint32_t n,
-                      enum gpu_output what, struct err_msg *msg)
+enum err gpu_encode_check(const struct gpu_model *m, const struct gpu_sequence *s, uint32_t n,
+                          enum gpu_output what, struct err_msg *msg)
 {
-    const struct bert *b = &e->model->bert;
+    const struct bert *b = &m->bert;
     if (what >= GPU_TOKEN_LOGITS && b->labels == 0)
         return err_set(msg, ERR_INVALID, "the model has no head: it gives vectors only");
     for (uint32_t i = 0; i < n; i++) {
@@ -223,7 +220,7 @@ static uint32_t cut(const struct gpu_encoder *e, const struct gpu_sequence *s, u
 enum err gpu_encode(struct gpu_encoder *e, struct gpu_sequence *s, uint32_t n, enum gpu_output what,
                     struct err_msg *msg)
 {
-    enum err err = check(e, s, n, what, msg);
+    enum err err = gpu_encode_check(e->model, s, n, what, msg);
     if (err != ERR_OK || n == 0)
         return err;
     e->slabs = malloc(n * sizeof(*e->slabs));

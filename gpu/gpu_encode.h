@@ -31,6 +31,9 @@ struct gpu_encoder *gpu_encoder_new(const struct gpu_model *m,
 void gpu_encoder_free(struct gpu_encoder *e);
 enum err gpu_encode(struct gpu_encoder *e, struct gpu_sequence *s, uint32_t n, enum gpu_output what,
                     struct err_msg *msg) MUST_CHECK;
+/* What gpu_encode would refuse before it runs anything. */
+enum err gpu_encode_check(const struct gpu_model *m, const struct gpu_sequence *s, uint32_t n,
+                          enum gpu_output what, struct err_msg *msg) MUST_CHECK;
 /* Floats that one sequence's out needs. */
 size_t gpu_encode_floats(const struct gpu_model *m, const struct gpu_sequence *s,
                          enum gpu_output what);

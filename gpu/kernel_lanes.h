@@ -116,10 +116,10 @@ static void product(const struct kernel_weights *w, const struct kernel_rows *in
     }
 }
 
-static void as_they_are(const float *x, uint32_t ldx, uint32_t rows, uint32_t k,
+static void as_they_are(const struct kernel_weights *w, const float *x, uint32_t ldx, uint32_t rows,
                         struct kernel_rows *out)
 {
-    (void)rows, (void)k;
+    (void)rows, (void)w;
     out->f32 = x;
     out->ld = ldx;
 }

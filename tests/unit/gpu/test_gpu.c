@@ -13,7 +13,6 @@
 #include "base/hash.h"
 #include "base/json_in.h"
 #include "gpu/gpu_encode.h"
-#include "gpu/kernel.h"
 #include "gpu/safetensors.h"
 #include "helper_model.h"
 
@@ -248,151 +247,6 @@ static void a_weight_that_is_not_a_number_is_refused(void **state)
     helper_model_write(model_dir);
 }
 
-/* --- kernels ------------------------------------------------------------------------------------------ */
-
-static float noise(uint64_t i)
-{
-    return (float)((double)(hash64(bytes_of(&i, 8), 7) >> 11) / (double)(1ull << 52) - 1);
-}
-
-static float noise_at(const void *ctx, uint32_t n, uint32_t k)
-{
-    return noise(((uint64_t)n << 32) + k + 1);
-}
-
-static float *aligned(size_t n)
-{
-    void *p = NULL;
-    assert_int_equal(posix_memalign(&p, 64, n * sizeof(float) + 256), 0);
-    memset(p, 0, n * sizeof(float) + 256);
-    return p;
-}
-
-static void product_case(const struct kernel_set *set, enum kernel_precision p, uint32_t rows,
-                         uint32_t n, uint32_t k)
-{
-    static const double bounds[] = {2e-5, 2e-2, 3e-2}; /* of the length of a row's products */
-    struct kernel_weights w;
-    uint32_t ldx = kernel_round(k), ldy = kernel_round(n);
-    float *x = aligned((size_t)rows * ldx), *y = aligned((size_t)rows * ldy), *bias = aligned(n);
-    void *quantised = aligned(kernel_quantised_bytes(rows, k) / 4 + 64);
-    struct kernel_rows in = {.quantised = quantised,
-                             .scale = aligned((size_t)rows * kernel_groups(k))};
-    for (uint32_t r = 0; r < rows; r++)
-        for (uint32_t i = 0; i < k; i++)
-            x[(size_t)r * ldx + i] = noise(((uint64_t)r << 40) + i + 99);
-    for (uint32_t i = 0; i < n; i++)
-        bias[i] = noise(i + 5);
-    assert_int_equal(kernel_pack(set, p, n, k, noise_at, NULL, bias, &w), ERR_OK);
-    set->quantise[w.precision](x, ldx, rows, k, &in);
-    set->product[w.precision](&w, &in, rows, y, ldy);
-    for (uint32_t r = 0; r < rows; r++)
-        for (uint32_t o = 0; o < n; o++) {
-            double sum = (double)bias[o];
-            for (uint32_t i = 0; i < k; i++)
-                sum += (double)x[(size_t)r * ldx + i] * (double)noise_at(NULL, o, i);
-            double off = fabs(sum - (double)y[(size_t)r * ldy + o]);
-            if (!(off <= bounds[w.precision] * (1 + sqrt(k))))
-                fail_msg("%s, precision %d, %u x %u x %u: row %u, column %u is %g and should be %g",
-                         set->name, (int)p, rows, n, k, r, o, (double)y[(size_t)r * ldy + o], sum);
-        }
-    kernel_weights_done(&w);
-    free(x), free(y), free(bias), free(quantised), free(in.scale);
-}
-
-static const struct kernel_set *const sets[] = {&kernel_generic, &kernel_avx2, &kernel_avx512};
-
-static void products_agree_with_plain_sums_on_odd_shapes(void **state)
-{
-    static const uint32_t shapes[][3] = {{1, 1, 1},      {1, 31, 33},   {7, 33, 31},
-                                         {12, 64, 64},   {13, 65, 127}, {31, 1, 257},
-                                         {96, 130, 101}, {5, 384, 384}};
-    for (size_t s = 0; s < ARRAY_LEN(sets); s++)
-        for (int p = 0; p < KERNEL_PRECISION_COUNT && sets[s]->is_supported(); p++)
-            for (size_t i = 0; i < ARRAY_LEN(shapes); i++)
-                product_case(sets[s], (enum kernel_precision)p, shapes[i][0], shapes[i][1],
-                             shapes[i][2]);
-}
-
-static void attention_case(const struct kernel_set *set, uint32_t length, uint32_t heads,
-                           uint32_t size)
-{
-    uint32_t width = heads * size, ld = kernel_round(3 * width), ldo = kernel_round(width);
-    float *qkv = aligned((size_t)length * ld), *out = aligned((size_t)length * ldo),
-          *scratch = aligned(kernel_attention_floats(length));
-    for (uint32_t r = 0; r < length; r++)
-        for (uint32_t i = 0; i < 3 * width; i++)
-            qkv[(size_t)r * ld + i] = 3 * noise(((uint64_t)r << 32) + i + 17);
-    set->attention(qkv, ld, length, heads, size, out, ldo, scratch);
-    double *p = malloc(length * sizeof(*p));
-    for (uint32_t h = 0; h < heads; h++)
-        for (uint32_t i = 0; i < length; i++) {
-            double total = 0;
-            for (uint32_t j = 0; j < length; j++) {
-                double dot = 0;
-                for (uint32_t d = 0; d < size; d++)
-                    dot += (double)qkv[(size_t)i * ld + h * size + d] *
-                           (double)qkv[(size_t)j * ld + width + h * size + d];
-                total += p[j] = exp(dot);
-            }
-            for (uint32_t d = 0; d < size; d++) {
-                double sum = 0;
-                for (uint32_t j = 0; j < length; j++)
-                    sum += p[j] / total * (double)qkv[(size_t)j * ld + 2 * width + h * size + d];
-                double off = fabs(sum - (double)out[(size_t)i * ldo + h * size + d]);
-                if (!(off < 1e-4))
-                    fail_msg("%s, length %u, size %u: off by %g", set->name, length, size, off);
-            }
-        }
-    free(p), free(qkv), free(out), free(scratch);
-}
-
-static void attention_agrees_with_plain_sums_on_odd_lengths(void **state)
-{
-    static const uint32_t lengths[] = {1, 2, 5, 6, 7, 31, 33, 97};
-    for (size_t s = 0; s < ARRAY_LEN(sets); s++)
-        for (size_t i = 0; i < ARRAY_LEN(lengths) && sets[s]->is_supported(); i++)
-            for (uint32_t size = 16; size <= 64; size *= 2)
-                attention_case(sets[s], lengths[i], 3, size);
-}
-
-static void gelu_and_norm_agree_with_libm(void **state)
-{
-    for (size_t s = 0; s < ARRAY_LEN(sets); s++) {
-        float *x = aligned(1024), *y = aligned(1024), *gain = aligned(1024), *shift = aligned(1024);
-        if (!sets[s]->is_supported()) {
-            free(x), free(y), free(gain), free(shift);
-            continue;
-        }
-        for (uint32_t i = 0; i < 1024; i++) {
-            x[i] = (float)((int)i - 512) / 40.0f;
-            y[i] = 5 * noise(i + 3);
-            gain[i] = noise(i + 10000), shift[i] = noise(i + 20000);
-        }
-        sets[s]->gelu(x, 1024, 1, 1024);
-        for (uint32_t i = 0; i < 1024; i++) {
-            double v = ((double)i - 512) / 40.0;
-            assert_true(fabs((double)x[i] - 0.5 * v * (1 + erf(v / sqrt(2)))) < 2e-6);
-        }
-        for (uint32_t n = 1; n < 200; n += 33) {
-            float row[256] = {0}, add[256] = {0};
-            double mean = 0, square = 0;
-            for (uint32_t i = 0; i < n; i++)
-                row[i] = y[i], add[i] = y[i + 256], mean += ((double)y[i] + (double)y[i + 256]) / n;
-            for (uint32_t i = 0; i < n; i++)
-                square += pow((double)y[i] + (double)y[i + 256] - mean, 2) / n;
-            sets[s]->norm(row, 256, add, 256, 1, n, gain, shift, 1e-5f);
-            for (uint32_t i = 0; i < n; i++) {
-                double want = ((double)y[i] + (double)y[i + 256] - mean) / sqrt(square + 1e-5) *
-                                  (double)gain[i] +
-                              (double)shift[i];
-                assert_true(fabs(want - (double)row[i]) < 1e-4);
-            }
-        }
-        free(x), free(y), free(gain), free(shift);
-    }
-}
-
 /* --- models ------------------------------------------------------------------------------------------- */
 
 static double cosine(const float *a, const double *b, uint32_t n)
@@ -450,7 +304,7 @@ static void compare_with_plain_pass(const char *path, enum gpu_precision p, doub
 
 static void a_forward_pass_equals_the_plain_one_at_every_length_and_on_every_set(void **state)
 {
-    static const char *const names[] = {"generic", "avx2", "avx512"};
+    static const char *const names[] = {"generic", "avx2", "avx512f", "vnni", "avx512"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         setenv("TELLTALE_KERNELS", names[i], 1);
         compare_with_plain_pass(model_dir, GPU_F32, 0.999999);
@@ -750,9 +604,6 @@ int main(void)
         cmocka_unit_test(every_truncation_of_a_model_file_is_refused),
         cmocka_unit_test(what_cannot_be_run_is_named),
         cmocka_unit_test(a_weight_that_is_not_a_number_is_refused),
-        cmocka_unit_test(products_agree_with_plain_sums_on_odd_shapes),
-        cmocka_unit_test(attention_agrees_with_plain_sums_on_odd_lengths),
-        cmocka_unit_test(gelu_and_norm_agree_with_libm),
         cmocka_unit_test(a_forward_pass_equals_the_plain_one_at_every_length_and_on_every_set),
         cmocka_unit_test(a_converted_model_is_one_file_that_answers_alike),
         cmocka_unit_test(weights_alone_are_completed_from_a_base_directory),
