@@ -283,6 +283,21 @@ static struct train_dropout dropout_of(const struct batch *b)
     return (struct train_dropout){(uint32_t)(share * 4294967296.0), (float)(1 / (1 - share))};
 }
 
+/* Tokens whose last hidden states the losses look at: from the first that is judged to the last, or all. */
+static struct train_queries wanted_of(const struct batch *b, const struct gpu_train_example *x)
+{
+    struct train_queries q = {0, x->count};
+    if (b->logits || (x->vector && x->weight > 0))
+        return q;
+    if (!x->labels || x->weight <= 0)
+        return (struct train_queries){0, 0};
+    while (q.from < q.to && x->labels[q.from] < 0)
+        q.from++;
+    while (q.to > q.from && x->labels[q.to - 1] < 0)
+        q.to--;
+    return q;
+}
+
 static void run_slab(struct batch *b, unsigned part, const uint32_t *example, uint32_t count)
 {
     struct gpu_trainer *t = b->t;
@@ -290,21 +305,23 @@ static void run_slab(struct batch *b, unsigned part, const uint32_t *example, ui
     for (uint32_t i = 0; i < count; i++) {
         const struct gpu_train_example *x = &b->x[example[i]];
         uint64_t what[] = {t->step, example[i]};
-        span[i] =
-            (struct train_span){x->ids, x->types, x->count,
-                                (uint32_t)hash64(bytes_of(what, sizeof(what)), t->options.seed)};
+        span[i] = (struct train_span){
+            x->ids, x->types, x->count,
+            (uint32_t)hash64(bytes_of(what, sizeof(what)), t->options.seed), wanted_of(b, x)};
     }
     const float *h = train_forward(&t->net, t->work[part], b->weights, span, count, dropout_of(b));
     float *slopes = train_work_slopes(t->work[part]);
     for (uint32_t i = 0; i < count; i++) {
-        const struct gpu_train_example *x = &b->x[example[i]];
+        struct gpu_train_example x = b->x[example[i]]; /* its wanted part */
+        x.count = span[i].wanted.to - span[i].wanted.from;
+        x.labels = x.labels ? x.labels + span[i].wanted.from : NULL;
         if (b->logits)
-            train_logits(&t->net, b->weights, h, x->count, b->logits[example[i]]);
+            train_logits(&t->net, b->weights, h, x.count, b->logits[example[i]]);
         else
-            train_loss(&t->net, &t->options, &b->weights_of, b->weights, x, h, t->logits[part],
+            train_loss(&t->net, &t->options, &b->weights_of, b->weights, &x, h, t->logits[part],
                        slopes, t->gradient[part], &b->sums[part]);
-        h += (size_t)x->count * t->net.ld;
-        slopes += (size_t)x->count * t->net.ld;
+        h += (size_t)x.count * t->net.ld;
+        slopes += (size_t)x.count * t->net.ld;
     }
     if (!b->logits)
         train_back(&t->net, t->work[part], b->weights, t->gradient[part]);

@@ -2,7 +2,7 @@
  *
  * Owner: caller's arrays and scratch.  Thread: any.  Failure: none.
  * Limits: heads of 16, 32, … KERNEL_HEAD_MAX columns.
- * Invariants: 1. q is scaled by 1 / sqrt(size) already, in qkv and in what comes back for it.
+ * Invariants: 1. Queries may be a run of the sequence's tokens: the q of others is not looked at, and what comes back for it is zero.
  */
 #ifndef GPU_TRAIN_ATTENTION_H
 #define GPU_TRAIN_ATTENTION_H
@@ -16,12 +16,16 @@ struct train_heads {
 
 /* Bytes of scratch for sequences of up to length tokens. */
 size_t train_attention_bytes(const struct train_heads *t, uint32_t length);
-/* qkv [length, ld]: heads * size columns each of q, k, v. out [length, ldo]; log_sums [heads][length]. */
+struct train_queries {
+    uint32_t from, to; /* from <= to <= length */
+};
+/* qkv [length, ld]: heads * size columns each of q, k, v. out [to - from, ldo]; log_sums [heads][to - from]. */
 void train_attention(const struct train_heads *t, const float *qkv, size_t ld, uint32_t length,
-                     float *out, size_t ldo, float *log_sums, void *scratch);
-/* dout [length, ldo] -> dqkv [length, ld], all of it written. */
+                     struct train_queries of, float *out, size_t ldo, float *log_sums,
+                     void *scratch);
+/* dout [to - from, ldo] -> dqkv [length, ld], all of it written. */
 void train_attention_back(const struct train_heads *t, const float *qkv, size_t ld, uint32_t length,
-                          const float *dout, size_t ldo, const float *log_sums, float *dqkv,
-                          void *scratch);
+                          struct train_queries of, const float *dout, size_t ldo,
+                          const float *log_sums, float *dqkv, void *scratch);
 
 #endif

@@ -122,7 +122,7 @@ static void swap(float **a, float **b)
 enum err gpu_trainer_restore(struct gpu_trainer *t, const char *file, struct err_msg *msg)
 {
     float *arrays[ARRAYS_MAX] = {NULL};
-    uint64_t step;
+    uint64_t step = 0;
     FILE *f = fopen(file, "rb");
     if (!f)
         return err_set(msg, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "%s: %s", file,

@@ -75,13 +75,16 @@ struct train_set {
     /* Value (r, i) stays, times scale, where the hash of keys[r] and i is at least threshold; else 0. */
     void (*drop)(float *x, size_t ld, uint32_t rows, uint32_t n, const uint32_t *keys,
                  uint32_t threshold, float scale);
+    /* out row r = x row r times by[r] */
+    void (*scale_rows)(const float *x, size_t ld, uint32_t rows, uint32_t n, const float *by,
+                       float *out, size_t ld_out);
     void (*add_rows)(const float *x, size_t ld, uint32_t rows, uint32_t n, float *sum);
 
-    /* Scores s [rows, ld] of `length` columns: p = e^(s - max) as rows; inverse 1 / sum, log_sum the log of sum of e^s. */
-    void (*soften)(float *s, size_t ld, uint32_t rows, uint32_t length, train_cell *p, size_t ld_p,
-                   float *inverse, float *log_sum);
-    /* p = e^(s - log_sum); ds = p (dp - sum of p dp): p as columns, ds as columns and as rows. s, dp are destroyed. */
-    void (*soften_back)(float *s, float *dp, size_t ld, uint32_t rows, uint32_t length,
+    /* Scores s [rows, ld] of `length` columns, times scale: p = e^(s - max) as rows; inverse 1 / sum, log_sum the log of sum of e^s. */
+    void (*soften)(float *s, size_t ld, uint32_t rows, uint32_t length, float scale, train_cell *p,
+                   size_t ld_p, float *inverse, float *log_sum);
+    /* p = e^(scale s - log_sum); ds = scale p (dp - sum of p dp): p as columns, ds as columns and as rows. s, dp are destroyed. */
+    void (*soften_back)(float *s, float *dp, size_t ld, uint32_t rows, uint32_t length, float scale,
                         const float *log_sum, train_cell *p_columns, train_cell *ds_columns,
                         size_t ld_columns, train_cell *ds_rows, size_t ld_rows);
 

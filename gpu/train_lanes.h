@@ -406,6 +406,14 @@ static void drop(float *x, size_t ld, uint32_t rows, uint32_t n, const uint32_t 
         }
 }
 
+static void scale_rows(const float *x, size_t ld, uint32_t rows, uint32_t n, const float *by,
+                       float *out, size_t ld_out)
+{
+    for (uint32_t r = 0; r < rows; r++)
+        for (uint32_t i = 0; i < n; i += LANES)
+            store(out + r * ld_out + i, load(x + r * ld + i) * by[r]);
+}
+
 static void add_rows(const float *x, size_t ld, uint32_t rows, uint32_t n, float *total)
 {
     for (uint32_t r = 0; r < rows; r++) {
@@ -417,8 +425,8 @@ static void add_rows(const float *x, size_t ld, uint32_t rows, uint32_t n, float
     }
 }
 
-static void soften(float *s, size_t ld, uint32_t rows, uint32_t length, train_cell *p, size_t ld_p,
-                   float *inverse, float *log_sum)
+static void soften(float *s, size_t ld, uint32_t rows, uint32_t length, float scale, train_cell *p,
+                   size_t ld_p, float *inverse, float *log_sum)
 {
     uint32_t columns = train_round(length);
     for (uint32_t r = 0; r < rows; r++, s += ld, p += ld_p) {
@@ -429,10 +437,10 @@ static void soften(float *s, size_t ld, uint32_t rows, uint32_t length, train_ce
             vec v = load(s + j);
             m = pick(v > m, v, m);
         }
-        float top = largest(m);
+        float top = largest(m) * scale;
         for (uint32_t j = 0; j < columns; j += LANES * GROUP) {
             for (uint32_t k = 0; k < LANES * GROUP; k += LANES) {
-                vec e = exp_of(load(s + j + k) - top);
+                vec e = exp_of(load(s + j + k) * scale - top);
                 total += e;
                 store(s + j + k, e);
             }
@@ -443,20 +451,21 @@ static void soften(float *s, size_t ld, uint32_t rows, uint32_t length, train_ce
     }
 }
 
-INLINE float recompute(float *s, float *dp, uint32_t length, uint32_t columns, float log_sum)
+INLINE float recompute(float *s, float *dp, uint32_t length, uint32_t columns, float scale,
+                       float log_sum)
 {
     vec total = all(0);
     for (uint32_t j = length; j < columns; j++)
         s[j] = -INFINITY, dp[j] = 0;
     for (uint32_t j = 0; j < columns; j += LANES) {
-        vec p = exp_of(load(s + j) - log_sum);
+        vec p = exp_of(load(s + j) * scale - log_sum);
         store(s + j, p);
         total += p * load(dp + j);
     }
     return sum(total);
 }
 
-static void soften_back(float *s, float *dp, size_t ld, uint32_t rows, uint32_t length,
+static void soften_back(float *s, float *dp, size_t ld, uint32_t rows, uint32_t length, float scale,
                         const float *log_sum, train_cell *p_columns, train_cell *ds_columns,
                         size_t ld_columns, train_cell *ds_rows, size_t ld_rows)
 {
@@ -465,12 +474,12 @@ static void soften_back(float *s, float *dp, size_t ld, uint32_t rows, uint32_t 
         float mean[GROUP];
         uint32_t some = rows - r < GROUP ? rows - r : GROUP;
         for (uint32_t k = 0; k < some; k++)
-            mean[k] = recompute(s + k * ld, dp + k * ld, length, columns, log_sum[r + k]);
+            mean[k] = recompute(s + k * ld, dp + k * ld, length, columns, scale, log_sum[r + k]);
         for (uint32_t j = 0; j < columns; j += LANES) {
             vec p[2] = {all(0), all(0)}, d[2] = {all(0), all(0)};
             for (uint32_t k = 0; k < some; k++) {
                 p[k] = load(s + k * ld + j);
-                d[k] = p[k] * (load(dp + k * ld + j) - mean[k]);
+                d[k] = p[k] * (load(dp + k * ld + j) - mean[k]) * scale;
                 store(dp + k * ld + j, d[k]);
             }
             store_cells(p_columns + j, cells_down(p[0], p[1]));
@@ -530,6 +539,7 @@ static double sum_squares(const float *x, size_t n)
                                      .norm = norm,                   \
                                      .norm_back = norm_back,         \
                                      .drop = drop,                   \
+                                     .scale_rows = scale_rows,       \
                                      .add_rows = add_rows,           \
                                      .soften = soften,               \
                                      .soften_back = soften_back,     \

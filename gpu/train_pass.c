@@ -1,6 +1,5 @@
 #include "gpu/train_pass.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 #include "base/check.h"
@@ -11,11 +10,11 @@ struct kept { /* of one layer */
 };
 
 struct train_work {
-    uint32_t tokens_max, tokens, layers;
+    uint32_t tokens_max, layers;
     size_t stride; /* cells of the slab's length */
     struct kept *kept;
     float *normal, *inverse; /* of the embeddings */
-    uint32_t *keys; /* [tokens] */
+    uint32_t *keys, *wanted_keys; /* [tokens], [wanted] */
     float *x, *dx, *mixed, *dqkv; /* rows of the whole slab */
     float *block[2]; /* TRAIN_ROWS rows, hidden or inner wide */
     train_cell *rows; /* of a block, as left operand */
@@ -24,12 +23,12 @@ struct train_work {
     void *scratch; /* attention's */
     /* of the slab under way */
     const struct train_span *span;
-    uint32_t spans;
+    uint32_t spans, tokens, wanted;
     struct train_dropout drop;
 };
 
-/* Places where dropout happens in a layer; 0 is behind the embeddings. */
-enum site { SITE_ATTENTION = 1, SITE_INNER = 2, SITES = 3 };
+/* Places where dropout happens: behind the embeddings, and twice in each layer. */
+enum site { SITE_EMBEDDINGS, SITE_ATTENTION, SITE_INNER, SITES };
 
 static struct train_heads heads_of(const struct train_net *n)
 {
@@ -81,6 +80,7 @@ struct train_work *train_work_new(const struct train_net *n)
     w->normal = train_memory(t * n->ld * 4);
     w->inverse = train_memory(t * 4);
     w->keys = train_memory(t * 4);
+    w->wanted_keys = train_memory(t * 4);
     w->x = train_memory(t * n->ld * 4);
     w->dx = train_memory(t * n->ld * 4);
     w->mixed = train_memory(t * n->ld * 4);
@@ -94,8 +94,8 @@ struct train_work *train_work_new(const struct train_net *n)
     w->columns_out = train_memory(w->stride * ld_columns(n->hidden) * 4);
     w->drop_keys = train_memory(TRAIN_ROWS * 4);
     w->scratch = train_memory(train_attention_bytes(&heads, n->positions));
-    bool ok = w->kept && w->normal && w->inverse && w->keys && w->x && w->dx && w->mixed &&
-              w->dqkv && w->block[0] && w->block[1] && w->rows && w->columns_wide &&
+    bool ok = w->kept && w->normal && w->inverse && w->keys && w->wanted_keys && w->x && w->dx &&
+              w->mixed && w->dqkv && w->block[0] && w->block[1] && w->rows && w->columns_wide &&
               w->columns_down && w->columns_out && w->drop_keys && w->scratch;
     for (uint32_t i = 0; ok && i < n->layers; i++)
         ok = make_kept(n, w, &w->kept[i]);
@@ -116,7 +116,8 @@ void train_work_free(struct train_work *w)
         free(k->inverse2), free(k->log_sums), free(k->input), free(k->mixed), free(k->middle);
         free(k->wide);
     }
-    free(w->kept), free(w->normal), free(w->inverse), free(w->keys), free(w->x), free(w->dx);
+    free(w->kept), free(w->normal), free(w->inverse), free(w->keys), free(w->wanted_keys),
+        free(w->x), free(w->dx);
     free(w->mixed), free(w->dqkv), free(w->block[0]), free(w->block[1]), free(w->rows);
     free(w->columns_wide), free(w->columns_down), free(w->columns_out), free(w->drop_keys);
     free(w->scratch);
@@ -143,10 +144,12 @@ static uint32_t mixed_bits(uint32_t x)
 static void drop(const struct train_net *n, struct train_work *w, uint32_t layer, enum site site,
                  uint32_t row, uint32_t rows, float *x)
 {
+    const uint32_t *keys =
+        site != SITE_EMBEDDINGS && layer + 1 == n->layers ? w->wanted_keys : w->keys;
     if (w->drop.threshold == 0)
         return;
     for (uint32_t i = 0; i < rows; i++)
-        w->drop_keys[i] = mixed_bits(w->keys[row + i] ^ (layer * SITES + site) * 0x9e3779b9u);
+        w->drop_keys[i] = mixed_bits(keys[row + i] ^ (layer * SITES + site) * 0x9e3779b9u);
     n->set->drop(x, n->ld, rows, n->hidden, w->drop_keys, w->drop.threshold, w->drop.scale);
 }
 
@@ -203,9 +206,9 @@ static void back_product(const struct train_net *n, struct train_work *w, const 
     s->product(&p);
 }
 
-/* dW += dy^T x over the whole slab. */
+/* dW += dy^T x over all rows of the slab. */
 static void matrix_gradient(const struct train_net *n, const struct train_work *w,
-                            const train_cell *columns, const train_cell *input,
+                            const train_cell *columns, const train_cell *input, uint32_t rows,
                             const struct train_matrix *m, float *gradient)
 {
     const struct train_set *s = n->set;
@@ -219,16 +222,20 @@ static void matrix_gradient(const struct train_net *n, const struct train_work *
                               .ldc = m->k,
                               .m = m->n,
                               .n = m->k,
-                              .cells = (uint32_t)train_cells(s, w->tokens)};
+                              .cells = (uint32_t)train_cells(s, rows)};
     s->product(&p);
 }
 
-static void scale_q(const struct train_net *n, float *qkv, uint32_t rows)
+/* All of a sequence's tokens, or in the last layer those that are wanted. */
+static struct train_queries queries_of(const struct train_net *n, const struct train_span *s,
+                                       uint32_t layer)
 {
-    float by = 1.0f / sqrtf((float)n->head_size);
-    for (uint32_t r = 0; r < rows; r++)
-        for (uint32_t i = 0; i < n->hidden; i++)
-            qkv[(size_t)r * n->ld_qkv + i] *= by;
+    return layer + 1 == n->layers ? s->wanted : (struct train_queries){0, s->count};
+}
+
+static uint32_t rows_of(const struct train_net *n, const struct train_work *w, uint32_t layer)
+{
+    return layer + 1 == n->layers ? w->wanted : w->tokens;
 }
 
 /* --- forward ----------------------------------------------------------------------------------------- */
@@ -252,7 +259,7 @@ static void embed(const struct train_net *n, struct train_work *w, const float *
     n->set->norm(w->x, NULL, n->ld, row, n->hidden, weights + n->norm[0], weights + n->norm[1],
                  n->epsilon, w->normal, w->inverse, w->x);
     for (uint32_t r = 0; r < row; r += TRAIN_ROWS)
-        drop(n, w, 0, 0, r, MIN(TRAIN_ROWS, row - r), w->x + (size_t)r * n->ld);
+        drop(n, w, 0, SITE_EMBEDDINGS, r, MIN(TRAIN_ROWS, row - r), w->x + (size_t)r * n->ld);
 }
 
 static void attend(const struct train_net *n, struct train_work *w, const float *weights,
@@ -267,12 +274,42 @@ static void attend(const struct train_net *n, struct train_work *w, const float 
         float *qkv = k->qkv + (size_t)r * n->ld_qkv;
         keep(n, w, x, n->ld, r, rows, n->hidden, k->input);
         forward_product(n, w, x, n->ld, rows, &l->qkv, weights + l->qkv_bias, qkv, n->ld_qkv);
-        scale_q(n, qkv, rows);
     }
-    size_t row = 0;
-    for (uint32_t i = 0; i < w->spans; row += w->span[i++].count)
-        train_attention(&heads, k->qkv + row * n->ld_qkv, n->ld_qkv, w->span[i].count,
-                        w->mixed + row * n->ld, n->ld, k->log_sums + row * n->heads, w->scratch);
+    size_t row = 0, to = 0;
+    for (uint32_t i = 0; i < w->spans; row += w->span[i++].count) {
+        struct train_queries of = queries_of(n, &w->span[i], layer);
+        train_attention(&heads, k->qkv + row * n->ld_qkv, n->ld_qkv, w->span[i].count, of,
+                        w->mixed + to * n->ld, n->ld, k->log_sums + to * n->heads, w->scratch);
+        to += of.to - of.from;
+    }
+}
+
+/* Before the last layer goes on behind attention: its rows are moved together. */
+static void gather_wanted(const struct train_net *n, struct train_work *w)
+{
+    size_t row = 0, to = 0;
+    for (uint32_t i = 0; i < w->spans; row += w->span[i++].count) {
+        struct train_queries of = w->span[i].wanted;
+        size_t rows = of.to - of.from;
+        memmove(w->x + to * n->ld, w->x + (row + of.from) * n->ld, rows * n->ld * sizeof(float));
+        memcpy(w->wanted_keys + to, w->keys + row + of.from, rows * sizeof(*w->keys));
+        to += rows;
+    }
+}
+
+/* And on the way back: slopes of wanted rows go to their places, all others are zero. */
+static void spread_wanted(const struct train_net *n, struct train_work *w)
+{
+    size_t row = w->tokens, from = w->wanted, width = n->ld * sizeof(float);
+    for (uint32_t i = w->spans; i-- > 0;) {
+        struct train_queries of = w->span[i].wanted;
+        size_t rows = of.to - of.from, rest = w->span[i].count - of.to;
+        row -= w->span[i].count;
+        from -= rows;
+        memmove(w->dx + (row + of.from) * n->ld, w->dx + from * n->ld, rows * width);
+        memset(w->dx + (row + of.to) * n->ld, 0, rest * width);
+        memset(w->dx + row * n->ld, 0, of.from * width);
+    }
 }
 
 static void transform(const struct train_net *n, struct train_work *w, const float *weights,
@@ -282,8 +319,9 @@ static void transform(const struct train_net *n, struct train_work *w, const flo
     const struct train_layer *l = &n->layer[layer];
     const struct kept *k = &w->kept[layer];
     float *narrow = w->block[0], *wide = w->block[1];
-    for (uint32_t r = 0; r < w->tokens; r += TRAIN_ROWS) {
-        uint32_t rows = MIN(TRAIN_ROWS, w->tokens - r);
+    uint32_t all = rows_of(n, w, layer);
+    for (uint32_t r = 0; r < all; r += TRAIN_ROWS) {
+        uint32_t rows = MIN(TRAIN_ROWS, all - r);
         size_t at = (size_t)r * n->ld;
         float *x = w->x + at, *inner = k->inner + (size_t)r * n->ld_inner;
         keep(n, w, w->mixed + at, n->ld, r, rows, n->hidden, k->mixed);
@@ -310,16 +348,21 @@ const float *train_forward(const struct train_net *n, struct train_work *w, cons
     w->span = s;
     w->spans = count;
     w->drop = drop;
-    w->tokens = 0;
-    for (uint32_t i = 0; i < count; i++)
+    w->tokens = w->wanted = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        CHECK(s[i].wanted.from <= s[i].wanted.to && s[i].wanted.to <= s[i].count);
         w->tokens += s[i].count;
+        w->wanted += s[i].wanted.to - s[i].wanted.from;
+    }
     CHECK(w->tokens > 0 && w->tokens <= w->tokens_max);
     embed(n, w, weights);
     for (uint32_t i = 0; i < n->layers; i++) {
         attend(n, w, weights, i);
+        if (i + 1 == n->layers)
+            gather_wanted(n, w);
         transform(n, w, weights, i);
     }
-    memset(w->dx, 0, (size_t)w->tokens * n->ld * sizeof(float));
+    memset(w->dx, 0, (size_t)w->wanted * n->ld * sizeof(float));
     return w->x;
 }
 
@@ -333,8 +376,9 @@ static void transform_back(const struct train_net *n, struct train_work *w, cons
     const struct train_layer *l = &n->layer[layer];
     const struct kept *k = &w->kept[layer];
     float *narrow = w->block[0], *wide = w->block[1];
-    for (uint32_t r = 0; r < w->tokens; r += TRAIN_ROWS) {
-        uint32_t rows = MIN(TRAIN_ROWS, w->tokens - r);
+    uint32_t all = rows_of(n, w, layer);
+    for (uint32_t r = 0; r < all; r += TRAIN_ROWS) {
+        uint32_t rows = MIN(TRAIN_ROWS, all - r);
         size_t at = (size_t)r * n->ld, bytes = (size_t)rows * n->ld * sizeof(float);
         float *dx = w->dx + at;
         s->norm_back(dx, k->normal2 + at, k->inverse2 + r, n->ld, rows, n->hidden,
@@ -353,9 +397,9 @@ static void transform_back(const struct train_net *n, struct train_work *w, cons
         back_product(n, w, narrow, n->ld, r, rows, &l->out, w->columns_out, g + l->out_bias, false,
                      w->mixed + at, n->ld);
     }
-    matrix_gradient(n, w, w->columns_down, k->wide, &l->down, g);
-    matrix_gradient(n, w, w->columns_wide, k->middle, &l->in, g);
-    matrix_gradient(n, w, w->columns_out, k->mixed, &l->out, g);
+    matrix_gradient(n, w, w->columns_down, k->wide, all, &l->down, g);
+    matrix_gradient(n, w, w->columns_wide, k->middle, all, &l->in, g);
+    matrix_gradient(n, w, w->columns_out, k->mixed, all, &l->out, g);
 }
 
 static void attend_back(const struct train_net *n, struct train_work *w, uint32_t layer, float *g)
@@ -363,19 +407,21 @@ static void attend_back(const struct train_net *n, struct train_work *w, uint32_
     const struct train_layer *l = &n->layer[layer];
     const struct kept *k = &w->kept[layer];
     const struct train_heads heads = heads_of(n);
-    size_t row = 0;
-    for (uint32_t i = 0; i < w->spans; row += w->span[i++].count)
-        train_attention_back(&heads, k->qkv + row * n->ld_qkv, n->ld_qkv, w->span[i].count,
-                             w->mixed + row * n->ld, n->ld, k->log_sums + row * n->heads,
+    size_t row = 0, from = 0;
+    for (uint32_t i = 0; i < w->spans; row += w->span[i++].count) {
+        struct train_queries of = queries_of(n, &w->span[i], layer);
+        train_attention_back(&heads, k->qkv + row * n->ld_qkv, n->ld_qkv, w->span[i].count, of,
+                             w->mixed + from * n->ld, n->ld, k->log_sums + from * n->heads,
                              w->dqkv + row * n->ld_qkv, w->scratch);
+        from += of.to - of.from;
+    }
     for (uint32_t r = 0; r < w->tokens; r += TRAIN_ROWS) {
         uint32_t rows = MIN(TRAIN_ROWS, w->tokens - r);
         float *dqkv = w->dqkv + (size_t)r * n->ld_qkv;
-        scale_q(n, dqkv, rows);
         back_product(n, w, dqkv, n->ld_qkv, r, rows, &l->qkv, w->columns_wide, g + l->qkv_bias,
                      true, w->dx + (size_t)r * n->ld, n->ld);
     }
-    matrix_gradient(n, w, w->columns_wide, k->input, &l->qkv, g);
+    matrix_gradient(n, w, w->columns_wide, k->input, w->tokens, &l->qkv, g);
 }
 
 static void embed_back(const struct train_net *n, struct train_work *w, const float *weights,
@@ -383,7 +429,8 @@ static void embed_back(const struct train_net *n, struct train_work *w, const fl
 {
     uint32_t row = 0;
     for (uint32_t r = 0; r < w->tokens; r += TRAIN_ROWS)
-        drop(n, w, 0, 0, r, MIN(TRAIN_ROWS, w->tokens - r), w->dx + (size_t)r * n->ld);
+        drop(n, w, 0, SITE_EMBEDDINGS, r, MIN(TRAIN_ROWS, w->tokens - r),
+             w->dx + (size_t)r * n->ld);
     n->set->norm_back(w->dx, w->normal, w->inverse, n->ld, w->tokens, n->hidden,
                       weights + n->norm[0], g + n->norm[0], g + n->norm[1]);
     for (uint32_t i = 0; i < w->spans; i++)
@@ -404,8 +451,12 @@ static void embed_back(const struct train_net *n, struct train_work *w, const fl
 void train_back(const struct train_net *n, struct train_work *w, const float *weights,
                 float *gradient)
 {
+    if (w->wanted == 0) /* nothing was asked for: nothing has a slope */
+        return;
     for (uint32_t i = n->layers; i-- > 0;) {
         transform_back(n, w, weights, i, gradient);
+        if (i + 1 == n->layers)
+            spread_wanted(n, w);
         attend_back(n, w, i, gradient);
     }
     embed_back(n, w, weights, gradient);

@@ -38,3 +38,11 @@ set_tests_properties(bench.tokens PROPERTIES TIMEOUT 120)
 # The producer of `./dev long kafka_tokens`.
 add_executable(bench_kafka_tokens ${CMAKE_SOURCE_DIR}/tests/bench/kafka_tokens.c)
 target_link_libraries(bench_kafka_tokens PRIVATE base PkgConfig::rdkafka)
+
+# By hand: see the head of the file.
+add_executable(bench_train ${CMAKE_SOURCE_DIR}/tests/bench/train.c)
+target_sources(bench_train PRIVATE $<TARGET_OBJECTS:helper_model>)
+target_include_directories(bench_train PRIVATE ${CMAKE_SOURCE_DIR}/tests/unit)
+target_link_libraries(bench_train PRIVATE gpu)
+add_test(NAME bench.train COMMAND bench_train)
+set_tests_properties(bench.train PROPERTIES TIMEOUT 120)

@@ -35,7 +35,7 @@ static uint32_t number(uint32_t i, uint32_t k, uint32_t below)
     return (uint32_t)(hash64(bytes_of(of, sizeof(of)), 7) % below);
 }
 
-/* Odd lengths; of the first six one has a vector and no labels, one is one token long, one has no part label. */
+/* Odd lengths, judged tokens behind some that are not; of the first six one has a vector and no labels, one is one token long, one has no part label. */
 static void make_batch(void)
 {
     static const uint32_t lengths[BATCH_MAX] = {7, 1, LENGTH_MAX, 13, 2, 5, 9, 11};
@@ -45,8 +45,10 @@ static void make_batch(void)
             ids[i][k] = number(i, k, helper_model_vocab());
             types[i][k] = k > 3;
             labels[i][k] = (int8_t)((int)number(i, k + 100, 3) - 1);
+            if (k < lengths[i] / 3 || (i & 1 && k + 1 == lengths[i]))
+                labels[i][k] = -1;
         }
-        labels[i][0] = (int8_t)(i & 1);
+        labels[i][lengths[i] / 2] = (int8_t)(i & 1);
         for (uint32_t k = 0; k < MODEL_HIDDEN; k++) {
             vectors[i][k] = (float)number(i, k + 200, 1000) / 1000 - .5f;
             square += (double)vectors[i][k] * (double)vectors[i][k];
@@ -410,7 +412,8 @@ static void plain_attention(const float *qkv, uint32_t ld, uint32_t n, uint32_t 
     free(p), free(dp);
 }
 
-static void attention_case(const struct train_set *s, uint32_t length, uint32_t size)
+static void attention_case(const struct train_set *s, uint32_t length, uint32_t size,
+                           struct train_queries of)
 {
     struct train_heads heads = {s, 2, size};
     uint32_t width = heads.heads * size, ld = 3 * width;
@@ -423,12 +426,24 @@ static void attention_case(const struct train_set *s, uint32_t length, uint32_t 
     void *scratch = train_memory(train_attention_bytes(&heads, length));
     memset(scratch, 0xff,
            train_attention_bytes(&heads, length)); /* what was there does not count */
+    float factor = sqrtf((float)size); /* the plain sums do not scale */
+    for (uint32_t i = 0; i < length; i++)
+        for (uint32_t k = 0; k < width; k++)
+            dout[i * width + k] *= i >= of.from && i < of.to;
     for (uint32_t h = 0; h < heads.heads; h++)
         plain_attention(qkv, ld, length, width, size, h, dout, want, dwant);
-    train_attention(&heads, qkv, ld, length, out, width, sums, scratch);
-    train_attention_back(&heads, qkv, ld, length, dout, width, sums, dqkv, scratch);
-    for (uint32_t i = 0; i < length * width; i++)
-        worst = fmax(worst, fabs(want[i] - (double)out[i]));
+    for (uint32_t i = 0; i < length; i++)
+        for (uint32_t k = 0; k < width; k++)
+            qkv[i * ld + k] *= factor;
+    memset(dqkv, 0x7f, (size_t)length * ld * 4);
+    train_attention(&heads, qkv, ld, length, of, out, width, sums, scratch);
+    train_attention_back(&heads, qkv, ld, length, of, dout + (size_t)of.from * width, width, sums,
+                         dqkv, scratch);
+    for (uint32_t i = 0; i < length; i++)
+        for (uint32_t k = 0; k < width; k++)
+            dqkv[i * ld + k] *= factor;
+    for (uint32_t i = of.from * width; i < of.to * width; i++)
+        worst = fmax(worst, fabs(want[i] - (double)out[i - of.from * width]));
     for (uint32_t i = 0; i < length * ld; i++)
         worst = fmax(worst, fabs(dwant[i] - (double)dqkv[i]) / 4);
     if (!(worst < (s->group == 2 ? .03 : 2e-5)))
@@ -442,8 +457,12 @@ static void attention_and_its_gradient_agree_with_plain_sums_on_odd_lengths(void
     static const uint32_t lengths[] = {1, 2, 31, 33, 96, 97, 211};
     for (size_t s = 0; s < ARRAY_LEN(all_sets); s++)
         for (size_t i = 0; i < ARRAY_LEN(lengths) && all_sets[s]->is_supported(); i++)
-            for (uint32_t size = 16; size <= 64; size *= 2)
-                attention_case(all_sets[s], lengths[i], size);
+            for (uint32_t size = 16; size <= 64; size *= 2) {
+                struct train_queries all = {0, lengths[i]}, some = {lengths[i] / 3, lengths[i] - 1},
+                                     none = {1, 1};
+                attention_case(all_sets[s], lengths[i], size, all);
+                attention_case(all_sets[s], lengths[i], size, lengths[i] > 1 ? some : none);
+            }
 }
 
 /* --- runs ---------------------------------------------------------------------------------------------- */
