@@ -26,6 +26,8 @@ struct serve_options {
     const struct yaml_node *receivers; /* read by detectors_receivers_load */
     const struct yaml_node *entries; /* list of {service, route, operation, name} */
     const char *kafka, *kafka_group, *kafka_config, *kafka_start, *kafka_on_loss;
+    bool kafka_tls;
+    const char *kafka_tls_ca, *kafka_sasl_mechanism, *kafka_sasl_user, *kafka_sasl_password_file;
     struct config_list kafka_topics, kafka_partitions, kafka_headers;
     const char *prices, *budgets;
     struct serve_grounding_options grounding;

@@ -168,7 +168,7 @@ static enum err read_traces(struct bytes block, const uint64_t *prefix, struct a
             continue;
         if (found + more + 1 > cap) {
             uint32_t wider =
-                (uint32_t)MAX(found + more + 1, prefix ? 0 : MAX(n, cap * UINT64_C(2)));
+                (uint32_t)MAX(found + more + 1, MAX(prefix ? 0 : n, cap * UINT64_C(2)));
             t = arena_grow(a, t, sizeof(*t), cap, wider);
             if (!t)
                 return ERR_LIMIT;

@@ -12,6 +12,7 @@ struct place {
     struct bytes topic; /* malloc'ed */
     uint32_t partition;
     struct tsdb_position at, wanted; /* wanted: when the commit in hand succeeds */
+    bool was_reset; /* in the commit in hand: what `at` says is of before */
 };
 
 struct offsets {
@@ -85,7 +86,7 @@ static enum err add(struct offsets *o, size_t at, struct bytes topic, uint32_t p
     memcpy(copy, topic.data, topic.size);
     memmove(&o->places[at + 1], &o->places[at], (o->count - at) * sizeof(*o->places));
     static const struct tsdb_position nowhere = {NOWHERE, -1, 0};
-    o->places[at] = (struct place){bytes_of(copy, topic.size), partition, nowhere, nowhere};
+    o->places[at] = (struct place){bytes_of(copy, topic.size), partition, nowhere, nowhere, false};
     o->count++;
     return ERR_OK;
 }
@@ -107,13 +108,15 @@ enum err offsets_claim(struct offsets *o, const struct tsdb_claim *c)
     pthread_mutex_lock(&o->lock);
     enum err e = place_of(o, c, &p);
     if (e == ERR_OK && !c->is_reset && p->wanted.next != NOWHERE) {
-        if (c->next <= p->at.next)
+        if (!p->was_reset && c->next <= p->at.next)
             e = ERR_NOT_FOUND;
         else if (c->from != p->wanted.next)
             e = ERR_CONFLICT;
     }
-    if (e == ERR_OK)
+    if (e == ERR_OK) {
         p->wanted = (struct tsdb_position){c->next, c->epoch, c->mark};
+        p->was_reset = p->was_reset || c->is_reset;
+    }
     pthread_mutex_unlock(&o->lock);
     return e;
 }
@@ -126,6 +129,7 @@ void offsets_settle(struct offsets *o, bool is_committed)
             o->places[i].at = o->places[i].wanted;
         else
             o->places[i].wanted = o->places[i].at;
+        o->places[i].was_reset = false;
     }
     pthread_mutex_unlock(&o->lock);
 }

@@ -13,6 +13,7 @@
 #define POLL_MS 100
 #define HOLD_MS 20 /* between attempts to hand over what the store cannot take yet */
 #define TELL_NS INT64_C(1000000000)
+#define LEAVE_NS INT64_C(5000000000)
 
 #define MESSAGES "telltale_kafka_messages_total"
 #define MESSAGES_HELP "Kafka messages by what became of them."
@@ -293,8 +294,10 @@ static void on_message(struct kafka *k, const rd_kafka_message_t *m)
         p = k->last = kafka_partition_of(k, topic, m->partition);
     if (!p || is_skipped(k, p) || kafka_looks_back(k, p, m))
         return; /* it comes again */
+    if (!p->is_claimed)
+        kafka_claim(k);
     wait_for_room(k);
-    if (take(k, p, m) != ERR_OK) {
+    if (!p->is_claimed || take(k, p, m) != ERR_OK) {
         kafka_again(p);
         clock_sleep_ms(HOLD_MS);
     }
@@ -343,8 +346,10 @@ static void *reader_main(void *arg)
         kafka_seek_failed(k);
         if (k->must_claim)
             kafka_claim(k);
-        if (clock_mono_ns() - k->told_ns >= TELL_NS)
+        if (clock_mono_ns() - k->told_ns >= TELL_NS) {
+            kafka_look_back(k);
             kafka_tell(k);
+        }
     }
     return NULL;
 }
@@ -447,6 +452,32 @@ enum err kafka_new(const struct kafka_options *o, struct kafka **out, struct err
     return ERR_OK;
 }
 
+/* Has it joined the group, without having been told its partitions yet? */
+static bool is_joining(struct kafka *k)
+{
+    char *member = k->fixed || k->was_assigned ? NULL : rd_kafka_memberid(k->rk);
+    bool is = member && member[0];
+    if (member)
+        rd_kafka_mem_free(k->rk, member);
+    return is;
+}
+
+/* The client aborts when it is destroyed between joining a group and the first assignment (librdkafka before 2.3, issue 4312): that is waited
+ * for, and if it does not come the client stays as it is until the process ends. false: it does, and keeps k. */
+static bool leave(struct kafka *k)
+{
+    int64_t until = clock_mono_ns() + LEAVE_NS;
+    if (k->fixed)
+        kafka_leave_all(k, k->fixed);
+    while (is_joining(k) && clock_mono_ns() < until)
+        poll_events(k, POLL_MS);
+    bool may_abort = is_joining(k);
+    rd_kafka_consumer_close(k->rk); /* hands the partitions over: kafka_on_rebalance */
+    if (!may_abort || k->was_assigned)
+        rd_kafka_destroy(k->rk);
+    return !may_abort || k->was_assigned;
+}
+
 void kafka_free(struct kafka *k)
 {
     if (!k)
@@ -456,12 +487,8 @@ void kafka_free(struct kafka *k)
         pthread_join(k->thread, NULL);
     while (!kafka_land(k, NULL)) /* the store answers everything it has taken */
         log_warn("kafka", "waiting for the store to take what was read");
-    if (k->rk) {
-        if (k->fixed)
-            kafka_leave_all(k, k->fixed);
-        rd_kafka_consumer_close(k->rk); /* hands the partitions over: kafka_on_rebalance */
-        rd_kafka_destroy(k->rk);
-    }
+    if (k->rk && !leave(k))
+        return;
     for (struct kafka_partition *p = k->partitions, *next; p; p = next) {
         next = p->next;
         kafka_drop_open(p);

@@ -31,7 +31,11 @@ struct kafka_options {
     const char *brokers; /* HOST:PORT,… */
     const char *group; /* NULL = "telltale" */
     const char
-        *config_file; /* librdkafka's properties, NAME=VALUE a line: TLS, SASL; NULL = none */
+        *config_file; /* librdkafka's properties, NAME=VALUE a line, which win; NULL = none */
+    bool tls;
+    const char *tls_ca; /* PEM; NULL: the system's. With it tls need not be said */
+    /* All three or none. PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; the file's first line is the password. */
+    const char *sasl_mechanism, *sasl_user, *sasl_password_file;
     /* TOPIC=SIGNAL or TOPIC=SIGNAL@ORG, SIGNAL spans, metrics, logs or tokens; none: otlp_spans, otlp_metrics, otlp_logs and
      * llm.token.events */
     const char *const *topics;

@@ -19,6 +19,8 @@
 #define KAFKA_TOPIC_NAME_MAX 249u /* the broker's limit */
 #define KAFKA_STATIC_MAX 4096u
 #define KAFKA_ASK_MS 10000 /* a broker, for offsets */
+/* The group, before a partition is read: less than the five minutes after which a member that does not poll is put out of it. */
+#define KAFKA_GROUP_NS INT64_C(240000000000)
 #define KAFKA_LAND_NS INT64_C(30000000000) /* at a hand-over, for what is under way */
 #define KAFKA_NOWHERE (-1)
 
@@ -47,10 +49,14 @@ struct kafka_partition {
     } open; /* token events that are still being gathered: `from` is before them */
     bool is_held; /* Kafka has lost something of it, and it is not to be read past that */
     uint64_t mark; /* what the message before `from` must say; 0: it is not looked at (any more) */
+    bool is_anew; /* since it was assigned it was begun at what is left of it */
     int64_t first; /* where it was begun at this assignment, or after a reset */
     int64_t told; /* what the broker knows */
     struct kafka_overlap_line line; /* what goes with it */
+    bool is_claimed; /* the broker knows that it is here; before that no message of it is taken */
     bool has_told_left; /* that it is given up here */
+    bool
+        is_unsettled; /* not read here; when this node died it was, and who takes it over is not known yet */
     /* guarded by k->lock */
     unsigned in_flight;
     bool has_failed; /* a commit did: back to the store's place when nothing is in flight */
@@ -78,9 +84,10 @@ struct kafka {
     unsigned open_count; /* partitions that gather */
     struct kafka_poison poison;
     int64_t told_ns;
-    bool has_looked_back; /* for what this node left on two nodes */
+    bool was_assigned; /* the group has given partitions, or none, at least once */
+    size_t looked_at; /* topics, for what this node left on two nodes */
     uint64_t generation; /* of the journal, lately */
-    bool must_claim; /* partitions came from the group: it is told that they are here */
+    bool must_claim; /* some of the partitions are not claimed */
     char node[KAFKA_NODE_SIZE + 1];
     /* guarded by lock */
     pthread_mutex_t lock;
@@ -115,7 +122,15 @@ void kafka_place_all(struct kafka *k, rd_kafka_topic_partition_list_t *list);
 /* Another may read them as soon as this returns. */
 void kafka_leave_all(struct kafka *k, const rd_kafka_topic_partition_list_t *list);
 void kafka_tell(struct kafka *k); /* the broker, where the store stands */
-void kafka_claim(struct kafka *k); /* the broker, whose the partitions are */
+void kafka_claim(struct kafka *k); /* the broker is told whose the partitions are */
+/* What the group knows of the partitions of list: a copy of it. NULL: it could not be asked. */
+rd_kafka_topic_partition_list_t *kafka_group_places(struct kafka *k,
+                                                    const rd_kafka_topic_partition_list_t *list);
+/* The line that goes with p's places from now on; known: what the group had, NULL: there is none. */
+void kafka_take_line(struct kafka *k, struct kafka_partition *p,
+                     const rd_kafka_topic_partition_t *known);
+/* Once a second: what this node left on two nodes when it died, in partitions that are another's now. */
+void kafka_look_back(struct kafka *k);
 /* The client's callbacks, on the reader's thread. */
 void kafka_on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t err,
                         rd_kafka_topic_partition_list_t *list, void *k);

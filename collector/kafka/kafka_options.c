@@ -3,10 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <sodium.h>
+#include <unistd.h>
+
 #include "base/check.h"
 #include "collector/kafka/kafka_core.h"
 
 #define LINE_MAX_BYTES 4096
+#define PASSWORD_SIZE 1026 /* with the line's end */
 
 /* --- topics -------------------------------------------------------------------------------------- */
 
@@ -161,6 +165,69 @@ static enum err read_file(rd_kafka_conf_t *c, const char *path, struct err_msg *
     return e;
 }
 
+static enum err read_password(const char *path, char *out, size_t size, struct err_msg *msg)
+{
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return err_set(msg, ERR_INVALID, "kafka.sasl.password_file: %s: %s", path, strerror(errno));
+    bool ok = fgets(out, (int)size, f) != NULL;
+    size_t n = ok ? strcspn(out, "\r\n") : 0;
+    ok = n > 0 && n < size - 1;
+    (void)fclose(f);
+    if (!ok)
+        return err_set(msg, ERR_INVALID,
+                       "kafka.sasl.password_file: the first line of %s is empty, or longer than "
+                       "%zu bytes",
+                       path, size - 2);
+    out[n] = 0;
+    return ERR_OK;
+}
+
+static enum err set_sasl(const struct kafka_options *o, rd_kafka_conf_t *c, struct err_msg *msg)
+{
+    static const char *const mechanisms[] = {"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"};
+    char password[PASSWORD_SIZE];
+    bool is_known = false;
+    if (!o->sasl_mechanism || !o->sasl_user || !o->sasl_password_file)
+        return err_set(msg, ERR_INVALID,
+                       "kafka.sasl: give mechanism, user and password_file together");
+    for (size_t i = 0; i < ARRAY_LEN(mechanisms); i++)
+        is_known = is_known || strcmp(o->sasl_mechanism, mechanisms[i]) == 0;
+    if (!is_known)
+        return err_set(msg, ERR_INVALID,
+                       "kafka.sasl.mechanism: '%.40s' is not valid; give PLAIN, SCRAM-SHA-256 or "
+                       "SCRAM-SHA-512",
+                       o->sasl_mechanism);
+    enum err e = read_password(o->sasl_password_file, password, sizeof(password), msg);
+    if (e == ERR_OK)
+        e = set(c, "sasl.mechanism", o->sasl_mechanism, msg);
+    if (e == ERR_OK)
+        e = set(c, "sasl.username", o->sasl_user, msg);
+    if (e == ERR_OK)
+        e = set(c, "sasl.password", password, msg);
+    sodium_memzero(password, sizeof(password));
+    return e;
+}
+
+static enum err set_access(const struct kafka_options *o, rd_kafka_conf_t *c, struct err_msg *msg)
+{
+    bool has_tls = o->tls || o->tls_ca;
+    bool has_sasl = o->sasl_mechanism || o->sasl_user || o->sasl_password_file;
+    enum err e = has_sasl ? set_sasl(o, c, msg) : ERR_OK;
+    if (e == ERR_OK && o->tls_ca) {
+        if (access(o->tls_ca, R_OK) != 0)
+            return err_set(msg, ERR_INVALID, "kafka.tls.ca: %s: %s", o->tls_ca, strerror(errno));
+        e = set(c, "ssl.ca.location", o->tls_ca, msg);
+    }
+    if (e == ERR_OK && (has_tls || has_sasl))
+        e = set(c, "security.protocol",
+                !has_sasl ? "ssl"
+                : has_tls ? "sasl_ssl"
+                          : "sasl_plaintext",
+                msg);
+    return e;
+}
+
 enum err kafka_options_conf(const struct kafka_options *o, rd_kafka_conf_t **out,
                             struct err_msg *msg)
 {
@@ -182,6 +249,8 @@ enum err kafka_options_conf(const struct kafka_options *o, rd_kafka_conf_t **out
     enum err e = ERR_OK;
     for (size_t i = 0; i < ARRAY_LEN(fixed) && e == ERR_OK; i++)
         e = set(c, fixed[i][0], fixed[i][1], msg);
+    if (e == ERR_OK)
+        e = set_access(o, c, msg);
     if (e == ERR_OK && o->config_file)
         e = read_file(c, o->config_file, msg);
     if (e == ERR_OK)

@@ -24,6 +24,19 @@ void kafka_again(struct kafka_partition *p)
     pthread_mutex_unlock(&p->k->lock);
 }
 
+/* The client has stopped fetching it, as it does where the broker does not have the place, and seeks no more: it is given the partition anew. */
+static rd_kafka_error_t *assign_anew(struct kafka *k, const struct kafka_partition *p,
+                                     int64_t offset)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, p->topic->name, p->number)->offset = offset;
+    rd_kafka_error_t *e = rd_kafka_incremental_unassign(k->rk, list);
+    if (!e)
+        e = rd_kafka_incremental_assign(k->rk, list);
+    rd_kafka_topic_partition_list_destroy(list);
+    return e;
+}
+
 static void seek(struct kafka *k, struct kafka_partition *p)
 {
     int64_t offset = kafka_offset_of(p);
@@ -31,6 +44,10 @@ static void seek(struct kafka *k, struct kafka_partition *p)
     rd_kafka_topic_partition_list_add(list, p->topic->name, p->number)->offset = offset;
     rd_kafka_error_t *e = rd_kafka_seek_partitions(k->rk, list, KAFKA_ASK_MS);
     rd_kafka_resp_err_t one = list->elems[0].err;
+    if (!e && one == RD_KAFKA_RESP_ERR__STATE) {
+        e = assign_anew(k, p, offset);
+        one = RD_KAFKA_RESP_ERR_NO_ERROR;
+    }
     if (e || one) {
         log_warn("kafka", "%s[%d] cannot go to %lld: %s; it is tried again", p->topic->name,
                  (int)p->number, (long long)offset,
@@ -48,13 +65,14 @@ void kafka_seek_failed(struct kafka *k)
     for (struct kafka_partition *p = k->partitions; p; p = p->next) {
         pthread_mutex_lock(&k->lock);
         bool is_due = p->is_assigned && p->has_failed && p->in_flight == 0;
+        bool is_first = p->is_anew && p->stored == p->first; /* the store's place is of before */
         if (is_due)
             p->has_failed = false;
         pthread_mutex_unlock(&k->lock);
         if (!is_due)
             continue;
         kafka_drop_open(p);
-        int64_t own = kafka_place_of(p);
+        int64_t own = is_first ? KAFKA_NOWHERE : kafka_place_of(p);
         p->mark = 0;
         p->is_reset = own < p->first; /* what lies between is another member's, or gone */
         p->from = MAX(own, p->first);
@@ -94,7 +112,7 @@ static void begin_at(struct kafka *k, struct kafka_partition *p, int64_t low)
 {
     kafka_drop_open(p);
     p->from = p->first = low;
-    p->is_reset = true;
+    p->is_reset = p->is_anew = true;
     pthread_mutex_lock(&k->lock);
     p->stored = low;
     pthread_mutex_unlock(&k->lock);

@@ -1,5 +1,5 @@
 // A broker that wants names and passwords, with TLS and without, and messages in every compression: what is sent is there; with a wrong
-// password nothing is, and the log says why. Exit code 77: there is no broker to be had here.
+// password nothing is, and the log says why. The wrong one stands in the client's properties, the right one in the YAML file. Exit code 77: there is no broker to be had here.
 import { spawnSync } from "node:child_process";
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -32,7 +32,10 @@ for (const [n, way] of ways.entries()) {
   const topic = `spans-${n}`, file = join(directory, `${n}.properties`), data = temporaryDirectory();
   const properties = { ...way.properties, "sasl.username": "telltale", "sasl.password": "a password" };
   const write = (p) => writeFileSync(file, Object.entries(p).map(([k, v]) => `${k}=${v}\n`).join(""), { mode: 0o600 });
-  const args = ["--kafka", way.address, "--kafka-config", file, "--kafka-topic", `${topic}=spans`];
+  const args = ["--kafka", way.address, "--kafka-topic", `${topic}=spans`], yaml = join(directory, `${n}.yaml`), password = join(directory, "password");
+  const ca = way.properties["ssl.ca.location"];
+  writeFileSync(password, "a password\n", { mode: 0o600 });
+  writeFileSync(yaml, `kafka:\n  sasl:\n    mechanism: ${way.properties["sasl.mechanism"]}\n    user: telltale\n    password_file: ${password}\n${ca ? `  tls:\n    ca: ${ca}\n` : ""}`);
   const counted = async (server) => (await getJson(`${server.web}/api/telltale/v1/count?signal=spans`)).body.count;
   const produce = () => { for (const codec of codecs) {
     const kcat = spawnSync("kcat", ["-P", "-b", way.address, "-t", topic, "-z", codec, ...Object.entries(properties).flatMap(([k, v]) => ["-X", `${k}=${v}`])], { input: `${Array.from({ length: 20 }, message).join("\n")}\n`, encoding: "utf8" });
@@ -40,12 +43,11 @@ for (const [n, way] of ways.entries()) {
   } };
   if (n > 0) produce();
   write({ ...properties, "sasl.password": "another" });
-  let server = await startServer({ data, args, keep: true });
+  let server = await startServer({ data, args: [...args, "--kafka-config", file], keep: true });
   for (const end = Date.now() + 30000; !/authentication/i.test(server.log()) && Date.now() < end; ) await sleep(100);
   const refused = /authentication/i.test(server.log()) && !server.log().includes("another") && (await counted(server)) === 0 && (await fetch(`${server.web}/-/ready`)).status === 200;
   await server.kill();
-  write(properties);
-  server = await startServer({ data, args, keep: true });
+  server = await startServer({ data, args: [...args, "--config", yaml], keep: true });
   if (n === 0) {
     await sleep(1500); // the topic is made while the server waits for it
     produce();

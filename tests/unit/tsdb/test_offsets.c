@@ -148,6 +148,34 @@ static void nothing_is_taken_past_a_gap_unless_what_lies_between_is_gone(void **
     tsdb_close(db, false);
 }
 
+static enum err claim(struct offsets *o, int64_t from, bool is_reset)
+{
+    struct tsdb_claim c = {
+        .topic = TOPIC, .epoch = -1, .from = from, .next = from + 1, .is_reset = is_reset};
+    return offsets_claim(o, &c);
+}
+
+static void what_follows_a_reset_in_the_same_commit_is_new_although_the_old_place_was_further(
+    void **state)
+{
+    (void)state;
+    struct offsets *o = offsets_new();
+    assert_non_null(o);
+    assert_int_equal(claim(o, 299, true), ERR_OK);
+    offsets_settle(o, true);
+    assert_int_equal(claim(o, 0, true), ERR_OK);
+    assert_int_equal(claim(o, 1, false), ERR_OK);
+    assert_int_equal(claim(o, 1, false), ERR_CONFLICT); /* not durable yet */
+    offsets_settle(o, false);
+    assert_int_equal(claim(o, 1, false), ERR_NOT_FOUND);
+    assert_int_equal(claim(o, 0, true), ERR_OK);
+    assert_int_equal(claim(o, 1, false), ERR_OK);
+    offsets_settle(o, true);
+    assert_int_equal(claim(o, 1, false), ERR_NOT_FOUND);
+    assert_int_equal(claim(o, 2, false), ERR_OK);
+    offsets_free(o);
+}
+
 static void a_commit_that_fails_leaves_the_place_where_it_was(void **state)
 {
     (void)state;
@@ -206,6 +234,8 @@ int main(void)
             nothing_is_taken_past_a_gap_unless_what_lies_between_is_gone, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(a_commit_that_fails_leaves_the_place_where_it_was, make_dir,
                                         remove_dir),
+        cmocka_unit_test(
+            what_follows_a_reset_in_the_same_commit_is_new_although_the_old_place_was_further),
         cmocka_unit_test(places_are_written_and_read_and_damage_changes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

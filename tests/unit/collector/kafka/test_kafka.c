@@ -433,6 +433,46 @@ static void options_that_are_wrong_are_named(void **state)
     }
 }
 
+static enum err check_access(const char *mechanism, const char *password, const char *ca,
+                             struct err_msg *msg)
+{
+    struct kafka_options o = {.brokers = "h:1",
+                              .tls_ca = ca,
+                              .sasl_mechanism = mechanism,
+                              .sasl_user = mechanism ? "somebody" : NULL,
+                              .sasl_password_file = password};
+    *msg = (struct err_msg){""};
+    return kafka_check(&o, msg);
+}
+
+static void how_the_brokers_are_to_be_met_is_checked_and_the_password_never_told(void **state)
+{
+    (void)state;
+    struct err_msg msg;
+    char path[96], none[112];
+    snprintf(path, sizeof(path), "%s/password", t.dir);
+    snprintf(none, sizeof(none), "%s/no-such", t.dir);
+    FILE *f = fopen(path, "we");
+    assert_non_null(f);
+    fputs("a secret\nmore\n", f);
+    (void)fclose(f);
+    assert_int_equal(check_access("SCRAM-SHA-512", path, NULL, &msg), ERR_OK);
+    assert_int_equal(check_access("PLAIN", path, path, &msg), ERR_OK);
+    assert_int_equal(check_access(NULL, NULL, path, &msg), ERR_OK);
+    assert_int_equal(check_access("GSSAPI", path, NULL, &msg), ERR_INVALID);
+    assert_non_null(strstr(msg.text, "kafka.sasl.mechanism: 'GSSAPI' is not valid"));
+    assert_null(strstr(msg.text, "secret"));
+    assert_int_equal(check_access("PLAIN", NULL, NULL, &msg), ERR_INVALID);
+    assert_non_null(strstr(msg.text, "kafka.sasl: give mechanism, user and password_file"));
+    assert_int_equal(check_access(NULL, path, NULL, &msg), ERR_INVALID);
+    assert_int_equal(check_access("PLAIN", none, NULL, &msg), ERR_INVALID);
+    assert_non_null(strstr(msg.text, "kafka.sasl.password_file: "));
+    assert_int_equal(check_access("PLAIN", "/dev/null", NULL, &msg), ERR_INVALID);
+    assert_non_null(strstr(msg.text, "is empty"));
+    assert_int_equal(check_access(NULL, NULL, none, &msg), ERR_INVALID);
+    assert_non_null(strstr(msg.text, "kafka.tls.ca: "));
+}
+
 /* --- what Kafka itself loses ----------------------------------------------------------------------- */
 
 /* Another cluster, empty, with topics of the same names. */
@@ -730,6 +770,7 @@ int main(void)
         CASE(a_store_without_room_is_waited_for),
         CASE(poison_is_kept_and_the_partition_moves_on),
         CASE(options_that_are_wrong_are_named),
+        CASE(how_the_brokers_are_to_be_met_is_checked_and_the_password_never_told),
         CASE(a_topic_made_anew_is_noticed_though_it_has_grown_past_what_was_read),
         CASE(a_topic_made_anew_is_held_where_the_operator_wants_to_look_first),
         CASE(token_events_are_gathered_and_each_is_taken_once),
