@@ -21,6 +21,7 @@
 #include "cli/serve_grounding.h"
 #include "cli/serve_options.h"
 #include "cli/serve_prices.h"
+#include "cli/serve_rules.h"
 #include "cli/verbs.h"
 #include "collector/collector.h"
 #include "collector/kafka/kafka.h"
@@ -49,6 +50,8 @@ struct server {
     struct serve_conditions conditions;
     struct serve_grounding grounding;
     struct detectors *detectors;
+    struct detectors_rules *rules;
+    struct serve_rules rule_files;
     struct collector *collector;
     struct kafka *kafka;
     struct web *web;
@@ -269,6 +272,22 @@ static enum err start_detectors(struct server *s)
     return stage_set_thresholds(s->stage, thresholds, n, &s->msg);
 }
 
+/* Beside the objectives: their receivers, their outbox. */
+static enum err start_rules(struct server *s)
+{
+    const struct serve_options *o = &s->options;
+    struct detectors_rules_options r = {.db = s->db,
+                                        .detectors = s->detectors,
+                                        .paths = o->rules.items,
+                                        .path_count = o->rules.count,
+                                        .interval_ms = o->rule_interval_ms,
+                                        .query_timeout_ms = o->query_timeout_ms};
+    enum err e = detectors_rules_new(&r, &s->rules, &s->errors);
+    if (e == ERR_OK)
+        serve_rules_init(&s->rule_files, s->rules);
+    return e;
+}
+
 static enum err replay(void *ctx, const struct web_replay_ask *ask, struct web_replay_result *out,
                        struct err_msg *msg)
 {
@@ -292,6 +311,8 @@ static enum err start_doors(struct server *s)
         .detectors = s->detectors,
         .budgets = s->budgets,
         .budgets_reload = serve_budgets_door(&s->budget_file),
+        .rules = s->rules,
+        .rules_reload = serve_rules_door(&s->rule_files),
         .access = s->access,
         .threads = (unsigned)s->options.query_threads,
         .timeout_ms = s->options.query_timeout_ms,
@@ -326,6 +347,8 @@ static enum err start_doors(struct server *s)
         e = net_start(s->net, &s->msg);
     if (e == ERR_OK)
         e = detectors_start(s->detectors, &s->msg);
+    if (e == ERR_OK)
+        e = detectors_rules_start(s->rules, &s->msg);
     if (e == ERR_OK)
         web_set_ready(s->web, true);
     return e;
@@ -379,6 +402,8 @@ static enum err start(struct server *s)
     if (e == ERR_OK)
         e = start_detectors(s);
     if (e == ERR_OK)
+        e = start_rules(s);
+    if (e == ERR_OK)
         e = start_doors(s);
     return e == ERR_OK ? start_kafka(s) : e;
 }
@@ -395,6 +420,7 @@ static bool stop(struct server *s, bool seal)
     kafka_free(s->kafka);
     if (s->web)
         web_stop(s->web);
+    detectors_rules_stop(s->rules);
     if (s->detectors)
         detectors_stop(s->detectors);
     if (s->net) {
@@ -412,6 +438,8 @@ static bool stop(struct server *s, bool seal)
     net_free(s->net);
     web_free(s->web);
     web_prom_free(s->prom);
+    serve_rules_done(&s->rule_files);
+    detectors_rules_free(s->rules);
     detectors_free(s->detectors);
     if (s->db)
         detectors_budgets_unfollow(s->budgets, s->db);
@@ -453,6 +481,10 @@ static void wait_for_end(struct server *s, const sigset_t *set)
             log_error("serve", "the old budgets stay: %s", msg.text);
         else if (s->options.budgets)
             log_info("serve", "budgets read again");
+        if (serve_rules_reload(&s->rule_files, &msg) != ERR_OK)
+            log_error("serve", "the old rules stay: %s", msg.text);
+        else if (s->options.rules.count)
+            log_info("serve", "rules read again");
         if (!s->options.tls_cert)
             continue;
         if (net_reload(s->net, &msg) == ERR_OK)
@@ -492,7 +524,7 @@ static void serve_help(void)
     printf("\nEvery option is also a key of the YAML file given with --config "
            "(docs/configuration.md lists them all).\n"
            "SIGTERM and SIGINT: stop accepting, seal what is in memory, exit 0. SIGHUP: read "
-           "prices, budgets, certificate and key again.\n");
+           "prices, budgets, rules, certificate and key again.\n");
     buf_done(&help);
 }
 
@@ -585,6 +617,10 @@ int verbs_check_config(int argc, char **argv)
             e2 == ERR_OK)
             e2 = ERR_INVALID;
         detectors_budgets_free(budgets);
+        if (detectors_rules_check(s.options.rules.items, s.options.rules.count, NULL, NULL,
+                                  &s.errors) != ERR_OK &&
+            e2 == ERR_OK)
+            e2 = ERR_INVALID;
         struct kafka_options k = kafka_options_of(&s);
         if (e == ERR_OK && k.brokers)
             e = kafka_check(&k, &s.msg);

@@ -40,6 +40,8 @@ static const struct config_option options[] = {
     {"grounding.threads",       NULL,                  CONFIG_U64,         "1",                AT(grounding.threads),      "N",    "Threads of the model; all run only when nothing else wants the processor."},
     {"grounding.cpu_percent",   NULL,                  CONFIG_U64,         "50",               AT(grounding.cpu_percent),  "N",    "Share of the time in which the checker works when there is always something to check."},
     {"grounding.memory",        NULL,                  CONFIG_SIZE,        "64MiB",            AT(grounding.memory_bytes), "SIZE", "Texts that wait to be checked or are kept for a call of their trace, in memory only; past it they are dropped and counted."},
+    {"rules",                   "--rules",             CONFIG_LIST,        NULL,               AT(rules),                  "PATH", "Prometheus rule file, directory of such files, or a pattern with `*`; repeat for more. Read again on SIGHUP, see docs/rules.md."},
+    {"rule_interval",           "--rule-interval",     CONFIG_DURATION_MS, "1m",               AT(rule_interval_ms),       "D",    "How often groups of rules are evaluated that do not say."},
     {"kafka.brokers",           "--kafka",             CONFIG_STR,         NULL,               AT(kafka),                  "A:P",  "Kafka brokers, HOST:PORT[,…]: OTLP messages are read from there, each stored once, see docs/kafka.md."},
     {"kafka.group",             "--kafka-group",       CONFIG_STR,         "telltale",         AT(kafka_group),            "NAME", "Consumer group: its members share the partitions."},
     {"kafka.topics",            "--kafka-topic",       CONFIG_LIST,        NULL,               AT(kafka_topics),           "T=S",  "TOPIC=SIGNAL or TOPIC=SIGNAL@ORG, SIGNAL spans, metrics, logs or tokens; repeat for more. Without any: otlp_spans, otlp_metrics, otlp_logs and llm.token.events."},
@@ -102,6 +104,8 @@ static enum err check_together(const struct serve_options *o, struct buf *errors
         buf_str(errors, "query.threads: give a number from 1 to 64\n");
     if (o->loops == 0 || o->loops > 64)
         buf_str(errors, "loops: give a number from 1 to 64\n");
+    if (o->rule_interval_ms < 1000)
+        buf_str(errors, "rule_interval: give at least 1s\n");
     if (o->series_max == 0 || o->series_max > UINT32_MAX || o->metric_series_max == 0 ||
         o->metric_series_max > UINT32_MAX)
         buf_str(errors,

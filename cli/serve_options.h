@@ -31,6 +31,8 @@ struct serve_options {
     struct config_list kafka_topics, kafka_partitions, kafka_headers;
     const char *prices, *budgets;
     struct serve_grounding_options grounding;
+    struct config_list rules;
+    int64_t rule_interval_ms;
     int64_t query_timeout_ms;
     uint64_t query_threads, query_samples_max;
     const char *log_level;

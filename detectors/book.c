@@ -10,7 +10,6 @@
 #include <stdlib.h>
 
 #define LOAD_BYTES ((size_t)256 << 20)
-#define REPEAT_MS (4 * INT64_C(3600000))
 
 STATS_COUNTER(stat_fired, "telltale_alert_transitions_total", "to=\"firing\"",
               "State changes of alerts, once committed.");
@@ -68,7 +67,7 @@ void book_free(struct detectors *d)
 static void restore_repeats(struct detectors *d, struct alert *a, int64_t now_ms)
 {
     for (size_t r = 0; r < d->o.receiver_count; r++) {
-        int64_t every = d->o.receivers[r].repeat_ms ? d->o.receivers[r].repeat_ms : REPEAT_MS;
+        int64_t every = d->o.receivers[r].repeat_ms ? d->o.receivers[r].repeat_ms : BOOK_REPEAT_MS;
         a->repeats[r] = now_ms > a->fired_ms ? (uint32_t)((now_ms - a->fired_ms) / every) : 0;
     }
 }
@@ -203,28 +202,22 @@ static void event_name(const struct transition *t, char out[24])
     }
 }
 
-static enum err stage_one(struct detectors *d, void *txn, const struct transition *t,
-                          const struct detectors_receiver *r, int64_t now_ms)
+enum err book_stage(struct detectors *d, void *txn, const struct detectors_receiver *r,
+                    const struct book_note *n, struct buf *body, int64_t now_ms)
 {
     struct outbox_entry e = {.created_ms = now_ms, .next_attempt_ms = now_ms};
-    event_name(t, e.event);
+    snprintf(e.event, sizeof(e.event), "%s", n->event);
     snprintf(e.receiver, sizeof(e.receiver), "%s", r->name);
-    snprintf(e.fingerprint, sizeof(e.fingerprint), "%s", t->alert.fingerprint);
+    snprintf(e.fingerprint, sizeof(e.fingerprint), "%s", n->fingerprint);
     snprintf(e.webhook_id, sizeof(e.webhook_id), "%s-%.63s-%s", e.fingerprint, e.receiver, e.event);
-    snprintf(e.slo_id, sizeof(e.slo_id), "%s", t->alert.slo_id);
-    snprintf(e.rule, sizeof(e.rule), "%s", t->alert.rule);
-    struct webhook_text text = {.receiver = r->name,
-                                .external_url = d->o.external_url,
-                                .slo = t->objective ? t->objective->slo : NULL};
-    struct buf body;
-    buf_init(&body, (size_t)256 << 10);
-    webhook_body(&t->alert, &text, &body);
-    if (!buf_ok(&body)) {
-        buf_done(&body);
+    snprintf(e.slo_id, sizeof(e.slo_id), "%s", n->slo_id);
+    snprintf(e.rule, sizeof(e.rule), "%s", n->rule);
+    if (!buf_ok(body)) {
+        buf_done(body);
         return ERR_NOMEM;
     }
     size_t size;
-    uint8_t *taken = buf_take(&body, &size);
+    uint8_t *taken = buf_take(body, &size);
     enum err err = outbox_stage(d->outbox, txn, &e, &taken, size);
     free(taken);
     if (err == ERR_LIMIT) {
@@ -233,6 +226,24 @@ static enum err stage_one(struct detectors *d, void *txn, const struct transitio
         return ERR_OK; /* counted; the alert itself is kept and shown */
     }
     return err;
+}
+
+static enum err stage_one(struct detectors *d, void *txn, const struct transition *t,
+                          const struct detectors_receiver *r, int64_t now_ms)
+{
+    char event[24];
+    event_name(t, event);
+    struct book_note note = {.fingerprint = t->alert.fingerprint,
+                             .event = event,
+                             .slo_id = t->alert.slo_id,
+                             .rule = t->alert.rule};
+    struct webhook_text text = {.receiver = r->name,
+                                .external_url = d->o.external_url,
+                                .slo = t->objective ? t->objective->slo : NULL};
+    struct buf body;
+    buf_init(&body, BOOK_BODY_MAX);
+    webhook_body(&t->alert, &text, &body);
+    return book_stage(d, txn, r, &note, &body, now_ms);
 }
 
 static enum err put_alert(struct detectors *d, void *txn, const struct transition *t)
@@ -336,6 +347,7 @@ enum err book_commit(struct detectors *d, struct transitions *t, int64_t now_ms,
         return ERR_NOMEM;
     if (t->count == 0)
         return ERR_OK;
+    outbox_begin(d->outbox);
     decide(d, t);
     enum err e;
     if (d->o.mutate & DETECTORS_MUTATE_SPLIT_TXN) {
@@ -362,5 +374,6 @@ enum err book_commit(struct detectors *d, struct transitions *t, int64_t now_ms,
         log_error("detect", "%u alert changes could not be committed and will be tried again: %s",
                   t->count, err_text(e));
     }
+    outbox_end(d->outbox);
     return e;
 }

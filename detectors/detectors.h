@@ -182,13 +182,17 @@ struct detectors_alert {
     size_t trace_count;
     struct query_slo_pair *labels, *annotations; /* as sent */
     size_t label_count, annotation_count;
+    bool is_rule; /* of a rule of detectors_rules.h: slo_id is "rule:ALERT", rule its group */
+    double value; /* of the expression; of an objective long_burn */
+    int64_t keep_firing_since_ms; /* 0 = not kept */
 };
 /* Pending and firing first, then resolved within 24 h, newest first. */
 enum err detectors_alerts(struct detectors *d, struct arena *a, struct detectors_alert **out,
                           size_t *out_count) MUST_CHECK;
 
-/* Rules as Prometheus' /api/v1/rules shows them: one group per objective, one alerting rule per burn-rate rule. */
+/* Rules as Prometheus' /api/v1/rules shows them: one group per objective, one alerting rule per burn-rate rule; then the groups of rules. */
 struct detectors_prom_rule {
+    bool is_record; /* else it alerts */
     struct bytes name, query; /* query: a readable expression */
     double duration_s, keep_firing_s;
     const char *state; /* "inactive" | "pending" | "firing" */
@@ -204,6 +208,7 @@ struct detectors_prom_rule {
 struct detectors_prom_group {
     struct bytes name, file;
     double interval_s;
+    uint32_t limit; /* 0 = none */
     int64_t last_evaluation_ms;
     double evaluation_s;
     struct detectors_prom_rule *rules;

@@ -420,7 +420,7 @@ static void run_book(struct round *r)
                 continue;
             }
             int64_t every =
-                d->o.receivers[k].repeat_ms ? d->o.receivers[k].repeat_ms : 4 * INT64_C(3600000);
+                d->o.receivers[k].repeat_ms ? d->o.receivers[k].repeat_ms : BOOK_REPEAT_MS;
             uint32_t due =
                 r->now_ms > a->fired_ms ? (uint32_t)((r->now_ms - a->fired_ms) / every) : 0;
             if (due <= a->repeats[k])

@@ -86,6 +86,7 @@ struct detectors {
     _Atomic int64_t alive_ms; /* monotonic time of the last complete evaluation */
     pthread_t thread;
     bool is_started;
+    struct detectors_rules *rules; /* set before the threads start; or NULL */
 };
 
 /* A state change on its way into the transaction. */
@@ -114,6 +115,14 @@ bool book_is_of_objective(const struct alert *a); /* not of a budget, nor of a c
 bool book_may_tell(const struct detectors *d, const struct transitions *ts, const struct alert *a,
                    const struct objective *o, uint32_t receiver);
 struct transition *book_change(struct transitions *t);
+/* A notification into the transaction; takes the body, whatever happens. Between outbox_begin and outbox_end. */
+#define BOOK_BODY_MAX ((size_t)256 << 10)
+#define BOOK_REPEAT_MS (4 * INT64_C(3600000)) /* of a receiver that does not say */
+struct book_note {
+    const char *fingerprint, *event, *slo_id, *rule;
+};
+enum err book_stage(struct detectors *d, void *txn, const struct detectors_receiver *r,
+                    const struct book_note *n, struct buf *body, int64_t now_ms) MUST_CHECK;
 enum err book_commit(struct detectors *d, struct transitions *t, int64_t now_ms,
                      uint32_t horizon) MUST_CHECK;
 void book_free(struct detectors *d);

@@ -31,8 +31,9 @@ struct item {
 
 struct outbox {
     struct detectors_store store;
-    /* Order of locks: write_lock, the store's write transaction, lock. Detect takes lock inside its transaction, so nobody may begin one
-     * while holding lock. */
+    /* Order of locks: stage_lock or write_lock, the store's write transaction, lock. Who stages takes lock inside its transaction, so nobody
+     * may begin one while holding lock. */
+    pthread_mutex_t stage_lock;
     pthread_mutex_t write_lock;
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -40,7 +41,7 @@ struct outbox {
     struct item *first, *last; /* by id */
     uint32_t by_state[DETECTORS_DEAD + 1];
     bool is_stopping;
-    /* owned by detect */
+    /* guarded by stage_lock */
     struct item *staged, *staged_last;
     uint64_t next_id;
 };
@@ -55,6 +56,7 @@ struct outbox *outbox_new(const struct detectors_store *store)
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_mutex_init(&o->stage_lock, NULL);
     pthread_mutex_init(&o->write_lock, NULL);
     pthread_mutex_init(&o->lock, NULL);
     pthread_cond_init(&o->changed, &attr);
@@ -81,6 +83,7 @@ void outbox_free(struct outbox *o)
     pthread_cond_destroy(&o->changed);
     pthread_mutex_destroy(&o->lock);
     pthread_mutex_destroy(&o->write_lock);
+    pthread_mutex_destroy(&o->stage_lock);
     free(o);
 }
 
@@ -206,6 +209,16 @@ enum err outbox_load(struct outbox *o)
     }
     arena_free(a);
     return err;
+}
+
+void outbox_begin(struct outbox *o)
+{
+    pthread_mutex_lock(&o->stage_lock);
+}
+
+void outbox_end(struct outbox *o)
+{
+    pthread_mutex_unlock(&o->stage_lock);
 }
 
 static uint32_t waiting_of(struct outbox *o, const char *receiver)

@@ -1,9 +1,10 @@
 /* The outbox: notifications that are committed and not yet delivered, one queue a receiver, and the last that were.
  *
- *   detect:  outbox_stage (inside the transaction of the state change) -> outbox_publish after the commit, outbox_discard without it
+ *   detect, rules:  outbox_begin -> outbox_stage (inside the transaction of the state change) -> outbox_publish after the commit,
+ *                   outbox_discard without it -> outbox_end
  *   notify:  outbox_take -> attempt -> outbox_done
  *
- * Owner: the detectors.  Thread: stage, publish and discard on detect; take and done on the receiver's notify thread; the rest from any.
+ * Owner: the detectors.  Thread: stage, publish and discard on any, between begin and end; take and done on the receiver's notify thread; the rest from any.
  * Failure: outbox_stage: ERR_LIMIT past DETECTORS_OUTBOX_MAX waiting for one receiver (counted; the alert stays visible), ERR_NOMEM, and the
  *          store's.  outbox_done keeps the result in memory when the store fails and writes it with the next one.
  * Invariants: 1. An entry's body and webhook-id never change. 2. Events of one alert reach a receiver in order. 3. A waiting entry outlives
@@ -39,6 +40,9 @@ void outbox_free(struct outbox *o);
 /* Reads what an earlier process left. */
 enum err outbox_load(struct outbox *o) MUST_CHECK;
 
+/* One thread at a time stages: from before its transaction begins until what it staged is published or discarded. */
+void outbox_begin(struct outbox *o);
+void outbox_end(struct outbox *o);
 /* Takes the body (malloc'ed) on ERR_OK; fills id and created_ms from the arguments. */
 enum err outbox_stage(struct outbox *o, void *txn, const struct outbox_entry *e,
                       uint8_t **take_body, size_t body_size) MUST_CHECK;

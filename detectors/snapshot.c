@@ -2,6 +2,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "detectors/evaluator.h"
+#include "detectors/rule_book.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -296,6 +297,7 @@ static enum err fill_alert(struct detectors *d, const struct alert *x, struct ar
                                     .active_since_ms = (int64_t)x->start_minute * 60000,
                                     .fired_ms = x->fired_ms,
                                     .resolved_ms = x->resolved_ms,
+                                    .value = x->long_burn,
                                     .long_burn = x->long_burn,
                                     .short_burn = x->short_burn,
                                     .factor = x->factor,
@@ -339,6 +341,8 @@ enum err detectors_alerts(struct detectors *d, struct arena *a, struct detectors
     for (size_t i = 0; i < n && e == ERR_OK; i++)
         e = fill_alert(d, d->book.list[i], a, &list[i]);
     pthread_mutex_unlock(&d->lock);
+    if (e == ERR_OK && d->rules)
+        e = rule_snapshot_alerts(d->rules, a, &list, &n);
     if (e != ERR_OK)
         return e;
     qsort(list, n, sizeof(*list), alert_order);
@@ -423,9 +427,12 @@ enum err detectors_rules(struct detectors *d, struct arena *a, struct detectors_
                 e = fill_prom_rule(d, o, i, a, &at->rules[at->rule_count++]);
     }
     pthread_mutex_unlock(&d->lock);
+    size_t n = d->set.count;
+    if (e == ERR_OK && d->rules)
+        e = rule_snapshot_groups(d->rules, a, &groups, &n);
     if (e == ERR_OK) {
         *out = groups;
-        *out_count = d->set.count;
+        *out_count = n;
     }
     return e;
 }

@@ -39,6 +39,17 @@ struct webhook_text {
 };
 /* The alert as version 4 of Alertmanager's webhook, one alert a body. */
 void webhook_body(const struct alert *a, const struct webhook_text *t, struct buf *out);
+/* The same of any alert: one with labels and annotations of its own. */
+struct webhook_note {
+    bool is_resolved;
+    const struct query_slo_pair *labels, *annotations;
+    size_t label_count, annotation_count, group_count; /* group_count: labels it is grouped by */
+    int64_t starts_ms, ends_ms; /* ends_ms: once resolved */
+    const char *link, *fingerprint;
+    struct bytes group_key;
+};
+void webhook_note_body(const struct webhook_note *n, const char *receiver, const char *external_url,
+                       struct buf *out);
 void webhook_heartbeat_body(const char *receiver, const char *external_url, int64_t now_ms,
                             struct buf *out);
 /* Labels and annotations as they are sent, for the API. The strings live in the arena. */

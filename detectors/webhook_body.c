@@ -165,8 +165,8 @@ static void write_pairs(struct json_out *j, const char *key, const struct query_
 
 static void write_envelope(struct json_out *j, const char *status, const char *receiver,
                            const char *external_url, const struct query_slo_pair *labels,
-                           size_t label_count, const struct query_slo_pair *notes,
-                           size_t note_count)
+                           size_t label_count, size_t group_count,
+                           const struct query_slo_pair *notes, size_t note_count)
 {
     json_out_key(j, "version");
     json_out_str(j, "4");
@@ -176,7 +176,7 @@ static void write_envelope(struct json_out *j, const char *status, const char *r
     json_out_str(j, status);
     json_out_key(j, "receiver");
     json_out_str(j, receiver);
-    write_pairs(j, "groupLabels", labels, MIN(label_count, (size_t)2)); /* alertname, slo */
+    write_pairs(j, "groupLabels", labels, MIN(label_count, group_count));
     write_pairs(j, "commonLabels", labels, label_count);
     write_pairs(j, "commonAnnotations", notes, note_count);
     json_out_key(j, "externalURL");
@@ -194,40 +194,56 @@ void webhook_body(const struct alert *a, const struct webhook_text *t, struct bu
         arena_free(arena);
         return;
     }
-    bool resolved = a->state == DETECTORS_RESOLVED;
-    const char *status = resolved ? "resolved" : "firing";
-    char starts[CLOCK_RFC3339_MAX], ends[CLOCK_RFC3339_MAX] = NO_END;
-    clock_rfc3339((int64_t)a->start_minute * 60000, starts);
-    if (resolved)
-        clock_rfc3339(a->resolved_ms, ends);
+    char link[ALERT_TEXT_MAX];
+    link_to(a, t->external_url, link);
+    struct webhook_note n = {.is_resolved = a->state == DETECTORS_RESOLVED,
+                             .labels = labels,
+                             .annotations = notes,
+                             .label_count = label_count,
+                             .annotation_count = note_count,
+                             .group_count = 2, /* alertname, slo */
+                             .starts_ms = (int64_t)a->start_minute * 60000,
+                             .ends_ms = a->resolved_ms,
+                             .link = link,
+                             .fingerprint = a->fingerprint,
+                             .group_key = arena_printf(arena, "{}:{alertname=\"%s\", slo=\"%s\"}",
+                                                       alert_name(a), a->slo_id)};
+    webhook_note_body(&n, t->receiver, t->external_url, out);
+    arena_free(arena);
+}
 
+void webhook_note_body(const struct webhook_note *n, const char *receiver, const char *external_url,
+                       struct buf *out)
+{
+    const char *status = n->is_resolved ? "resolved" : "firing";
+    char starts[CLOCK_RFC3339_MAX], ends[CLOCK_RFC3339_MAX] = NO_END;
+    clock_rfc3339(n->starts_ms, starts);
+    if (n->is_resolved)
+        clock_rfc3339(n->ends_ms, ends);
     struct json_out j = json_out_to(out);
     json_out_object(&j);
-    write_envelope(&j, status, t->receiver, t->external_url, labels, label_count, notes,
-                   note_count);
+    write_envelope(&j, status, receiver, external_url, n->labels, n->label_count, n->group_count,
+                   n->annotations, n->annotation_count);
     json_out_key(&j, "groupKey");
-    json_out_printf(&j, "{}:{alertname=\"%s\", slo=\"%s\"}", alert_name(a), a->slo_id);
+    json_out_bytes(&j, n->group_key);
     json_out_key(&j, "alerts");
     json_out_array(&j);
     json_out_object(&j);
     json_out_key(&j, "status");
     json_out_str(&j, status);
-    write_pairs(&j, "labels", labels, label_count);
-    write_pairs(&j, "annotations", notes, note_count);
+    write_pairs(&j, "labels", n->labels, n->label_count);
+    write_pairs(&j, "annotations", n->annotations, n->annotation_count);
     json_out_key(&j, "startsAt");
     json_out_str(&j, starts);
     json_out_key(&j, "endsAt");
     json_out_str(&j, ends);
-    char link[ALERT_TEXT_MAX];
-    link_to(a, t->external_url, link);
     json_out_key(&j, "generatorURL");
-    json_out_str(&j, link);
+    json_out_str(&j, n->link);
     json_out_key(&j, "fingerprint");
-    json_out_str(&j, a->fingerprint);
+    json_out_str(&j, n->fingerprint);
     json_out_object_end(&j);
     json_out_array_end(&j);
     json_out_object_end(&j);
-    arena_free(arena);
 }
 
 void webhook_heartbeat_body(const char *receiver, const char *external_url, int64_t now_ms,
@@ -242,7 +258,7 @@ void webhook_heartbeat_body(const char *receiver, const char *external_url, int6
     clock_rfc3339(now_ms, now);
     struct json_out j = json_out_to(out);
     json_out_object(&j);
-    write_envelope(&j, "firing", receiver, external_url, labels, ARRAY_LEN(labels), notes,
+    write_envelope(&j, "firing", receiver, external_url, labels, ARRAY_LEN(labels), 2, notes,
                    ARRAY_LEN(notes));
     json_out_key(&j, "groupKey");
     json_out_str(&j, "{}:{alertname=\"Watchdog\"}");

@@ -254,7 +254,8 @@ enum err query_range(struct query_source *src, const struct query_limits *limits
 
 /* --- texts and selectors ----------------------------------------------------------------------- */
 
-enum err query_format(struct bytes text, struct arena *a, struct bytes *out, struct err_msg *msg)
+static enum err print_with(void (*print)(const struct node *, struct buf *), struct bytes text,
+                           struct arena *a, struct bytes *out, struct err_msg *msg)
 {
     struct node *n;
     struct buf b;
@@ -262,13 +263,23 @@ enum err query_format(struct bytes text, struct arena *a, struct bytes *out, str
     if (e != ERR_OK)
         return e;
     buf_init(&b, 4 << 20);
-    promql_print_pretty(n, &b);
+    print(n, &b);
     struct bytes copy = buf_ok(&b) ? arena_copy(a, buf_bytes(&b)) : BYTES_NONE;
     buf_done(&b);
     if (!copy.data)
         return err_set(msg, ERR_LIMIT, "query is too large");
     *out = copy;
     return ERR_OK;
+}
+
+enum err query_format(struct bytes text, struct arena *a, struct bytes *out, struct err_msg *msg)
+{
+    return print_with(promql_print_pretty, text, a, out, msg);
+}
+
+enum err query_print(struct bytes text, struct arena *a, struct bytes *out, struct err_msg *msg)
+{
+    return print_with(promql_print, text, a, out, msg);
 }
 
 enum err query_check(struct bytes text, struct arena *a, enum query_type *out_type,

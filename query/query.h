@@ -68,6 +68,9 @@ enum err query_range(struct query_source *src, const struct query_limits *limits
 /* The text laid out as Prometheus' format_query does. */
 enum err query_format(struct bytes text, struct arena *a, struct bytes *out,
                       struct err_msg *msg) MUST_CHECK;
+/* The same on one line, as Prometheus names an expression. */
+enum err query_print(struct bytes text, struct arena *a, struct bytes *out,
+                     struct err_msg *msg) MUST_CHECK;
 /* Parses and type-checks only. out_type (may be NULL) = type of the expression. */
 enum err query_check(struct bytes text, struct arena *a, enum query_type *out_type,
                      struct err_msg *msg) MUST_CHECK;

@@ -74,6 +74,50 @@ static struct query_hist *copy(const struct query_hist *h, struct arena *a)
     return out->pos && out->neg ? out : NULL;
 }
 
+/* The buckets of one side as spans and counts. */
+static bool store_side(const struct query_hist_bucket *b, uint32_t n, struct arena *a,
+                       const struct tsdb_hist_span **out_spans, uint32_t *out_span_count,
+                       const double **out_counts)
+{
+    struct tsdb_hist_span *spans = ARENA_ARRAY(a, struct tsdb_hist_span, n + 1);
+    double *counts = ARENA_ARRAY(a, double, n + 1);
+    uint32_t k = 0;
+    if (!spans || !counts)
+        return false;
+    for (uint32_t i = 0; i < n; i++) {
+        counts[i] = b[i].count;
+        if (i && b[i].index == b[i - 1].index + 1)
+            spans[k - 1].length++;
+        else
+            spans[k++] =
+                (struct tsdb_hist_span){i ? b[i].index - b[i - 1].index - 1 : b[i].index, 1};
+    }
+    *out_spans = spans;
+    *out_span_count = k;
+    *out_counts = counts;
+    return true;
+}
+
+bool query_hist_store(const struct query_hist *h, struct arena *a, struct tsdb_hist *out)
+{
+    double *custom = ARENA_ARRAY(a, double, h->custom_count + 1);
+    *out = (struct tsdb_hist){.schema = h->schema,
+                              .hint = h->hint,
+                              .zero_threshold = h->zero_threshold,
+                              .zero_count = h->zero_count,
+                              .count = h->count,
+                              .sum = h->sum,
+                              .pos_count = h->pos_count,
+                              .neg_count = h->neg_count,
+                              .custom_count = h->custom_count,
+                              .custom = custom};
+    if (custom && h->custom_count)
+        memcpy(custom, h->custom, h->custom_count * sizeof(*custom));
+    return custom &&
+           store_side(h->pos, h->pos_count, a, &out->pos_spans, &out->pos_span_count, &out->pos) &&
+           store_side(h->neg, h->neg_count, a, &out->neg_spans, &out->neg_span_count, &out->neg);
+}
+
 const struct query_hist *query_hist_copy(const struct query_hist *h, struct arena *a)
 {
     return copy(h, a);

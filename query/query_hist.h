@@ -43,6 +43,8 @@ static inline bool query_hist_is_custom(const struct query_hist *h)
 }
 
 const struct query_hist *query_hist_of(const struct tsdb_hist *h, struct arena *a);
+/* As the store keeps it; false when the arena is full. */
+bool query_hist_store(const struct query_hist *h, struct arena *a, struct tsdb_hist *out);
 const struct query_hist *query_hist_copy(const struct query_hist *h, struct arena *a);
 /* a + sign * b; schemas go to the coarser, zero buckets to the wider. flags may be NULL. */
 const struct query_hist *query_hist_add(const struct query_hist *x, const struct query_hist *y,

@@ -129,6 +129,31 @@ static void append_group(const regex_re2 *r, const std::vector<re2::StringPiece>
         out->append(groups[n].data(), groups[n].size());
 }
 
+static void expand(const regex_re2 *r, const std::vector<re2::StringPiece> &groups,
+                   struct bytes tmpl, std::string *text)
+{
+    std::string name;
+    for (size_t i = 0; i < tmpl.size;) {
+        char c = static_cast<char>(tmpl.data[i++]);
+        if (c != '$') {
+            *text += c;
+            continue;
+        }
+        if (i < tmpl.size && tmpl.data[i] == '$') {
+            *text += '$';
+            i++;
+            continue;
+        }
+        size_t next = group_name(tmpl, i, &name);
+        if (!next) {
+            *text += '$';
+            continue;
+        }
+        append_group(r, groups, name, text);
+        i = next;
+    }
+}
+
 extern "C" int regex_re2_expand(const struct regex_re2 *r, struct bytes value, struct bytes tmpl,
                                 struct arena *a, struct bytes *out)
 {
@@ -136,28 +161,58 @@ extern "C" int regex_re2_expand(const struct regex_re2 *r, struct bytes value, s
     if (!r->re.Match(piece(value), 0, value.size, RE2::ANCHOR_BOTH, groups.data(),
                      static_cast<int>(groups.size())))
         return 0;
-    std::string text, name;
-    for (size_t i = 0; i < tmpl.size;) {
-        char c = static_cast<char>(tmpl.data[i++]);
-        if (c != '$') {
-            text += c;
-            continue;
-        }
-        if (i < tmpl.size && tmpl.data[i] == '$') {
-            text += '$';
-            i++;
-            continue;
-        }
-        size_t next = group_name(tmpl, i, &name);
-        if (!next) {
-            text += '$';
-            continue;
-        }
-        append_group(r, groups, name, &text);
-        i = next;
-    }
+    std::string text;
+    expand(r, groups, tmpl, &text);
     *out = arena_copy(a, bytes_of(text.data(), text.size()));
     return out->data || text.empty() ? 1 : -1;
+}
+
+extern "C" bool regex_re2_search(struct bytes pattern, struct bytes text, bool *out,
+                                 struct err_msg *msg)
+{
+    regex_re2 *r = regex_re2_new(pattern, msg);
+    if (r)
+        *out = RE2::PartialMatch(piece(text), r->re);
+    delete r;
+    return r != nullptr;
+}
+
+extern "C" enum err regex_re2_replace_all(struct bytes pattern, struct bytes text,
+                                          struct bytes tmpl, size_t bytes_max, struct arena *a,
+                                          struct bytes *out, struct err_msg *msg)
+{
+    regex_re2 *r = regex_re2_new(pattern, msg);
+    if (!r)
+        return ERR_INVALID;
+    std::vector<re2::StringPiece> groups(static_cast<size_t>(r->re.NumberOfCapturingGroups()) + 1);
+    const char *base = piece(text).data();
+    std::string result;
+    size_t at = 0, copied = 0;
+    /* An empty match right behind a match does not count, as in Go. */
+    for (size_t last_end = SIZE_MAX; at <= text.size && result.size() <= bytes_max;) {
+        if (!r->re.Match(piece(text), at, text.size, RE2::UNANCHORED, groups.data(),
+                         static_cast<int>(groups.size())))
+            break;
+        size_t from = static_cast<size_t>(groups[0].data() - base), to = from + groups[0].size();
+        if (from != to || from != last_end) {
+            result.append(base + copied, from - copied);
+            expand(r, groups, tmpl, &result);
+            copied = to;
+        }
+        last_end = to;
+        at = to;
+        if (from == to) { /* one character on */
+            at++;
+            while (at < text.size && (text.data[at] & 0xc0) == 0x80)
+                at++;
+        }
+    }
+    result.append(base + copied, text.size - copied);
+    delete r;
+    if (result.size() > bytes_max)
+        return err_set(msg, ERR_LIMIT, "a replaced text of more than %zu bytes", bytes_max);
+    *out = arena_copy(a, bytes_of(result.data(), result.size()));
+    return out->data || result.empty() ? ERR_OK : err_set(msg, ERR_LIMIT, "out of memory");
 }
 
 extern "C" bool regex_re2_check(struct bytes pattern, struct err_msg *msg)

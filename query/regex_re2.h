@@ -26,6 +26,13 @@ bool regex_re2_matches(const struct regex_re2 *r, struct bytes value);
 int regex_re2_expand(const struct regex_re2 *r, struct bytes value, struct bytes tmpl,
                      struct arena *a, struct bytes *out);
 
+/* Anywhere in the text, without anchors; false (with a sentence) when the pattern does not compile. */
+bool regex_re2_search(struct bytes pattern, struct bytes text, bool *out, struct err_msg *msg);
+/* Every match is replaced by the template, as regex_re2_expand does it. ERR_LIMIT past bytes_max. */
+enum err regex_re2_replace_all(struct bytes pattern, struct bytes text, struct bytes tmpl,
+                               size_t bytes_max, struct arena *a, struct bytes *out,
+                               struct err_msg *msg);
+
 bool regex_re2_check(struct bytes pattern, struct err_msg *msg);
 bool regex_re2_matches_once(struct bytes pattern,
                             struct bytes value); /* false if it does not compile */

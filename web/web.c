@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/stats.h"
 #include "detectors/detectors_budgets.h"
+#include "detectors/detectors_rules.h"
 
 #include <stdlib.h>
 
@@ -219,6 +220,8 @@ static enum err metrics(struct web_call *c)
     render_status(c->web, &c->out);
     render_accounts(c, &c->out);
     render_series(c, &c->out);
+    if (c->web->opts.rules && web_call_sees_detectors(c))
+        detectors_rules_metrics(c->web->opts.rules, &c->out);
     buf_printf(&c->out,
                "# HELP telltale_build_info The running program.\n# TYPE telltale_build_info gauge\n"
                "telltale_build_info{version=\"%s\"} 1\n",
@@ -246,7 +249,8 @@ enum err web_routes(struct web *w, struct net *net)
         web_slo_routes,      web_traces_routes,     web_jaeger_routes, web_tempo_routes,
         web_spans_routes,    web_logs_routes,       web_stream_routes, web_cardinality_routes,
         web_backup_routes,   web_quarantine_routes, web_kafka_routes,  web_prices_routes,
-        web_sessions_routes, web_grounding_routes,  web_costs_routes,  web_budgets_routes};
+        web_sessions_routes, web_grounding_routes,  web_costs_routes,  web_budgets_routes,
+        web_rules_routes};
     enum err e = plain_route(w, net, "/-/healthy", healthy);
     if (e == ERR_OK)
         e = plain_route(w, net, "/-/ready", ready);

@@ -18,6 +18,7 @@
 
 struct web;
 struct detectors_budgets; /* detectors/detectors_budgets.h */
+struct detectors_rules; /* detectors/detectors_rules.h */
 
 /* A message that could not be read is read again: whoever knows how does it, and answers when it is stored. Thread: any of the pool's. */
 struct web_replay_ask {
@@ -77,6 +78,8 @@ struct web_opts {
     struct detectors *detectors; /* NULL: no objectives, no alerts */
     struct detectors_budgets *budgets; /* NULL: none */
     struct web_reload budgets_reload;
+    struct detectors_rules *rules; /* NULL: none; for /metrics */
+    struct web_reload rules_reload;
     uint32_t detectors_org; /* whose rows they watch; 0 = TSDB_ORG_DEFAULT */
     struct web_access *access;
     unsigned threads; /* of the pool; 0 = 2 */

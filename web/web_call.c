@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/stats.h"
+#include "query/query.h"
 
 #include <stdlib.h>
 
@@ -47,6 +48,27 @@ static void reply_jaeger_error(struct web_call *c, enum err e)
     buf_done(&b);
 }
 
+static void reply_prom_error(struct web_call *c, enum err e)
+{
+    struct buf b;
+    buf_init(&b, 4096);
+    struct json_out j = json_out_to(&b);
+    json_out_object(&j);
+    json_out_key(&j, "status");
+    json_out_str(&j, "error");
+    json_out_key(&j, "errorType");
+    json_out_str(&j, query_error_type(e));
+    json_out_key(&j, "error");
+    json_out_str(&j, c->msg.text[0] ? c->msg.text : err_text(e));
+    json_out_object_end(&j);
+    net_reply(c->req, &(struct net_response){.status = query_error_status(e),
+                                             .content_type = "application/json",
+                                             .headers = safe_headers,
+                                             .header_count = ARRAY_LEN(safe_headers),
+                                             .body = buf_bytes(&b)});
+    buf_done(&b);
+}
+
 static void reply(struct web_call *c, enum err e)
 {
     struct net_header headers[ARRAY_LEN(safe_headers) + 1];
@@ -57,6 +79,8 @@ static void reply(struct web_call *c, enum err e)
         stats_add(&failed, 1);
         if (c->endpoint->form == WEB_FORM_JAEGER)
             reply_jaeger_error(c, e);
+        else if (c->endpoint->form == WEB_FORM_PROM)
+            reply_prom_error(c, e);
         else
             net_reply_err(c->req, e, c->msg.text[0] ? c->msg.text : err_text(e),
                           e == ERR_LIMIT || e == ERR_UNAVAILABLE ? 1 : 0);

@@ -1,4 +1,4 @@
-/* Objectives, budgets, alerts and the outbox; Prometheus' rules and alerts. Snapshots of detectors, written as JSON. */
+/* Objectives, budgets, alerts and the outbox. Snapshots of detectors, written as JSON. */
 #include "base/check.h"
 #include "base/clock.h"
 #include "tsdb/tsdb_quarantine.h"
@@ -340,112 +340,6 @@ static enum err outbox_retry(struct web_call *c)
     return ERR_OK;
 }
 
-/* --- Prometheus' form -------------------------------------------------------------------------- */
-
-static void time_json(struct json_out *j, const char *key, int64_t ms)
-{
-    char text[CLOCK_RFC3339_MAX];
-    clock_rfc3339(ms, text);
-    web_json_text(j, key, ms ? text : "0001-01-01T00:00:00Z");
-}
-
-static void prom_alert_json(struct json_out *j, const struct detectors_alert *a)
-{
-    json_out_object(j);
-    pairs_json(j, "labels", a->labels, a->label_count);
-    pairs_json(j, "annotations", a->annotations, a->annotation_count);
-    web_json_text(j, "state", a->state == DETECTORS_PENDING ? "pending" : "firing");
-    time_json(j, "activeAt", a->active_since_ms);
-    char value[JSON_OUT_PROM_FLOAT_MAX + 1];
-    size_t n = json_out_prom_float(a->long_burn, value);
-    web_json_str(j, "value", bytes_of(value, n));
-    json_out_object_end(j);
-}
-
-static void prom_rule_json(struct json_out *j, const struct detectors_prom_rule *r)
-{
-    json_out_object(j);
-    web_json_text(j, "type", "alerting");
-    web_json_str(j, "name", r->name);
-    web_json_str(j, "query", r->query);
-    web_json_f64(j, "duration", r->duration_s);
-    web_json_f64(j, "keepFiringFor", r->keep_firing_s);
-    web_json_text(j, "state", r->state);
-    web_json_text(j, "health", r->health);
-    web_json_str(j, "lastError", r->last_error);
-    time_json(j, "lastEvaluation", r->last_evaluation_ms);
-    web_json_f64(j, "evaluationTime", r->evaluation_s);
-    pairs_json(j, "labels", r->labels, r->label_count);
-    pairs_json(j, "annotations", r->annotations, r->annotation_count);
-    json_out_key(j, "alerts");
-    json_out_array(j);
-    for (size_t i = 0; i < r->alert_count; i++)
-        if (r->alerts[i].state != DETECTORS_RESOLVED)
-            prom_alert_json(j, &r->alerts[i]);
-    json_out_array_end(j);
-    json_out_object_end(j);
-}
-
-static enum err prom_rules(struct web_call *c)
-{
-    struct detectors_prom_group *groups = NULL;
-    struct json_out *j = &c->j;
-    size_t n = 0;
-    struct bytes type = web_call_value(c, "type");
-    enum err e = ERR_OK;
-    if (web_call_sees_detectors(c) && !bytes_equal_str(type, "record"))
-        e = detectors_rules(c->web->opts.detectors, c->arena, &groups, &n);
-    if (e != ERR_OK)
-        return err_set(&c->msg, e, "the rules cannot be read: %s", err_text(e));
-    json_out_object(j);
-    web_json_text(j, "status", "success");
-    json_out_key(j, "data");
-    json_out_object(j);
-    json_out_key(j, "groups");
-    json_out_array(j);
-    for (size_t i = 0; i < n; i++) {
-        json_out_object(j);
-        web_json_str(j, "name", groups[i].name);
-        web_json_str(j, "file", groups[i].file);
-        web_json_f64(j, "interval", groups[i].interval_s);
-        web_json_i64(j, "limit", 0);
-        json_out_key(j, "rules");
-        json_out_array(j);
-        for (size_t k = 0; k < groups[i].rule_count; k++)
-            prom_rule_json(j, &groups[i].rules[k]);
-        json_out_array_end(j);
-        web_json_f64(j, "evaluationTime", groups[i].evaluation_s);
-        time_json(j, "lastEvaluation", groups[i].last_evaluation_ms);
-        json_out_object_end(j);
-    }
-    json_out_array_end(j);
-    json_out_object_end(j);
-    json_out_object_end(j);
-    return ERR_OK;
-}
-
-static enum err prom_alerts(struct web_call *c)
-{
-    struct detectors_alert *rows;
-    size_t n;
-    enum err e = alerts_read(c, &rows, &n);
-    if (e != ERR_OK)
-        return e;
-    json_out_object(&c->j);
-    web_json_text(&c->j, "status", "success");
-    json_out_key(&c->j, "data");
-    json_out_object(&c->j);
-    json_out_key(&c->j, "alerts");
-    json_out_array(&c->j);
-    for (size_t i = 0; i < n; i++)
-        if (rows[i].state != DETECTORS_RESOLVED)
-            prom_alert_json(&c->j, &rows[i]);
-    json_out_array_end(&c->j);
-    json_out_object_end(&c->j);
-    json_out_object_end(&c->j);
-    return ERR_OK;
-}
-
 enum err web_slo_routes(struct web *w, struct net *net)
 {
     static const struct web_endpoint endpoints[] = {
@@ -455,8 +349,6 @@ enum err web_slo_routes(struct web *w, struct net *net)
         {"GET", "/api/telltale/v1/alerts", alerts, WEB_FORM_OURS, 0},
         {"GET", "/api/telltale/v1/outbox", outbox, WEB_FORM_OURS, 0},
         {"POST", "/api/telltale/v1/outbox/{}/retry", outbox_retry, WEB_FORM_OURS, 0},
-        {"GET", "/api/v1/rules", prom_rules, WEB_FORM_OURS, 0},
-        {"GET", "/api/v1/alerts", prom_alerts, WEB_FORM_OURS, 0},
     };
     return web_call_routes(w, net, endpoints, ARRAY_LEN(endpoints));
 }
