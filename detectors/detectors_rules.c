@@ -114,7 +114,8 @@ static enum err run_group(struct detectors_rules *r, struct rule_group *g, int64
         return ERR_NOMEM;
     rule_group_eval(g, &io, at_ms, false, outs);
     close_view(&s);
-    enum err e = rule_book_commit(r, g, outs, at_ms);
+    /* A program that stops has cut its questions off: it is as if this evaluation had not begun. */
+    enum err e = atomic_load(&r->cancel) ? ERR_CANCELLED : rule_book_commit(r, g, outs, at_ms);
     rule_outs_free(outs, g->def->rule_count);
     free(outs);
     return e;

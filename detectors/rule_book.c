@@ -461,15 +461,20 @@ static bool has_news(const struct detectors *d, const struct rule_group *g,
     return false;
 }
 
+/* tells false: who would be told is marked, and told nothing. */
 static enum err put_group(struct detectors_rules *r, void *txn, struct rule_group *g,
-                          struct rule_out *outs, int64_t at_ms)
+                          struct rule_out *outs, int64_t at_ms, bool tells)
 {
+    char event[24];
     enum err e = put_cursor(r, txn, g, at_ms);
     for (uint32_t i = 0; i < g->def->rule_count; i++) {
         const struct rule_state *s = &g->rules[i];
         for (size_t k = 0; k < outs[i].alert_count && e == ERR_OK; k++) {
             struct rule_alert *a = &outs[i].alerts[k];
-            e = tell_all(r, txn, a, s->def->name, g->def->name, at_ms);
+            for (size_t n = 0; n < r->d->o.receiver_count && !tells; n++)
+                (void)event_of(r->d, a, n, at_ms, event);
+            if (tells)
+                e = tell_all(r, txn, a, s->def->name, g->def->name, at_ms);
             if (e == ERR_OK && (a->is_changed || a->is_gone))
                 e = put_alert(r, txn, g, s, a);
         }
@@ -503,21 +508,62 @@ static enum err finish_txn(struct detectors_rules *r, void *txn, enum err e)
     return e;
 }
 
+static enum err commit_group(struct detectors_rules *r, struct rule_group *g, struct rule_out *outs,
+                             int64_t at_ms, bool tells)
+{
+    struct detectors_store *store = &r->d->store;
+    void *txn;
+    outbox_begin(r->d->outbox);
+    enum err e = store->begin(store->ctx, &txn);
+    if (e == ERR_OK)
+        e = finish_txn(r, txn, put_group(r, txn, g, outs, at_ms, tells));
+    outbox_end(r->d->outbox);
+    return e;
+}
+
+static void swap_alerts(const struct rule_group *g, struct rule_out *outs, struct rule_alert **kept)
+{
+    for (uint32_t i = 0; i < g->def->rule_count; i++)
+        for (size_t k = 0; k < outs[i].alert_count; k++) {
+            struct rule_alert was = outs[i].alerts[k];
+            outs[i].alerts[k] = kept[i][k];
+            kept[i][k] = was;
+        }
+}
+
+/* DETECTORS_MUTATE_SPLIT_TXN: states first, notifications in a transaction of their own, which may fail alone. */
+static enum err commit_split(struct detectors_rules *r, struct rule_group *g, struct rule_out *outs,
+                             int64_t at_ms)
+{
+    struct rule_alert **kept = calloc(g->def->rule_count + 1, sizeof(*kept));
+    bool ok = kept != NULL;
+    for (uint32_t i = 0; i < g->def->rule_count && ok; i++) {
+        kept[i] = calloc(outs[i].alert_count + 1, sizeof(**kept));
+        ok = kept[i] != NULL;
+        for (size_t k = 0; ok && k < outs[i].alert_count; k++)
+            kept[i][k] = outs[i].alerts[k];
+    }
+    enum err e = ok ? commit_group(r, g, outs, at_ms, false) : ERR_NOMEM;
+    if (e == ERR_OK) {
+        swap_alerts(g, outs, kept);
+        if (commit_group(r, g, outs, at_ms, true) != ERR_OK)
+            swap_alerts(g, outs, kept);
+    }
+    for (uint32_t i = 0; i < g->def->rule_count && kept; i++)
+        free(kept[i]);
+    free(kept);
+    return e;
+}
+
 enum err rule_book_commit(struct detectors_rules *r, struct rule_group *g, struct rule_out *outs,
                           int64_t at_ms)
 {
-    struct detectors_store *store = &r->d->store;
     bool saves = has_news(r->d, g, outs, at_ms) || at_ms - g->saved_ms >= RULE_BOOK_SAVE_MS ||
                  at_ms < g->saved_ms;
     enum err e = ERR_OK;
-    if (saves) {
-        void *txn;
-        outbox_begin(r->d->outbox);
-        e = store->begin(store->ctx, &txn);
-        if (e == ERR_OK)
-            e = finish_txn(r, txn, put_group(r, txn, g, outs, at_ms));
-        outbox_end(r->d->outbox);
-    }
+    if (saves)
+        e = r->d->o.mutate & DETECTORS_MUTATE_SPLIT_TXN ? commit_split(r, g, outs, at_ms)
+                                                        : commit_group(r, g, outs, at_ms, true);
     if (e != ERR_OK) {
         stats_add(&stat_commit_failed, 1);
         log_error("rules", "the state of group " BYTES_FMT " could not be committed: %s",
