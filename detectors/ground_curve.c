@@ -92,17 +92,35 @@ static bool newton(const float *rows, uint32_t n, uint32_t d, const uint8_t *lab
     return true;
 }
 
+/* The column that may not weigh below 0 and does so most; d when there is none. */
+static uint32_t most_negative(const double *w, uint32_t d, uint32_t free_columns)
+{
+    uint32_t worst = d;
+    for (uint32_t k = 0; k < d; k++)
+        if (!(free_columns >> k & 1) && w[k] < -1e-9 && (worst == d || w[k] < w[worst]))
+            worst = k;
+    return worst;
+}
+
 static enum err fit(const float *rows, uint32_t n, uint32_t d, const uint8_t *label,
-                    const float *weight, const double target[2], double ridge, float *weights)
+                    const float *weight, const double target[2], double ridge,
+                    uint32_t free_columns, float *weights)
 {
     struct columns c;
-    double w[SIDE] = {0}, moved = 1;
+    double w[SIDE] = {0};
     if (n == 0 || d > GROUND_CURVE_COLUMNS_MAX)
         return ERR_INVALID;
     standardise(rows, n, d, &c);
-    for (unsigned i = 0; i < 50 && moved > 1e-7; i++)
-        if (!newton(rows, n, d, label, weight, target, ridge, &c, w, &moved))
-            return ERR_INVALID;
+    for (uint32_t worst = 0; worst < d;) {
+        double moved = 1;
+        memset(w, 0, sizeof(w));
+        for (unsigned i = 0; i < 50 && moved > 1e-7; i++)
+            if (!newton(rows, n, d, label, weight, target, ridge, &c, w, &moved))
+                return ERR_INVALID;
+        worst = most_negative(w, d, free_columns);
+        if (worst < d)
+            c.scale[worst] = 0; /* a column of zeros: its weight stays 0 */
+    }
     double constant = w[d];
     for (uint32_t k = 0; k < d; k++) {
         weights[k] = (float)(w[k] * c.scale[k]);
@@ -114,10 +132,10 @@ static enum err fit(const float *rows, uint32_t n, uint32_t d, const uint8_t *la
 
 enum err ground_curve_logistic(const float *rows, uint32_t n, uint32_t columns,
                                const uint8_t *label, const float *weight, double ridge,
-                               float *weights)
+                               uint32_t free_columns, float *weights)
 {
     static const double target[2] = {0, 1};
-    return fit(rows, n, columns, label, weight, target, ridge, weights);
+    return fit(rows, n, columns, label, weight, target, ridge, free_columns, weights);
 }
 
 float ground_curve_dot(const float *weights, const float *row, uint32_t columns)
@@ -199,7 +217,7 @@ enum err ground_curve_fit(const float *logit, const uint8_t *label, uint32_t n,
     for (uint32_t i = 0; i < n; i++)
         positives += label[i];
     double target[2] = {1. / (n - positives + 2.), (positives + 1.) / (positives + 2.)};
-    enum err e = fit(logit, n, 1, label, NULL, target, 1e-6, w);
+    enum err e = fit(logit, n, 1, label, NULL, target, 1e-6, 1, w);
     c.slope = w[0], c.shift = w[1];
     if (e == ERR_OK && !(c.slope > 0))
         c.slope = 1e-3f; /* the scores say nothing: the base rate, ranks kept */

@@ -25,10 +25,12 @@ float ground_curve_probability(const struct ground_curve *c, float logit);
 void ground_curve_write(const struct ground_curve *c, struct buf *out);
 enum err ground_curve_read(struct reader *r, struct ground_curve *out) MUST_CHECK;
 
-/* weights[columns] and, behind them, the constant: logistic regression with a ridge on standardised columns, by Newton's method. */
+/* weights[columns] and, behind them, the constant: logistic regression with a ridge on standardised columns, by Newton's method. Columns whose bit is
+ * set in `free_columns` may weigh either way; the others never below 0: they are scores that mean the same, and two that say "unsupported" must not
+ * add up to "supported". The most negative one is left out until none is. */
 enum err ground_curve_logistic(const float *rows, uint32_t n, uint32_t columns,
                                const uint8_t *label, const float *weight, double ridge,
-                               float *weights) MUST_CHECK;
+                               uint32_t free_columns, float *weights) MUST_CHECK;
 float ground_curve_dot(const float *weights, const float *row, uint32_t columns);
 
 #endif

@@ -33,9 +33,9 @@ static int by_key(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static bool is_judged(const struct ground_case *c)
+static bool is_judged(const struct evaluation *v, const struct ground_case *c)
 {
-    return c->target && bytes_equal_str(c->s.set, "ragtruth");
+    return c->target && bytes_equal_str(c->s.set, "ragtruth") && (!v->o->model || c->tokens);
 }
 
 static bool in_test(const struct evaluation *v, const struct ground_case *c)
@@ -50,7 +50,7 @@ static void split(struct evaluation *v, uint32_t fold)
     v->keys_count = 0;
     for (uint32_t i = 0; i < v->all.count; i++) {
         const struct ground_case *c = &v->all.cases[i];
-        if (is_judged(c) && ground_case_fold(c, FOLDS, SPLIT_SEED) == fold) {
+        if (is_judged(v, c) && ground_case_fold(c, FOLDS, SPLIT_SEED) == fold) {
             v->keys[v->keys_count++] = c->s.group;
             v->keys[v->keys_count++] = c->s.context_key;
         }
@@ -72,7 +72,7 @@ static enum err judge_fold(struct evaluation *v, uint32_t fold, struct err_msg *
     for (uint32_t i = 0; e == ERR_OK && i < v->all.count; i++) {
         struct ground_case *c = &v->all.cases[i];
         struct outcome *out = &v->out[i];
-        if (!is_judged(c) || v->use[i] || ground_case_fold(c, FOLDS, SPLIT_SEED) != fold)
+        if (!is_judged(v, c) || v->use[i] || ground_case_fold(c, FOLDS, SPLIT_SEED) != fold)
             continue;
         ground_fit_trees(&j, c, c->trees);
         e = ground_fit_apply(&j, c, c->trees, v->a, &out->v);

@@ -139,7 +139,7 @@ static enum err fit_sentences(struct fitting *f)
     }
     narrow(rows, n, GROUND_JUDGE_SENTENCE, columns);
     float w[GROUND_JUDGE_SENTENCE + 1] = {0};
-    enum err e = ground_curve_logistic(rows, n, columns, label, NULL, 1, w);
+    enum err e = ground_curve_logistic(rows, n, columns, label, NULL, 1, 0, w);
     if (e != ERR_OK)
         return e;
     for (uint32_t i = 0; i < n; i++)
@@ -187,7 +187,8 @@ static enum err cross_fit_responses(struct fitting *f, const float *rows, uint32
         float w[GROUND_JUDGE_RESPONSE + 1];
         for (uint32_t t = 0; t < f->targets_count; t++)
             weight[t] = ground_case_fold(&f->all->cases[f->targets[t]], FOLDS, FOLD_SEED) != fold;
-        enum err e = ground_curve_logistic(rows, f->targets_count, columns, label, weight, 4, w);
+        enum err e = ground_curve_logistic(rows, f->targets_count, columns, label, weight, 4,
+                                           GROUND_JUDGE_RESPONSE_FREE, w);
         if (e != ERR_OK)
             return e;
         for (uint32_t t = 0; t < f->targets_count; t++)
@@ -208,7 +209,7 @@ static enum err fit_responses(struct fitting *f)
     if (e == ERR_OK)
         e = cross_fit_responses(f, rows, columns, label, logit);
     if (e == ERR_OK)
-        e = ground_curve_logistic(rows, n, columns, label, NULL, 4, w);
+        e = ground_curve_logistic(rows, n, columns, label, NULL, 4, GROUND_JUDGE_RESPONSE_FREE, w);
     if (e == ERR_OK)
         e = ground_curve_fit(logit, label, n, &f->judge.response_curve);
     if (e != ERR_OK)

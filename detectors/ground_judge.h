@@ -17,6 +17,8 @@
 #define GROUND_JUDGE_SENTENCE 4u /* columns of the sentence's stack */
 #define GROUND_JUDGE_RESPONSE 16u /* … the response's */
 #define GROUND_JUDGE_RESPONSE_TREES 9u /* those of them that need no encoder come first */
+#define GROUND_JUDGE_RESPONSE_FREE \
+    (7u << 4) /* length and kind of the response; the rest are scores */
 
 struct ground_token { /* of the response, judged by the encoder */
     uint32_t begin, end; /* bytes */

@@ -132,6 +132,25 @@ static void a_curve_gives_the_shares_that_were_observed_and_never_falls(void **s
     buf_done(&form);
 }
 
+static void scores_that_mean_the_same_never_weigh_against_each_other(void **state)
+{
+    enum { N = 300 };
+    static float rows[N * 2];
+    static uint8_t label[N];
+    uint64_t random = 5;
+    float w[3];
+    for (int i = 0; i < N; i++) { /* the second column is the first and noise, and says less */
+        rows[2 * i] = random_unit(&random) * 6 - 3;
+        rows[2 * i + 1] = rows[2 * i] + random_unit(&random) - .5f * (float)label[i];
+        label[i] = random_unit(&random) < 1 / (1 + expf(-rows[2 * i]));
+        rows[2 * i + 1] -= .3f * (float)label[i];
+    }
+    assert_int_equal(ground_curve_logistic(rows, N, 2, label, NULL, 1, 3, w), ERR_OK);
+    assert_true(w[1] < 0); /* free, it does */
+    assert_int_equal(ground_curve_logistic(rows, N, 2, label, NULL, 1, 0, w), ERR_OK);
+    assert_true(w[0] > 0 && w[1] == 0);
+}
+
 static void tokens_over_the_threshold_are_joined_over_gaps_of_one(void **state)
 {
     struct ground_split_range range = {0, 100};
@@ -387,6 +406,7 @@ int main(void)
         cmocka_unit_test(trees_learn_what_no_single_column_tells),
         cmocka_unit_test(bytes_that_are_no_trees_are_refused),
         cmocka_unit_test(a_curve_gives_the_shares_that_were_observed_and_never_falls),
+        cmocka_unit_test(scores_that_mean_the_same_never_weigh_against_each_other),
         cmocka_unit_test(tokens_over_the_threshold_are_joined_over_gaps_of_one),
         cmocka_unit_test(what_the_context_says_is_told_from_what_it_does_not),
         cmocka_unit_test(without_context_nothing_is_called_supported),
