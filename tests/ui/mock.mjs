@@ -115,6 +115,26 @@ function trace(id) {
   };
 }
 
+function verdict(trace_id, label = null) {
+  const between = (text) => ({ text, kind: 'between', probability: null, unsupported: false, evidence: [] });
+  const sentence = (text, probability, evidence) => ({ text, kind: 'claim', probability, unsupported: probability >= 0.5, evidence });
+  return {
+    trace_id, span_id: '06', time_ms: Date.now(), probability: 0.91, flagged: true, threshold: 0.62, inclusion: 0.05, cut: false, detector: 'ground-1', label, question: 'Where is my order?',
+    explanation: '1 of 2 sentences are probably not supported by the documents',
+    segments: [sentence('It left our warehouse this morning', 0.08, []), between(' '), sentence('and <b>arrives</b> tomorrow.', 0.91, [{ document: 0, span_id: '02', similarity: 0.41, text: 'Delivery takes three to five working days.' }, { document: 1, span_id: '02', similarity: 0.2, text: null }])],
+  };
+}
+
+function grounding(state) {
+  const stream = (service, rate, more = {}) => ({ service, model: 'gpt-4o', prompt_version: 'v7', detector: 'ground-1', judged: 812, flagged: 96, mean_probability: 0.17, rate, rogan_gladen: null, labels: { n: rate ? 140 : 4, hallucinated: rate ? 16 : 1, other: 2, stale: !rate }, calibration: { method: 'platt', a: 0.9, b: -0.1 }, threshold: 0.62, threshold_precision: 0.9, threshold_triage: 0.1, stream: { baseline: 0.12, recent: 0.13, evidence: 3, psi: 0.04, surging: false, drifting: false, since_ms: 0 }, ...more });
+  const none = state === 'empty';
+  return {
+    from_ms: Date.now() - 86400000, to_ms: Date.now(), complete: true, checker: { enabled: true, running: !none, error: none ? 'no model file' : '', detector: 'ground-1', offered: 900, dropped: 3, judged: 812, failed: 0, queue_bytes: 0, cpu_seconds: 31 },
+    streams: none ? [] : [stream('support-bot', { rate: 0.114, low: 0.071, high: 0.163, method: 'ppi++' }, { stream: { baseline: 0.12, recent: 0.31, evidence: 2e5, psi: 0.31, surging: true, drifting: true, since_ms: Date.now() - 600000 } }), stream('search', null)],
+    services: none ? [] : [{ service: 'support-bot', requests: 16240, checked: 812, flagged: 96, unverifiable: 203, nothing_to_judge: 12, dropped: 3, checked_share: 0.05, checkable_share: 0.8, sample: 0.05 }],
+  };
+}
+
 export const sessionId = 'fix the/login bug';
 function session() {
   const now = Date.now(), sums = (start, end, calls, tools, more = {}) => ({
@@ -144,6 +164,13 @@ export function startMock(state, port = 0) {
     if (path === api + 'budgets') return json(budget(url));
     if (path === api + 'traces') return json({ traces: [0, 1, 2, 3].map((i) => line(i, Date.now(), i < 2)) });
     if (path.startsWith(api + 'traces/')) return path.endsWith('0') || path.length > 40 ? json(trace(path.split('/').pop())) : json({ status: 'error', error: 'no trace of this id is stored' }, 404);
+    if (path.startsWith(api + 'grounding/traces/')) return json({ verdicts: [verdict(path.split('/').pop(), server.label)] });
+    if (path === api + 'grounding') return json(grounding(server.state));
+    if (path === api + 'feedback') {
+      let body = '';
+      req.on('data', (c) => (body += c)).on('end', () => { server.feedback = JSON.parse(body); server.label = server.feedback.label; json({ ...server.feedback, judged: true, new: true, changed: false }); });
+      return;
+    }
     if (path === api + 'sessions') return json({ sessions: [session().session, { ...session().session, id: 'cx-2', service: 'codex_cli_rs', unpriced: 3 }], complete: server.state !== 'much', now_ms: Date.now() });
     if (path.startsWith(api + 'sessions/')) return decodeURIComponent(path.slice((api + 'sessions/').length)) === sessionId ? json(session()) : json({ status: 'error', error: 'no session of this id is stored' }, 404);
     if (path === api + 'session') { server.fail = null; return json({ status: 'signed in' }); }

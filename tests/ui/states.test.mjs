@@ -174,6 +174,39 @@ test('the waterfall: critical path, failure by shape, what the model said, hosti
   assert.match(await page.textContent('.detail'), /__proto__/);
 });
 
+test('an answer whose sentence nothing supports: marked by word and line, its nearest passage beside it, and a person has the last word', async () => {
+  await visit(`/trace/${id}?span=06`);
+  assert.match(await page.locator('a.span').nth(5).textContent(), /◆ probably not supported/);
+  const mark = page.locator('mark.unsupported');
+  assert.equal(await mark.count(), 1);
+  assert.match(await mark.textContent(), /^unsupported 91.%and <b>arrives<\/b> tomorrow\.$/);
+  assert.match(await mark.evaluate((e) => getComputedStyle(e).textDecorationLine), /underline/);
+  assert.match(await page.textContent('.judged .answer'), /It left our warehouse this morning/);
+  assert.match(await page.textContent('.evidence'), /Delivery takes three to five working days\..*similarity 0\.41/s);
+  assert.match(await page.textContent('.evidence'), /its document is not stored, or was changed since/);
+  assert.equal(await page.getAttribute('.evidence footer a', 'href'), `/trace/${id}?span=02`);
+  await page.locator('.feedback button', { hasText: 'confirm' }).click();
+  await page.waitForSelector('.feedback button[aria-pressed=true]');
+  assert.deepEqual(server.feedback, { trace_id: id, span_id: '06', label: 'hallucinated', annotator: 'page' });
+  assert.match(await page.textContent('.feedback'), /a person says: not supported/);
+  await page.locator('a.span').nth(0).click();
+  await page.waitForURL(/span=01/);
+  assert.equal(await page.locator('[data-grounding]').count(), 0);
+});
+
+test('grounding: a rate with its interval or the labels that are missing, never the share of flags', async () => {
+  await visit('/grounding');
+  const rows = page.locator('section[aria-label=streams] tbody tr');
+  assert.match(await rows.nth(0).textContent(), /support-bot.*11.%.*7\.1.% to 16.%/s);
+  assert.match(await rows.nth(0).textContent(), /surging/);
+  assert.match(await rows.nth(1).textContent(), /not known: 4 labels, 30 needed/);
+  assert.doesNotMatch(await page.textContent('main'), /11\.8/, '96 of 812 is no rate');
+  assert.match(await page.textContent('section[aria-label=services]'), /support-bot.*80.%/s);
+  server.state = 'empty';
+  await visit('/grounding');
+  assert.match(await page.textContent('.notice.warn'), /Answers are not checked: no model file/);
+});
+
 const session = `/session/${encodeURIComponent(sessionId)}`;
 
 test('a session: what it cost, how its context grew, its turns and what was done in one', async () => {
@@ -211,14 +244,14 @@ test('a session that is not stored, and a list that is not whole', async () => {
 });
 
 for (const dark of [false, true])
-  for (const path of ['/oncall', '/traces', `/trace/${id}`, '/sessions', session])
+  for (const path of ['/oncall', '/traces', `/trace/${id}`, '/sessions', session, '/grounding', `/trace/${id}?span=06`])
     test(`no serious accessibility fault on ${path.slice(0, 12)} (${dark ? 'dark' : 'light'})`, async () => {
       await visit(path, { dark });
       await page.waitForTimeout(300);
       assert.deepEqual(await serious(), []);
     });
 
-for (const path of ['/oncall', '/traces', `/trace/${id}`, '/sessions', session])
+for (const path of ['/oncall', '/traces', `/trace/${id}`, '/sessions', session, '/grounding', `/trace/${id}?span=06`])
   test(`a phone of 390 px shows ${path.slice(0, 12)} without scrolling sideways`, async () => {
     await visit(path, { width: 390, height: 844 });
     await page.waitForTimeout(300);

@@ -110,6 +110,28 @@ export interface Step {
   trace_id: string; span_id: string;
 }
 export interface Session { session: SessionLine; turns: Sums[]; steps: Step[]; complete: boolean; now_ms: number }
+export interface Segment {
+  text: string; kind: string; probability: number | null; unsupported: boolean;
+  evidence: { document: number; span_id: string; similarity: number | null; text: string | null }[];
+}
+export interface Verdict {
+  trace_id: string; span_id: string; time_ms: number; probability: number; flagged: boolean; threshold: number | null; inclusion: number;
+  cut: boolean; detector: string; explanation: string; label: string | null; question: string; segments: Segment[] | null;
+}
+export interface Interval { rate: number; low: number; high: number; method: string }
+export interface GroundingStream {
+  service: string; model: string; prompt_version: string; detector: string; judged: number; flagged: number; mean_probability: number | null;
+  rate: Interval | null; rogan_gladen: Interval | null; labels: { n: number; hallucinated: number; other: number; stale: boolean };
+  stream: { baseline: number | null; recent: number | null; evidence: number | null; psi: number | null; surging: boolean; drifting: boolean; since_ms: number };
+}
+export interface GroundingService {
+  service: string; requests: number; checked: number; flagged: number; unverifiable: number; nothing_to_judge: number; dropped: number;
+  checked_share: number | null; checkable_share: number | null; sample: number;
+}
+export interface GroundingReport {
+  from_ms: number; to_ms: number; services: GroundingService[]; streams: GroundingStream[]; complete: boolean;
+  checker: { enabled: boolean; running: boolean; error: string; detector: string };
+}
 
 const base = '/api/telltale/v1/';
 
@@ -141,6 +163,11 @@ async function reason(answer: Response): Promise<string> {
 
 export async function post(path: string): Promise<void> {
   const answer = await fetch(base + path, { method: 'POST' });
+  if (!answer.ok) throw new ApiError(answer.status, await reason(answer));
+}
+
+export async function postJson(path: string, body: unknown): Promise<void> {
+  const answer = await fetch(base + path, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) });
   if (!answer.ok) throw new ApiError(answer.status, await reason(answer));
 }
 

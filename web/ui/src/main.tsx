@@ -4,6 +4,7 @@ import { render } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { signOut, type Oncall } from './api';
 import { CostsPage } from './costs';
+import { GroundingPage } from './grounding';
 import { useAnswer, useNow } from './live';
 import { apiPath, OncallPage, Range } from './oncall';
 import { SignIn } from './parts';
@@ -97,14 +98,14 @@ function decoded(text: string): string {
   try { return decodeURIComponent(text); } catch { return text; }
 }
 
-const titles = { costs: 'Costs', oncall: 'On-call', traces: 'Traces', trace: 'Trace', sessions: 'Sessions', session: 'Session' };
+const titles = { costs: 'Costs', grounding: 'Grounding', oncall: 'On-call', traces: 'Traces', trace: 'Trace', sessions: 'Sessions', session: 'Session' };
 
 function App() {
   const { path, params } = usePlace();
   const [help, setHelp] = useState(false);
   const [dark, setDark] = useState(isDark());
   const [said, setSaid] = useState('');
-  const page = path.startsWith('/trace/') ? 'trace' : path.startsWith('/session/') ? 'session' : path === '/sessions' ? 'sessions' : path === '/traces' ? 'traces' : path === '/costs' ? 'costs' : 'oncall';
+  const page = path.startsWith('/trace/') ? 'trace' : path.startsWith('/session/') ? 'session' : path === '/sessions' ? 'sessions' : path === '/traces' ? 'traces' : path === '/costs' ? 'costs' : path === '/grounding' ? 'grounding' : 'oncall';
   const live = !params.get('to');
   const answer = useAnswer<Oncall>(page === 'oncall' ? apiPath(params) : 'oncall?range=60', live && page === 'oncall');
   const now = useNow(10000);
@@ -134,6 +135,7 @@ function App() {
         if (e.key === 't') return void (e.preventDefault(), go('/traces'));
         if (e.key === 's') return void (e.preventDefault(), go('/sessions'));
         if (e.key === 'c') return void (e.preventDefault(), go('/costs'));
+        if (e.key === 'h') return void (e.preventDefault(), go('/grounding'));
       }
       if (e.key === 'g') {
         afterG.current = true;
@@ -178,6 +180,7 @@ function App() {
           <a href="/traces" aria-current={page.startsWith('trace') ? 'page' : undefined}>Traces</a>
           <a href="/sessions" aria-current={page.startsWith('session') ? 'page' : undefined}>Sessions</a>
           <a href="/costs" aria-current={page === 'costs' ? 'page' : undefined}>Costs</a>
+          <a href="/grounding" aria-current={page === 'grounding' ? 'page' : undefined}>Grounding</a>
         </nav>
         <Search data={answer.data} />
         {page === 'oncall' && <Range params={params} live={live} now={answer.at || now} />}
@@ -189,7 +192,7 @@ function App() {
         </span>
       </header>
       {help && <Help close={() => setHelp(false)} />}
-      {page === 'oncall' ? <OncallPage params={params} answer={answer} /> : page === 'traces' ? <TracesPage params={params} /> : page === 'costs' ? <CostsPage params={params} /> : page === 'sessions' ? <SessionsPage params={params} />
+      {page === 'oncall' ? <OncallPage params={params} answer={answer} /> : page === 'traces' ? <TracesPage params={params} /> : page === 'costs' ? <CostsPage params={params} /> : page === 'grounding' ? <GroundingPage params={params} /> : page === 'sessions' ? <SessionsPage params={params} />
         : page === 'session' ? <SessionPage id={decoded(path.slice('/session/'.length))} params={params} /> : <TracePage id={path.slice('/trace/'.length)} params={params} />}
     </>
   );

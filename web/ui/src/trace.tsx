@@ -1,7 +1,8 @@
 // One trace as a waterfall: width is time, the critical path dark, the rest pale, failures marked by shape; below it what a span says.
 import { useMemo, useState } from 'preact/hooks';
-import type { Span, Trace } from './api';
+import type { Span, Trace, Verdict } from './api';
 import * as f from './format';
+import { Grounding } from './grounding';
 import { useAnswer, useNow } from './live';
 import { Copy, Trouble, When } from './parts';
 import { StreamMarks, StreamPicture, StreamWords, streamFacts } from './stream';
@@ -19,7 +20,7 @@ function Ruler({ total }: { total: number }) {
   return <div class="ruler" aria-hidden="true">{marks.map((m) => <span class={m === 1 ? 'end' : ''} style={{ left: `${m * 100}%` }}>{f.nanos(total * m)}</span>)}</div>;
 }
 
-function Row({ span, total, chosen, open }: { span: Span; total: number; chosen: boolean; open: string }) {
+function Row({ span, total, chosen, open, doubted }: { span: Span; total: number; chosen: boolean; open: string; doubted: boolean }) {
   const left = (span.offset_ns / total) * 100, width = Math.max((span.duration_ns / total) * 100, 0.15);
   const g = span.genai;
   const call = g?.class === 'call';
@@ -29,7 +30,7 @@ function Row({ span, total, chosen, open }: { span: Span; total: number; chosen:
     <a class={`span ${chosen ? 'chosen' : ''}`} href={open} data-row={span.span_id} aria-current={chosen ? 'true' : undefined}>
       <span class="label" style={{ paddingLeft: `${Math.min(span.depth, 20) * 12}px` }}>
         {bad ? <span class="mark bad" title="failed">▲</span> : <span class="mark" aria-hidden="true">{call ? '●' : '·'}</span>}
-        <span class="name">{span.name || 'unnamed'}</span> <span class="quiet">{span.service}{call && g?.model ? ` · ${g.model}` : ''}</span>{bad && <span class="mark-text bad"> {g?.outcome && g.outcome !== 'ok' ? g.outcome.replaceAll('_', ' ') : 'error'}</span>}{span.orphan && <span class="quiet"> (parent not here)</span>}{span.stream && <StreamWords stream={span.stream} />}
+        <span class="name">{span.name || 'unnamed'}</span> <span class="quiet">{span.service}{call && g?.model ? ` · ${g.model}` : ''}</span>{bad && <span class="mark-text bad"> {g?.outcome && g.outcome !== 'ok' ? g.outcome.replaceAll('_', ' ') : 'error'}</span>}{span.orphan && <span class="quiet"> (parent not here)</span>}{doubted && <span class="mark-text warn"> ◆ probably not supported</span>}{span.stream && <StreamWords stream={span.stream} />}
       </span>
       <span class="track">
         <span class={`time ${span.critical ? 'critical' : ''} ${bad ? 'failed' : ''}`} style={{ left: `${left}%`, width: `${Math.min(width, 100 - left)}%` }}>
@@ -144,7 +145,7 @@ function Pairs({ title, rows }: { title: string; rows: [string, string][] }) {
   );
 }
 
-function Detail({ span, start_ms }: { span: Span; start_ms: number }) {
+function Detail({ span, start_ms, trace, verdict, again }: { span: Span; start_ms: number; trace: string; verdict?: Verdict; again: () => void }) {
   const said = messages(span);
   return (
     <section class="detail" aria-label="the chosen span" data-span={span.span_id}>
@@ -153,6 +154,7 @@ function Detail({ span, start_ms }: { span: Span; start_ms: number }) {
       {span.stream && <StreamPicture stream={span.stream} />}
       {typeof span.genai?.price_id === 'string' && <PriceRow id={span.genai.price_id} />}
       {typeof span.genai?.conversation_id === 'string' && <p><a href={`/session/${encodeURIComponent(span.genai.conversation_id)}`}>its session, turn by turn</a></p>}
+      {verdict && <Grounding key={span.span_id} v={verdict} trace={trace} done={again} />}
       {said.length > 0 && <><h3>Messages</h3><ol class="messages">{said.map((m) => <li class={m.role}><span class="role">{m.role}</span><div class="text">{m.text}</div></li>)}</ol></>}
       {span.events.length > 0 && (
         <details open={span.events.length < 8}>
@@ -169,6 +171,7 @@ function Detail({ span, start_ms }: { span: Span; start_ms: number }) {
 export function TracePage({ id, params }: { id: string; params: URLSearchParams }) {
   const now = useNow(5000);
   const { data, error, at } = useAnswer<Trace>(`traces/${encodeURIComponent(id)}`, false);
+  const checked = useAnswer<{ verdicts: Verdict[] }>(data ? `grounding/traces/${encodeURIComponent(id)}` : null, false);
   const [shown, setShown] = useState(PAGE);
   const span = params.get('span');
   const chosen = useMemo(() => data?.spans.find((s) => s.span_id === span) ?? data?.spans.find((s) => failed(s) && s.genai?.class === 'call') ?? data?.spans.find((s) => failed(s) && s.genai) ?? data?.spans.find((s) => s.genai?.class === 'call') ?? data?.spans[0], [data, span]);
@@ -192,11 +195,11 @@ export function TracePage({ id, params }: { id: string; params: URLSearchParams 
         <p class="quiet small">Dark: the critical path ({path} of {f.exact(s.spans)} spans), what the user waited for. Light part of a bar: until the first token. ▲ failed, ● model call.{streams && ' Below a bar: its tokens over time; line: the first token; hatched and ‖: a stall.'}</p>
         <div class="waterfall">
           <Ruler total={total} />
-          {data.spans.slice(0, shown).map((x) => <Row key={x.span_id} span={x} total={total} chosen={x === chosen} open={`/trace/${id}?span=${x.span_id}`} />)}
+          {data.spans.slice(0, shown).map((x) => <Row key={x.span_id} span={x} total={total} chosen={x === chosen} doubted={!!checked.data?.verdicts.some((v) => v.span_id === x.span_id && v.flagged)} open={`/trace/${id}?span=${x.span_id}`} />)}
         </div>
         {data.spans.length > shown && <button type="button" onClick={() => setShown(shown + PAGE * 5)}>show {f.exact(Math.min(PAGE * 5, data.spans.length - shown))} more of {f.exact(data.spans.length)}</button>}
       </section>
-      {chosen && <Detail span={chosen} start_ms={s.start_ms} />}
+      {chosen && <Detail span={chosen} start_ms={s.start_ms} trace={s.trace_id} verdict={checked.data?.verdicts.find((v) => v.span_id === chosen.span_id)} again={checked.again} />}
     </main>
   );
 }
