@@ -144,34 +144,43 @@ enum err serve_grounding_parts(const struct checker_said *const *rows, size_t co
 
 /* --- the judge --------------------------------------------------------------------------------------------- */
 
+static bool is_lexical(const struct serve_grounding *g)
+{
+    return g->options.model && strcmp(g->options.model, LEXICAL) == 0;
+}
+
 static enum err judge_open(void *ctx, struct err_msg *msg)
 {
-    const struct serve_grounding *g = ctx;
-    if (g->options.model && strcmp(g->options.model, LEXICAL) == 0)
-        return ERR_OK;
-    return err_set(msg, ERR_UNIMPLEMENTED,
-                   "this program was built without a grounding model; "
-                   "grounding.model: lexical compares words");
+    struct serve_grounding *g = ctx;
+    struct ground_options o = {.model = g->options.model, .threads = (unsigned)g->options.threads};
+    return is_lexical(g) ? ERR_OK : ground_open(&o, &g->ground, msg);
 }
 
 static void judge_close(void *ctx)
 {
+    struct serve_grounding *g = ctx;
+    ground_close(g->ground);
+    g->ground = NULL;
 }
 
 static enum err judge_check(void *ctx, const struct ground_text *t, struct arena *a,
                             struct ground_verdict *out, struct err_msg *msg)
 {
-    return detectors_lexical_check(t, a, out);
+    struct serve_grounding *g = ctx;
+    return is_lexical(g) ? detectors_lexical_check(t, a, out)
+                         : ground_check(g->ground, t, 0, a, out, msg);
 }
 
 static const char *judge_version(void *ctx)
 {
-    return LEXICAL_VERSION;
+    const struct serve_grounding *g = ctx;
+    return is_lexical(g) ? LEXICAL_VERSION : ground_version(g->ground);
 }
 
 static double judge_threshold(void *ctx)
 {
-    return LEXICAL_THRESHOLD;
+    const struct serve_grounding *g = ctx;
+    return is_lexical(g) ? LEXICAL_THRESHOLD : ground_threshold(g->ground);
 }
 
 /* --- life ----------------------------------------------------------------------------------------------------- */
@@ -188,7 +197,8 @@ static enum err start_checker(struct serve_grounding *g, struct stage *stage, st
         .service_count = g->service_count,
         .memory_bytes = g->options.memory_bytes,
         .cpu_percent = (uint32_t)g->options.cpu_percent,
-        .watch = g->watch};
+        .watch = g->watch,
+        .labels = g->labels};
     struct stage_tap tap = {g, tap_wants, tap_offer};
     enum err e = detectors_checker_new(&o, &g->checker);
     if (e == ERR_OK)

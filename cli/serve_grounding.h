@@ -35,6 +35,7 @@ struct serve_grounding {
     size_t service_count;
     double sample, targeted;
     struct tsdb *db;
+    struct ground *ground; /* owned by the checker's thread */
     struct detectors_watch *watch;
     struct detectors_grounding *labels;
     struct detectors_checker *checker; /* NULL: nothing is checked */

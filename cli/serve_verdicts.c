@@ -418,7 +418,8 @@ static void put_verdict(struct json_out *j, struct shown *s, const struct serve_
     put_hex(j, "trace_id", r->trace_id.b, 16);
     put_str(j, "span_id", bytes_str(hex));
     put_i64(j, "time_ms", r->time_ns / 1000000);
-    put_f64(j, "probability", r->probability);
+    put_f64(j, "probability", r->score);
+    put_f64(j, "model_probability", r->probability);
     put_bool(j, "flagged", r->is_flagged);
     put_f64(j, "threshold", r->threshold);
     put_f64(j, "inclusion", r->inclusion);

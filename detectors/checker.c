@@ -13,7 +13,7 @@
 #include "base/stats.h"
 #include "detectors/checker_queue.h"
 #include "detectors/checker_rows.h"
-#include "detectors/detectors_watch.h"
+#include "detectors/detectors_grounding.h"
 
 #define MEMORY_DEFAULT (UINT64_C(64) << 20)
 #define WAIT_DEFAULT_MS 2000
@@ -178,7 +178,13 @@ static enum err put_verdict(struct detectors_checker *c, const struct checker_sa
                                    c, call->text[CHECKER_SERVICE], call->is_anomalous),
                                .threshold = c->threshold,
                                .version = c->version};
+    struct grounding_stream stream = {.org = call->org,
+                                      .service = call->text[CHECKER_SERVICE],
+                                      .model = call->text[CHECKER_MODEL],
+                                      .version = bytes_str(c->version)};
     v->cut = v->cut || g->cut;
+    r.score = c->o.labels ? detectors_grounding_calibrate(c->o.labels, &stream, v->probability)
+                          : (double)v->probability;
     atomic_fetch_add(&c->judged, 1);
     atomic_fetch_add(&c->flagged, v->flagged);
     stats_add(&calls_judged, 1);

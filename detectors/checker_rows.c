@@ -247,7 +247,8 @@ static void put_attrs(struct buf *out, const struct checker_result *r)
     const struct bytes *t = r->call->text;
     char hash[17];
     tsdb_attrs_put_str(out, BYTES_LIT("gen_ai.evaluation.name"), BYTES_LIT(CHECKER_NAME));
-    put_number(out, "gen_ai.evaluation.score.value", v->probability);
+    put_number(out, "gen_ai.evaluation.score.value", r->score);
+    put_number(out, "telltale.grounding.probability", (double)v->probability);
     put_text(out, "gen_ai.evaluation.score.label",
              v->flagged ? BYTES_LIT("unsupported") : BYTES_LIT("supported"));
     put_explanation(out, v);
@@ -308,6 +309,6 @@ enum err checker_rows_verdict(struct checker_rows *w, const struct checker_resul
     w->rows++;
     bool ok = put_record(w->batch, r) && count(w, r->call, "llm_grounding_checked_total", NULL) &&
               (!r->verdict->flagged || count(w, r->call, "llm_grounding_flagged_total", NULL)) &&
-              observe(w, r->call, "llm_grounding_score", r->verdict->probability);
+              observe(w, r->call, "llm_grounding_score", r->score);
     return ok ? ERR_OK : ERR_LIMIT;
 }

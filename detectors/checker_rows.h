@@ -22,6 +22,7 @@ struct checker_result {
     const struct ground_verdict *verdict;
     const struct ground_text *text;
     const struct checker_origin *origins; /* one a document */
+    double score; /* the verdict's probability, calibrated for this application */
     double inclusion, threshold;
     const char *version;
 };

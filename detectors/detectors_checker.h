@@ -85,6 +85,7 @@ struct checker_share { /* of traces, in [0, 1] */
 };
 
 struct detectors_watch; /* detectors_watch.h */
+struct detectors_grounding; /* detectors_grounding.h */
 struct detectors_checker_options {
     struct tsdb *db;
     struct checker_judge judge;
@@ -98,6 +99,7 @@ struct detectors_checker_options {
     int64_t keep_ms; /* documents are kept so long for a call; 0 = 60 s */
     uint32_t cpu_percent; /* of one processor, for its own thread; 0 = 100 */
     struct detectors_watch *watch; /* hears each verdict; NULL = none */
+    struct detectors_grounding *labels; /* calibrate scores; NULL: they are the model's */
 };
 
 struct detectors_checker;

@@ -55,6 +55,14 @@ struct grounding_target { /* what was labelled */
 enum err detectors_grounding_feedback(struct detectors_grounding *g,
                                       const struct grounding_feedback *f,
                                       struct grounding_target *out, struct err_msg *msg) MUST_CHECK;
+/* Whose answers share a calibration. */
+struct grounding_stream {
+    uint32_t org;
+    struct bytes service, model, version;
+};
+/* The probability for this stream's answers of what the shipped model gave as its probability; it itself while labels are few. */
+double detectors_grounding_calibrate(struct detectors_grounding *g,
+                                     const struct grounding_stream *s, double probability);
 /* The label of an answer. */
 bool detectors_grounding_label(struct detectors_grounding *g, uint32_t org,
                                struct tsdb_id16 trace_id, struct tsdb_id8 span_id,
@@ -67,7 +75,8 @@ struct grounding_record {
     int64_t time_ns;
     struct bytes service, model, prompt, version, response_id, conversation_id, explanation;
     struct bytes sentences, spans, documents, response_hash; /* as checker_rows.c writes them */
-    double probability, logit, inclusion, threshold;
+    double probability, score, logit, inclusion,
+        threshold; /* of the model; calibrated at the time */
     bool is_flagged, is_cut;
 };
 /* The newest first, at most max. */

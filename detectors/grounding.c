@@ -7,13 +7,17 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "detectors/checker_rows.h"
+#include "detectors/grounding_calibration.h"
 #include "detectors/grounding_labels.h"
 #include "detectors/grounding_report.h"
 
 struct detectors_grounding {
     struct tsdb *db;
     pthread_mutex_t lock;
-    struct grounding_labels labels; /* guarded by lock */
+    /* guarded by lock */
+    struct grounding_labels labels;
+    struct calibration_fits fits;
+    uint64_t change; /* of the labels */
 };
 
 static const char *const label_names[] = {"supported", "hallucinated", "other"};
@@ -52,6 +56,7 @@ void detectors_grounding_close(struct detectors_grounding *g)
 {
     if (!g)
         return;
+    grounding_calibration_done(&g->fits);
     grounding_labels_done(&g->labels);
     pthread_mutex_destroy(&g->lock);
     free(g);
@@ -95,7 +100,8 @@ bool grounding_report_record(const struct tsdb_logs *l, uint32_t row, struct gro
         .spans = text_of(a, "telltale.grounding.spans"),
         .documents = text_of(a, "telltale.grounding.documents"),
         .response_hash = text_of(a, "telltale.grounding.response_hash"),
-        .probability = number_of(a, "gen_ai.evaluation.score.value", NAN),
+        .probability = number_of(a, "telltale.grounding.probability", NAN),
+        .score = number_of(a, "gen_ai.evaluation.score.value", NAN),
         .logit = number_of(a, "telltale.grounding.logit", 0),
         .inclusion = number_of(a, "telltale.grounding.inclusion", 1),
         .threshold = number_of(a, "telltale.grounding.threshold", NAN),
@@ -238,6 +244,7 @@ enum err detectors_grounding_feedback(struct detectors_grounding *g,
     bool is_new = !old, is_changed = old && old->label != l.label;
     if (is_new || is_changed)
         e = grounding_labels_put(&g->labels, g->db, &l);
+    g->change += is_new || is_changed;
     pthread_mutex_unlock(&g->lock);
     if (e == ERR_LIMIT)
         return err_set(msg, e, "there are %u labels already", GROUNDING_LABELS_MAX);
@@ -253,6 +260,15 @@ enum err detectors_grounding_feedback(struct detectors_grounding *g,
                                      .is_new = is_new,
                                      .is_changed = is_changed};
     return e;
+}
+
+double detectors_grounding_calibrate(struct detectors_grounding *g,
+                                     const struct grounding_stream *s, double probability)
+{
+    pthread_mutex_lock(&g->lock);
+    double p = grounding_calibration_at(&g->fits, &g->labels, g->change + 1, s, probability);
+    pthread_mutex_unlock(&g->lock);
+    return p;
 }
 
 bool detectors_grounding_label(struct detectors_grounding *g, uint32_t org,

@@ -5,9 +5,7 @@
 
 #include "base/check.h"
 #include "detectors/detectors_checker.h"
-#include "detectors/truth_rate.h"
-
-#define PRIOR_LABELS 20.0 /* what the fit over all streams counts for in one's own */
+#include "detectors/grounding_calibration.h"
 
 struct stream {
     struct grounding_row row;
@@ -164,20 +162,19 @@ static uint32_t labels_of(const struct work *w, const struct grounding_row *x, b
             ++*out_other;
             continue;
         }
-        out[n++] = (struct truth_label){.score = l->probability,
-                                        .logit = l->logit,
-                                        .weight = 1 / l->inclusion,
-                                        .is_bad = l->label == GROUNDING_HALLUCINATED,
-                                        .is_flagged = l->is_flagged};
+        out[n++] = grounding_calibration_label(l);
     }
     return n;
 }
 
-static void calibrate(struct grounding_row *x, struct truth_label *l, uint32_t n,
+/* all: labels of the version over all streams. */
+static void calibrate(struct grounding_row *x, struct truth_label *l, uint32_t n, uint32_t all,
                       struct truth_platt global, double *scratch)
 {
-    struct truth_platt p = truth_rate_platt(l, n, global, PRIOR_LABELS);
-    x->calibration = n == 0 ? "none" : n < TRUTH_ISOTONIC_LABELS_MIN ? "platt" : "isotonic";
+    struct truth_platt p = truth_rate_platt(l, n, global, CALIBRATION_PRIOR_LABELS);
+    x->calibration = all < CALIBRATION_LABELS_MIN    ? "none"
+                     : n < TRUTH_ISOTONIC_LABELS_MIN ? "platt"
+                                                     : "isotonic";
     x->platt_a = p.a;
     x->platt_b = p.b;
     if (!truth_rate_precision_threshold(l, n, GROUNDING_PRECISION_ALPHA, scratch,
@@ -212,8 +209,9 @@ static enum err judge_streams(struct work *w)
     uint32_t other;
     if (!l || !scratch)
         return ERR_NOMEM;
-    uint32_t n = labels_of(w, NULL, false, l, &other);
-    struct truth_platt global = truth_rate_platt(l, n, (struct truth_platt){1, 0}, PRIOR_LABELS);
+    uint32_t n = labels_of(w, NULL, false, l, &other), all = n;
+    struct truth_platt global =
+        truth_rate_platt(l, n, (struct truth_platt){1, 0}, CALIBRATION_PRIOR_LABELS);
     for (uint32_t i = 0; i < w->count; i++) {
         struct grounding_row *x = &w->streams[i].row;
         x->judged = w->streams[i].all.n;
@@ -221,7 +219,7 @@ static enum err judge_streams(struct work *w)
         x->flagged_share = w->streams[i].all.wf / w->streams[i].all.w;
         n = labels_of(w, x, false, l, &other);
         x->is_stale = n < GROUNDING_LABELS_FRESH;
-        calibrate(x, l, n, global, scratch);
+        calibrate(x, l, n, all, global, scratch);
         n = labels_of(w, x, true, l, &x->labels_other);
         x->labels = n;
         for (uint32_t k = 0; k < n; k++)

@@ -66,8 +66,8 @@ static enum err route(struct net *net, const char *pattern, net_handler handler,
 enum err web_assets_routes(struct web *w, struct net *net)
 {
     /* addresses of the page: the script shows what the path says */
-    static const char *const pages[] = {"/oncall",   "/traces",    "/trace/{}",
-                                        "/sessions", "/session/*", "/costs",   "/grounding"};
+    static const char *const pages[] = {"/oncall",    "/traces", "/trace/{}", "/sessions",
+                                        "/session/*", "/costs",  "/grounding"};
     const struct web_asset *index = NULL;
     enum err e = route(net, "/", redirect, w);
     for (size_t i = 0; e == ERR_OK && i < web_assets_count; i++) {

@@ -127,3 +127,27 @@ test("what waits to be checked is never on disk", async () => {
     for (let at = b.indexOf("telltale.grounding.sentences"); at >= 0; at = b.indexOf("telltale.grounding.sentences", at + 1))
       assert.ok(!b.subarray(at, at + 400).includes(secret));
 });
+
+test("the model in the program judges, with no word of configuration but the share", async (t) => {
+  const own = await startServer({ args: ["--grounding-sample", "100%"] });
+  try {
+    const ask = async (path) => (await getJson(`${own.web}/api/telltale/v1/${path}`)).body;
+    const { checker } = await eventually(async () => { const r = await ask("grounding"); return (r.checker.running || r.checker.error) && r; }, 20000);
+    if (!checker.running) return t.skip(checker.error);
+    const trace = hex(16), id = hex(8), was = server;
+    server = own; // send() and query() go to it
+    try {
+      await send("hotel", [retriever(trace, hex(8)), call(trace, id, answer)]);
+      const verdict = await eventually(async () => (await ask(`grounding/traces/${trace}`)).verdicts[0], 30000);
+      assert.notEqual(verdict.detector, "lexical-1");
+      assert.equal(verdict.segments.map((s) => s.text).join(""), answer);
+      const [first, last] = verdict.segments.filter((s) => s.kind === "claim");
+      assert.ok(last.probability > first.probability, JSON.stringify(verdict.segments));
+      assert.equal((await query(own, "sum(llm_grounding_checked_total)"))[0].value, 1);
+    } finally {
+      server = was;
+    }
+  } finally {
+    await own.stop();
+  }
+});

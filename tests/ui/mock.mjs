@@ -119,7 +119,7 @@ function verdict(trace_id, label = null) {
   const between = (text) => ({ text, kind: 'between', probability: null, unsupported: false, evidence: [] });
   const sentence = (text, probability, evidence) => ({ text, kind: 'claim', probability, unsupported: probability >= 0.5, evidence });
   return {
-    trace_id, span_id: '06', time_ms: Date.now(), probability: 0.91, flagged: true, threshold: 0.62, inclusion: 0.05, cut: false, detector: 'ground-1', label, question: 'Where is my order?',
+    trace_id, span_id: '06', time_ms: Date.now(), probability: 0.91, model_probability: 0.88, flagged: true, threshold: 0.62, inclusion: 0.05, cut: false, detector: 'ground-1', label, question: 'Where is my order?',
     explanation: '1 of 2 sentences are probably not supported by the documents',
     segments: [sentence('It left our warehouse this morning', 0.08, []), between(' '), sentence('and <b>arrives</b> tomorrow.', 0.91, [{ document: 0, span_id: '02', similarity: 0.41, text: 'Delivery takes three to five working days.' }, { document: 1, span_id: '02', similarity: 0.2, text: null }])],
   };

@@ -91,6 +91,7 @@ static void put_verdict(uint32_t n, const char *service, double probability, con
                                .verdict = &v,
                                .text = &text,
                                .origins = &origin,
+                               .score = probability,
                                .inclusion = 0.5,
                                .threshold = 0.5,
                                .version = version};
@@ -233,6 +234,36 @@ static void an_answer_is_found_by_its_response_and_a_conversation_by_its_newest(
     assert_false(target.is_judged);
 }
 
+/* A detector that is too sure of itself: of what it calls 90 % a half is bad. */
+static void labels_calibrate_the_scores_of_their_application_and_lean_on_all_others(void **state)
+{
+    struct grounding_target target;
+    struct grounding_stream shop = {ORG, BYTES_LIT("shop"), BYTES_LIT("m-1"), BYTES_LIT("v1")},
+                            bank = {ORG, BYTES_LIT("bank"), BYTES_LIT("m-1"), BYTES_LIT("v1")},
+                            later = {ORG, BYTES_LIT("shop"), BYTES_LIT("m-1"), BYTES_LIT("v2")};
+    double last = 0;
+    for (uint32_t i = 0; i < 60; i++)
+        put_verdict(i, "shop", i % 2 ? 0.9 : 0.1, "v1");
+    write_out();
+    for (uint32_t i = 0; i < 20; i++)
+        assert_int_equal(feed(by_trace(i, GROUNDING_SUPPORTED), &target), ERR_OK);
+    assert_true(detectors_grounding_calibrate(t.g, &shop, 0.9) == 0.9); /* too few */
+    for (uint32_t i = 20; i < 60; i++)
+        assert_int_equal(
+            feed(by_trace(i, i % 4 == 1 ? GROUNDING_HALLUCINATED : GROUNDING_SUPPORTED), &target),
+            ERR_OK);
+    double own = detectors_grounding_calibrate(t.g, &shop, 0.9),
+           other = detectors_grounding_calibrate(t.g, &bank, 0.9);
+    assert_true(own < 0.65 && own > 0.2);
+    assert_true(other < 0.9 && other >= own);
+    assert_true(detectors_grounding_calibrate(t.g, &later, 0.9) == 0.9);
+    for (double p = 0; p <= 1; p += 0.05) {
+        double q = detectors_grounding_calibrate(t.g, &shop, p);
+        assert_true(q >= last && q <= 1);
+        last = q;
+    }
+}
+
 static void labels_outlive_the_process(void **state)
 {
     struct arena *a = arena_new(0);
@@ -296,6 +327,7 @@ int main(void)
         T(labels_make_a_rate_whose_interval_holds_the_truth),
         T(the_same_word_twice_is_one_label_and_another_word_replaces_it),
         T(an_answer_is_found_by_its_response_and_a_conversation_by_its_newest),
+        T(labels_calibrate_the_scores_of_their_application_and_lean_on_all_others),
         T(labels_outlive_the_process),
         T(scores_of_an_older_version_of_the_detector_are_not_mixed_in),
         cmocka_unit_test(a_label_is_what_was_written_and_other_bytes_are_none),

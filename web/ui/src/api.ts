@@ -115,7 +115,7 @@ export interface Segment {
   evidence: { document: number; span_id: string; similarity: number | null; text: string | null }[];
 }
 export interface Verdict {
-  trace_id: string; span_id: string; time_ms: number; probability: number; flagged: boolean; threshold: number | null; inclusion: number;
+  trace_id: string; span_id: string; time_ms: number; probability: number; model_probability: number; flagged: boolean; threshold: number | null; inclusion: number;
   cut: boolean; detector: string; explanation: string; label: string | null; question: string; segments: Segment[] | null;
 }
 export interface Interval { rate: number; low: number; high: number; method: string }

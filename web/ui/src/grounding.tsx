@@ -60,7 +60,7 @@ export function Grounding({ v, trace, done }: { v: Verdict; trace: string; done:
   return (
     <section class="grounding" aria-label="grounding of the answer" data-grounding={v.span_id}>
       <h3>Grounding <State of={v.flagged ? 'pending' : 'ok'} word={v.flagged ? 'probably not supported' : 'supported'} /></h3>
-      <p class="quiet small">{v.explanation}. Probability that the answer is not supported: {percent(v.probability, 2)}; flagged from {percent(v.threshold, 2)} on. Detector {v.detector}{v.cut && '; longer than what is judged'}.</p>
+      <p class="quiet small">{v.explanation}. Probability that the answer is not supported: {percent(v.probability, 2)}; the detector itself says {percent(v.model_probability, 2)} and flags from {percent(v.threshold, 2)} on. Detector {v.detector}{v.cut && '; longer than what is judged'}.</p>
       {v.segments ? (
         <div class="judged">
           <div class="answer" role="group" aria-label="the answer">{v.segments.map((s, at) => <Sentence s={s} at={at} />)}</div>
