@@ -19,7 +19,9 @@
 #define WAIT_DEFAULT_MS 2000
 #define KEEP_DEFAULT_MS 60000
 #define TEXTS_BYTES (64u << 20) /* of one call, while it is judged */
-#define WRITE_AFTER_NS INT64_C(1000000000)
+#define WRITE_AFTER_NS \
+    INT64_C(           \
+        2000000000) /* a commit of its own for every few verdicts would delay those of who sends */
 #define SAVE_AFTER_NS (INT64_C(30) * 1000000000)
 #define TICK_NS INT64_C(100000000)
 #define DOCUMENTS_MAX 256u

@@ -1,6 +1,8 @@
 #include "detectors/checker_queue.h"
 
-#include <pthread.h>
+#include <errno.h>
+#include <semaphore.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -13,15 +15,13 @@ struct list {
     struct checker_item *first, *last;
 };
 
+/* Nothing is locked: a sender that waited for a lock would wait for a thread that runs only when nobody else wants to. */
 struct checker_queue {
     uint64_t bytes_max; /* immutable */
-    /* guarded by lock */
-    pthread_mutex_t lock;
-    pthread_cond_t filled;
-    struct list inbox;
-    uint64_t bytes;
-    uint64_t lost[CHECKER_LOST];
-    bool is_woken;
+    sem_t woken;
+    _Atomic(struct checker_item *) inbox; /* the newest first; taken whole */
+    atomic_uint_fast64_t bytes;
+    atomic_uint_fast64_t lost[CHECKER_LOST];
     /* owned by the checker's thread */
     struct list calls, kept;
     struct checker_item *buckets[BUCKETS];
@@ -30,15 +30,13 @@ struct checker_queue {
 struct checker_queue *checker_queue_new(uint64_t bytes_max)
 {
     struct checker_queue *q = calloc(1, sizeof *q);
-    pthread_condattr_t monotonic;
     if (!q)
         return NULL;
     q->bytes_max = bytes_max;
-    pthread_mutex_init(&q->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&q->filled, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    if (sem_init(&q->woken, 0, 0) != 0) {
+        free(q);
+        return NULL;
+    }
     return q;
 }
 
@@ -64,12 +62,15 @@ void checker_queue_free(struct checker_queue *q)
 {
     if (!q)
         return;
-    struct list *const lists[] = {&q->inbox, &q->calls, &q->kept};
+    struct list *const lists[] = {&q->calls, &q->kept};
+    for (struct checker_item *x = atomic_load(&q->inbox), *next; x; x = next) {
+        next = x->next;
+        free(x);
+    }
     for (size_t i = 0; i < ARRAY_LEN(lists); i++)
         for (struct checker_item *x; (x = list_take(lists[i])) != NULL;)
             free(x);
-    pthread_cond_destroy(&q->filled);
-    pthread_mutex_destroy(&q->lock);
+    sem_destroy(&q->woken);
     free(q);
 }
 
@@ -119,56 +120,44 @@ static struct checker_item *item_new(const struct checker_said *s)
     return x;
 }
 
+static void lose(struct checker_queue *q, uint64_t hash)
+{
+    atomic_store_explicit(&q->lost[hash % CHECKER_LOST], hash, memory_order_release);
+}
+
 /* The bytes are claimed before they are copied: when it is full, an offer costs no copy. */
 bool checker_queue_offer(struct checker_queue *q, const struct checker_said *said)
 {
     size_t bytes = sizeof(struct checker_item) + said_bytes(said);
     uint64_t hash = checker_queue_trace_hash(said->org, said->trace_id);
-    pthread_mutex_lock(&q->lock);
-    bool fits = q->bytes + bytes <= q->bytes_max &&
-                bytes <= CHECKER_ITEM_BYTES_MAX + sizeof(struct checker_item);
-    if (fits)
-        q->bytes += bytes;
-    else
-        q->lost[hash % CHECKER_LOST] = hash;
-    pthread_mutex_unlock(&q->lock);
-    struct checker_item *x = fits ? item_new(said) : NULL;
-    pthread_mutex_lock(&q->lock);
-    if (x) {
-        bool was_empty = !q->inbox.first;
-        list_put(&q->inbox, x);
-        if (was_empty)
-            pthread_cond_signal(&q->filled);
-    } else if (fits) {
-        q->bytes -= bytes;
-        q->lost[hash % CHECKER_LOST] = hash;
+    uint64_t before = atomic_fetch_add(&q->bytes, bytes);
+    struct checker_item *x = before + bytes <= q->bytes_max ? item_new(said) : NULL;
+    if (!x) {
+        atomic_fetch_sub(&q->bytes, bytes);
+        lose(q, hash);
+        return false;
     }
-    pthread_mutex_unlock(&q->lock);
-    return x != NULL;
+    x->next = atomic_load_explicit(&q->inbox, memory_order_relaxed);
+    while (!atomic_compare_exchange_weak_explicit(&q->inbox, &x->next, x, memory_order_release,
+                                                  memory_order_relaxed))
+        ;
+    return true;
 }
 
 bool checker_queue_is_lost(struct checker_queue *q, uint64_t trace_hash)
 {
-    pthread_mutex_lock(&q->lock);
-    bool is_lost = q->lost[trace_hash % CHECKER_LOST] == trace_hash;
-    pthread_mutex_unlock(&q->lock);
-    return is_lost;
+    return atomic_load_explicit(&q->lost[trace_hash % CHECKER_LOST], memory_order_acquire) ==
+           trace_hash;
 }
 
 uint64_t checker_queue_bytes(struct checker_queue *q)
 {
-    pthread_mutex_lock(&q->lock);
-    uint64_t bytes = q->bytes;
-    pthread_mutex_unlock(&q->lock);
-    return bytes;
+    return atomic_load(&q->bytes);
 }
 
 void checker_queue_wake(struct checker_queue *q)
 {
-    pthread_mutex_lock(&q->lock);
-    q->is_woken = true;
-    pthread_cond_signal(&q->filled);
-    pthread_mutex_unlock(&q->lock);
+    sem_post(&q->woken); /* fails only when it is posted more often than it can count */
 }
 
 /* --- sorting and joining ----------------------------------------------------------------------------- */
@@ -187,20 +176,35 @@ static void sort_one(struct checker_queue *q, struct checker_item *x)
     list_put(&q->kept, x);
 }
 
+static struct checker_item *take_inbox(struct checker_queue *q)
+{
+    struct checker_item *newest = atomic_exchange_explicit(&q->inbox, NULL, memory_order_acquire);
+    struct checker_item *oldest = NULL;
+    while (newest) {
+        struct checker_item *next = newest->next;
+        newest->next = oldest;
+        oldest = newest;
+        newest = next;
+    }
+    return oldest;
+}
+
+/* Nobody is woken by an offer, which would cost the sender a system call: what comes is found when the wait is over. */
 void checker_queue_sort(struct checker_queue *q, int64_t wait_ns)
 {
-    int64_t until = clock_mono_ns() + wait_ns;
-    struct timespec t = {.tv_sec = until / 1000000000, .tv_nsec = until % 1000000000};
-    pthread_mutex_lock(&q->lock);
-    while (!q->inbox.first && !q->is_woken && wait_ns > 0)
-        if (pthread_cond_timedwait(&q->filled, &q->lock, &t) != 0)
-            break;
-    q->is_woken = false;
-    struct list got = q->inbox;
-    q->inbox = (struct list){0};
-    pthread_mutex_unlock(&q->lock);
-    for (struct checker_item *x; (x = list_take(&got)) != NULL;)
+    if (wait_ns > 0 && !atomic_load_explicit(&q->inbox, memory_order_relaxed)) {
+        struct timespec t;
+        clock_gettime(CLOCK_REALTIME, &t); /* a jump makes one wait shorter or longer */
+        int64_t until = t.tv_nsec + wait_ns;
+        t.tv_sec += until / 1000000000;
+        t.tv_nsec = until % 1000000000;
+        while (sem_timedwait(&q->woken, &t) != 0 && errno == EINTR)
+            ;
+    }
+    for (struct checker_item *x = take_inbox(q), *next; x; x = next) {
+        next = x->next;
         sort_one(q, x);
+    }
 }
 
 struct checker_item *checker_queue_call(struct checker_queue *q, int64_t arrived_before_ns)
@@ -246,10 +250,7 @@ size_t checker_queue_sources(struct checker_queue *q, const struct checker_item 
 
 void checker_queue_release(struct checker_queue *q, struct checker_item *take_item)
 {
-    pthread_mutex_lock(&q->lock);
-    CHECK(q->bytes >= take_item->bytes);
-    q->bytes -= take_item->bytes;
-    pthread_mutex_unlock(&q->lock);
+    CHECK(atomic_fetch_sub(&q->bytes, take_item->bytes) >= take_item->bytes);
     free(take_item);
 }
 

@@ -2,9 +2,9 @@
  *
  *   offer --> inbox --take--> calls in order of arrival          bucket by trace: sources and records, until keep_ns is over
  *
- * Owner: the checker.  Thread: offer and lost from any, under a lock that is held for a few instructions; the rest on the checker's thread.
+ * Owner: the checker.  Thread: offer, is_lost, bytes and wake from any, without a lock; the rest on the checker's thread.
  * Failure: offer: false when it is full, too large, or memory is short: counted by the caller; the trace is then remembered as lost.
- * Limits: bytes_max; CHECKER_LOST traces are remembered as lost.
+ * Limits: bytes_max (offers at the same moment may each be refused for the others' sake); CHECKER_LOST traces are remembered as lost.
  * Invariants: 1. bytes is the sum over what is in it. 2. An item leaves once: judged, dropped, or kept long enough.
  */
 #ifndef DETECTORS_CHECKER_QUEUE_H
@@ -34,7 +34,7 @@ bool checker_queue_is_lost(struct checker_queue *q, uint64_t trace_hash);
 uint64_t checker_queue_bytes(struct checker_queue *q);
 void checker_queue_wake(struct checker_queue *q);
 
-/* Sorts what came in; waits for something at most wait_ns when nothing did. */
+/* Sorts what came in; when nothing did, after a wait of wait_ns or until it is woken. */
 void checker_queue_sort(struct checker_queue *q, int64_t wait_ns);
 /* The oldest call if it came before this moment, taken out of its list; checker_queue_release. NULL = none. */
 struct checker_item *checker_queue_call(struct checker_queue *q, int64_t arrived_before_ns);

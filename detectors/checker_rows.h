@@ -10,7 +10,7 @@
 
 #include "detectors/detectors_checker.h"
 
-#define CHECKER_BATCH_ROWS 64u
+#define CHECKER_BATCH_ROWS 512u
 
 /* A document of the verdict: which row it came from, and where among that row's. */
 struct checker_origin {

@@ -46,3 +46,8 @@ target_include_directories(bench_train PRIVATE ${CMAKE_SOURCE_DIR}/tests/unit)
 target_link_libraries(bench_train PRIVATE gpu)
 add_test(NAME bench.train COMMAND bench_train)
 set_tests_properties(bench.train PROPERTIES TIMEOUT 120)
+# By hand: build/faults/bench_grounding_load --rounds 40 --dir DIR; --eager is its negative control.
+add_executable(bench_grounding_load ${CMAKE_SOURCE_DIR}/tests/bench/grounding_load.c $<TARGET_OBJECTS:bench_frames>)
+target_link_libraries(bench_grounding_load PRIVATE collector detectors)
+add_test(NAME bench.grounding_load COMMAND bench_grounding_load)
+set_tests_properties(bench.grounding_load PROPERTIES TIMEOUT 120)
