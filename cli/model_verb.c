@@ -266,60 +266,101 @@ static double cpu_seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+#define BENCH_TEXTS 4096u
+
+struct bench {
+    struct gpu_tokens tokens;
+    uint32_t first[BENCH_TEXTS + 1], count;
+};
+
+/* The texts of a file as sequences; tells how fast they became tokens. */
+static enum err read_texts(const struct gpu_model *m, struct lines *l, struct bench *b,
+                           struct err_msg *msg)
+{
+    struct arena *a = arena_new(0);
+    const struct json_node *node;
+    double cpu = 0;
+    size_t bytes = 0;
+    enum err e = a ? ERR_OK : ERR_NOMEM;
+    while (e == ERR_OK && b->count < BENCH_TEXTS && next_line(l, a, &node, msg)) {
+        struct gpu_tokens whole = {0};
+        double begin = cpu_seconds();
+        if (!node)
+            e = ERR_INVALID;
+        else if (!gpu_tokens_add(gpu_model_vocab(m), first_text(node), 0, &whole))
+            e = ERR_NOMEM;
+        cpu += cpu_seconds() - begin;
+        bytes += node ? first_text(node).size : 0;
+        gpu_tokens_done(&whole);
+        if (e == ERR_OK && !gpu_encode_text(m, first_text(node), NULL, 0, &b->tokens))
+            e = ERR_NOMEM;
+        b->first[++b->count] = b->tokens.count;
+        arena_reset(a);
+    }
+    arena_free(a);
+    if (e == ERR_OK && cpu > 0)
+        printf("tokenizer: %.0f MB a CPU second (%zu bytes once)\n", (double)bytes / 1e6 / cpu,
+               bytes);
+    return e;
+}
+
+static enum err time_passes(const struct gpu_model_info *info, struct gpu_encoder *e,
+                            const struct bench *b, uint64_t seconds_max, struct err_msg *msg)
+{
+    uint32_t n = b->count, at = 0;
+    const uint32_t *first = b->first;
+    struct gpu_sequence *s = calloc(n + 1, sizeof(*s));
+    float *out = calloc((size_t)n * info->hidden + 1, sizeof(*out));
+    enum err err = s && out ? ERR_OK : ERR_NOMEM;
+    for (uint32_t i = 0; i < n && err == ERR_OK; i++)
+        s[i] = (struct gpu_sequence){b->tokens.id + first[i], NULL, first[i + 1] - first[i],
+                                     out + (size_t)i * info->hidden};
+    int64_t begin = clock_mono_ns(), now = begin;
+    double cpu = cpu_seconds(), sum = 0;
+    uint64_t tokens = 0;
+    while (err == ERR_OK && n && (uint64_t)(now - begin) < seconds_max * 1000000000u) {
+        uint32_t some = MIN(n - at, 64u);
+        err = gpu_encode(e, s + at, some, GPU_VECTOR, msg);
+        tokens += first[at + some] - first[at];
+        at = (at + some) % n;
+        now = clock_mono_ns();
+    }
+    double seconds = (double)(now - begin) / 1e9;
+    cpu = cpu_seconds() - cpu;
+    for (size_t i = 0; err == ERR_OK && i < (size_t)n * info->hidden; i++)
+        sum += (double)out[i];
+    if (err == ERR_OK)
+        printf("%s, %s kernels: %.0f tokens/s, %.0f a CPU second (%u sequences, mean %.0f tokens, "
+               "%.1f s, checksum %.6f)\n",
+               gpu_precision_name(info->precision), info->kernels, (double)tokens / seconds,
+               (double)tokens / cpu, n, n ? (double)b->tokens.count / n : 0, seconds, sum);
+    free(s), free(out);
+    return err;
+}
+
 /* Texts of a file, or made-up tokens; whole passes over them until the time is over. */
 static int run_bench(const struct gpu_model *m, struct gpu_encoder *e,
                      const struct model_options *o, int argc, char **argv)
 {
     struct gpu_model_info info;
-    struct gpu_tokens t = {0};
     struct err_msg msg = {""};
     struct lines l = {0};
-    uint32_t first[4097] = {0}, n = 0;
-    struct arena *a = arena_new(0);
-    const struct json_node *node;
+    struct bench *b = calloc(1, sizeof(*b));
     gpu_model_info(m, &info);
-    if (argc > 0 && open_lines(&l, argc, argv) != 0)
+    if (argc > 0 && open_lines(&l, argc, argv) != 0) {
+        free(b);
         return 2;
-    while (l.in && n < 4096 && next_line(&l, a, &node, &msg)) {
-        if (!node || !gpu_encode_text(m, first_text(node), NULL, 0, &t))
-            return fail(&msg, ERR_INVALID);
-        first[++n] = t.count;
-        arena_reset(a);
     }
-    for (uint32_t k = 0; !l.in && n < 256; first[++n] = t.count)
-        for (uint64_t i = 0; i < o->length; i++, k++)
-            if (!gpu_tokens_special(k * 7919 % info.vocabulary, 0, &t))
-                return fail(&msg, ERR_NOMEM);
-    struct gpu_sequence *s = calloc(n + 1, sizeof(*s));
-    float *out = calloc((size_t)n * info.hidden + 1, sizeof(*out));
-    enum err err = s && out ? ERR_OK : ERR_NOMEM;
-    for (uint32_t i = 0; i < n && err == ERR_OK; i++)
-        s[i] = (struct gpu_sequence){t.id + first[i], NULL, first[i + 1] - first[i],
-                                     out + (size_t)i * info.hidden};
-    int64_t begin = clock_mono_ns(), now = begin;
-    double cpu = cpu_seconds();
-    uint64_t tokens = 0;
-    uint32_t at = 0;
-    while (err == ERR_OK && n && (uint64_t)(now - begin) < o->seconds * 1000000000u) {
-        uint32_t some = MIN(n - at, 64u);
-        err = gpu_encode(e, s + at, some, GPU_VECTOR, &msg);
-        tokens += first[at + some] - first[at];
-        at = (at + some) % n;
-        now = clock_mono_ns();
-    }
-    double seconds = (double)(now - begin) / 1e9, sum = 0;
-    cpu = cpu_seconds() - cpu;
-    for (uint32_t i = 0; err == ERR_OK && i < n * info.hidden; i++)
-        sum += (double)out[i];
+    enum err err = !b ? ERR_NOMEM : l.in ? read_texts(m, &l, b, &msg) : ERR_OK;
+    for (uint32_t k = 0; b && !l.in && b->count < 256; b->first[++b->count] = b->tokens.count)
+        for (uint64_t i = 0; i < o->length && err == ERR_OK; i++, k++)
+            err =
+                gpu_tokens_special(k * 7919 % info.vocabulary, 0, &b->tokens) ? ERR_OK : ERR_NOMEM;
     if (err == ERR_OK)
-        printf("%s, %s kernels: %.0f tokens/s, %.0f a CPU second (%u sequences, mean %.0f tokens, "
-               "%.1f s, checksum "
-               "%.6f)\n",
-               gpu_precision_name(info.precision), info.kernels, (double)tokens / seconds,
-               (double)tokens / cpu, n, (double)t.count / n, seconds, sum);
-    free(s), free(out);
-    arena_free(a);
-    gpu_tokens_done(&t);
+        err = time_passes(&info, e, b, o->seconds, &msg);
+    if (b)
+        gpu_tokens_done(&b->tokens);
+    free(b);
     close_lines(&l);
     return err == ERR_OK ? 0 : fail(&msg, err);
 }

@@ -138,7 +138,9 @@ static void attend(const struct bert *b, struct bert_work *w, const struct bert_
 static void activate(const struct bert *b, const struct kernel_weights *next, float *x, uint32_t ld,
                      uint32_t rows, uint32_t n)
 {
-    if (next->precision != KERNEL_F32 && b->set->gelu_coarse)
+    if (b->tanh_gelu)
+        b->set->gelu_tanh(x, ld, rows, n);
+    else if (next->precision != KERNEL_F32 && b->set->gelu_coarse)
         b->set->gelu_coarse(x, ld, rows, n);
     else
         b->set->gelu(x, ld, rows, n);

@@ -20,6 +20,7 @@ struct bert {
     const struct kernel_set *set;
     uint32_t layers, hidden, heads, head_size, inner, vocabulary, positions, types, labels;
     float epsilon;
+    bool tanh_gelu; /* the activation is the one with tanh */
     uint16_t *word; /* bf16 [vocabulary, hidden], or */
     float *word_f32;
     float *position, *type, *norm[2];

@@ -7,9 +7,9 @@
 #include "base/check.h"
 #include "gpu/model_core.h"
 
-/* One matrix [n, k] of the file as kernel_pack asks for it; several may be stacked (q, k, v). */
+/* Matrices [n_each, k] of the file, stacked (q, k, v), as kernel_pack asks for them. */
 struct matrix {
-    const struct safetensor *weight[3], *row_scale[3];
+    float *values;
     uint32_t n_each, k, count;
     float factor_first; /* of the first one's rows */
 };
@@ -71,6 +71,23 @@ static bool is_number(enum safetensors_type t)
            t == SAFETENSORS_I8;
 }
 
+/* count: none. Blocks, because a model has millions of values and each must be looked at. */
+static uint64_t first_not_finite(const struct safetensor *t, uint64_t count)
+{
+    float block[1024];
+    for (uint64_t i = 0; t->type != SAFETENSORS_I8 && i < count; i += ARRAY_LEN(block)) {
+        uint64_t n = MIN(count - i, ARRAY_LEN(block));
+        float sum = 0; /* of x - x: 0, or not a number */
+        safetensors_floats(t, i, n, block);
+        for (uint64_t k = 0; k < n; k++)
+            sum += block[k] - block[k];
+        for (uint64_t k = 0; !(sum == 0) && k < n; k++)
+            if (!isfinite(block[k]))
+                return i + k;
+    }
+    return count;
+}
+
 /* rows 0: a vector of columns. */
 static enum err need(struct load *l, struct bytes prefix, const char *name, uint64_t rows,
                      uint64_t columns, const struct safetensor **out,
@@ -103,10 +120,10 @@ static enum err need(struct load *l, struct bytes prefix, const char *name, uint
                            BYTES_ARG(t->name), (unsigned long long)rows);
         *out_scale = s;
     }
-    for (uint64_t i = 0; i < (rows ? rows : 1) * columns; i++)
-        if (!isfinite(safetensors_float(t, i)))
-            return err_set(l->msg, ERR_INVALID, "tensor " BYTES_FMT ": value %llu is not finite",
-                           BYTES_ARG(t->name), (unsigned long long)i);
+    uint64_t at = first_not_finite(t, (rows ? rows : 1) * columns);
+    if (at < (rows ? rows : 1) * columns)
+        return err_set(l->msg, ERR_INVALID, "tensor " BYTES_FMT ": value %llu is not finite",
+                       BYTES_ARG(t->name), (unsigned long long)at);
     for (uint64_t i = 0; *out_scale && i < rows; i++)
         if (!isfinite(safetensors_float(*out_scale, i)))
             return err_set(l->msg, ERR_INVALID,
@@ -116,12 +133,23 @@ static enum err need(struct load *l, struct bytes prefix, const char *name, uint
     return ERR_OK;
 }
 
+static void floats_into(const struct safetensor *t, const struct safetensor *scale, uint64_t rows,
+                        uint64_t columns, float *out)
+{
+    safetensors_floats(t, 0, rows * columns, out);
+    for (uint64_t r = 0; scale && r < rows; r++) {
+        float by = safetensors_float(scale, r);
+        for (uint64_t c = 0; c < columns; c++)
+            out[r * columns + c] *= by;
+    }
+}
+
 static float *floats_of(const struct safetensor *t, const struct safetensor *scale, uint64_t rows,
                         uint64_t columns)
 {
     float *p = calloc(rows * columns + KERNEL_ALIGN, sizeof(*p));
-    for (uint64_t i = 0; p && i < rows * columns; i++)
-        p[i] = safetensors_float(t, i) * (scale ? safetensors_float(scale, i / columns) : 1);
+    if (p)
+        floats_into(t, scale, rows, columns, p);
     return p;
 }
 
@@ -138,11 +166,8 @@ static enum err vector(struct load *l, struct bytes prefix, const char *name, ui
 static float matrix_get(const void *ctx, uint32_t n, uint32_t k)
 {
     const struct matrix *m = ctx;
-    uint32_t which = n / m->n_each, row = n % m->n_each;
-    float v = safetensors_float(m->weight[which], (uint64_t)row * m->k + k);
-    if (m->row_scale[which])
-        v *= safetensors_float(m->row_scale[which], row);
-    return which == 0 ? v * m->factor_first : v;
+    float v = m->values[(size_t)n * m->k + k];
+    return n < m->n_each ? v * m->factor_first : v;
 }
 
 /* smooth[k] of a product whose inputs come out of a normalisation; mean 1. */
@@ -150,11 +175,12 @@ static float *smoothing(const struct matrix *m, float *const *norm)
 {
     float *smooth = calloc(m->k, sizeof(*smooth));
     double sum = 0;
+    for (uint32_t n = 0; smooth && n < m->n_each * m->count; n++)
+        for (uint32_t k = 0; k < m->k; k++)
+            smooth[k] = fmaxf(smooth[k], fabsf(m->values[(size_t)n * m->k + k]));
     for (uint32_t k = 0; smooth && k < m->k; k++) {
-        float weight = 1e-5f, range = 3 * fabsf(norm[0][k]) + fabsf(norm[1][k]) + 1e-5f;
-        for (uint32_t n = 0; n < m->n_each * m->count; n++)
-            weight =
-                fmaxf(weight, fabsf(matrix_get(m, n, k)) / (n < m->n_each ? m->factor_first : 1));
+        float weight = fmaxf(smooth[k], 1e-5f),
+              range = 3 * fabsf(norm[0][k]) + fabsf(norm[1][k]) + 1e-5f;
         smooth[k] = powf(range, SMOOTH_POWER) / powf(weight, 1 - SMOOTH_POWER);
         sum += (double)smooth[k];
     }
@@ -192,12 +218,15 @@ static enum err linear(struct load *l, struct bytes prefix, const char *const *n
 {
     struct matrix m = {.n_each = n, .k = k, .count = count, .factor_first = factor_first};
     float *bias = calloc((size_t)n * count, sizeof(*bias));
-    enum err e = bias ? ERR_OK : ERR_NOMEM;
+    m.values = malloc((size_t)n * count * k * sizeof(*m.values));
+    enum err e = bias && m.values ? ERR_OK : ERR_NOMEM;
     for (uint32_t i = 0; i < count && e == ERR_OK; i++) {
         char name[256];
-        const struct safetensor *b, *unused;
+        const struct safetensor *w, *scale, *b, *unused;
         snprintf(name, sizeof(name), "%s.weight", names[i]);
-        e = need(l, prefix, name, n, k, &m.weight[i], &m.row_scale[i]);
+        e = need(l, prefix, name, n, k, &w, &scale);
+        if (e == ERR_OK)
+            floats_into(w, scale, n, k, m.values + (size_t)i * n * k);
         snprintf(name, sizeof(name), "%s.bias", names[i]);
         if (e == ERR_OK)
             e = need(l, prefix, name, 0, n, &b, &unused);
@@ -207,6 +236,7 @@ static enum err linear(struct load *l, struct bytes prefix, const char *const *n
     if (e == ERR_OK)
         e = pack(l, how ? l->m->precision : GPU_F32, &m, bias, how, out);
     free(bias);
+    free(m.values);
     return e;
 }
 
@@ -225,25 +255,29 @@ static enum err load_words(struct load *l)
     const struct safetensor *t, *scale;
     enum err e = need(l, l->prefix, "embeddings.word_embeddings.weight", b->vocabulary, b->hidden,
                       &t, &scale);
-    size_t n = (size_t)b->vocabulary * b->hidden;
     if (e != ERR_OK)
         return e;
     if (l->m->precision == GPU_F32)
         return (b->word_f32 = floats_of(t, scale, b->vocabulary, b->hidden)) ? ERR_OK : ERR_NOMEM;
-    if (!(b->word = malloc(n * sizeof(*b->word))))
+    if (!(b->word = malloc((size_t)b->vocabulary * b->hidden * sizeof(*b->word))))
         return ERR_NOMEM;
-    for (size_t i = 0; i < n; i++)
-        b->word[i] = bf16_of(safetensors_float(t, i) *
-                             (scale ? safetensors_float(scale, i / b->hidden) : 1));
+    for (size_t r = 0; r < b->vocabulary; r++) {
+        float row[4096], by = scale ? safetensors_float(scale, r) : 1;
+        safetensors_floats(t, r * b->hidden, b->hidden, row);
+        for (size_t i = 0; i < b->hidden; i++)
+            b->word[r * b->hidden + i] = bf16_of(row[i] * by);
+    }
     return ERR_OK;
 }
 
 static enum err load_norm(struct load *l, struct bytes prefix, const char *name, float **out)
 {
     char full[256];
-    snprintf(full, sizeof(full), "%s.weight", name);
+    snprintf(full, sizeof(full), "%s.gamma", name); /* so in the oldest files */
+    bool is_old = tensor(l, prefix, full, "") != NULL;
+    snprintf(full, sizeof(full), "%s.%s", name, is_old ? "gamma" : "weight");
     enum err e = vector(l, prefix, full, 0, l->m->bert.hidden, &out[0]);
-    snprintf(full, sizeof(full), "%s.bias", name);
+    snprintf(full, sizeof(full), "%s.%s", name, is_old ? "beta" : "bias");
     return e == ERR_OK ? vector(l, prefix, full, 0, l->m->bert.hidden, &out[1]) : e;
 }
 
@@ -327,13 +361,37 @@ static enum err must_be(const struct load *l, const char *key, const char *value
                    BYTES_ARG(v), value);
 }
 
+/* What published configurations call the two forms of GELU. */
+static enum err read_activation(struct load *l)
+{
+    static const char *const exact[] = {"gelu", "gelu_python"}, *const with_tanh[] = {
+                                                                    "gelu_new", "gelu_pytorch_tanh",
+                                                                    "gelu_fast"};
+    struct bytes v = json_get_str(l->f->config, "hidden_act");
+    for (size_t i = 0; i < ARRAY_LEN(exact); i++)
+        if (v.size == 0 || bytes_equal_str(v, exact[i]))
+            return ERR_OK;
+    l->m->bert.tanh_gelu = true;
+    for (size_t i = 0; i < ARRAY_LEN(with_tanh); i++)
+        if (bytes_equal_str(v, with_tanh[i]))
+            return ERR_OK;
+    return err_set(l->msg, ERR_UNIMPLEMENTED,
+                   "the configuration's hidden_act is \"" BYTES_FMT "\"; only GELU can be run",
+                   BYTES_ARG(v));
+}
+
 static enum err read_config(struct load *l)
 {
+    if (l->f->keeps_case)
+        return err_set(l->msg, ERR_UNIMPLEMENTED,
+                       "the tokenizer keeps case (do_lower_case is false): only models that lower "
+                       "it can be run");
+
     struct bert *b = &l->m->bert;
     double epsilon = 1e-12;
     enum err e = must_be(l, "model_type", "bert");
     if (e == ERR_OK)
-        e = must_be(l, "hidden_act", "gelu");
+        e = read_activation(l);
     if (e == ERR_OK)
         e = must_be(l, "position_embedding_type", "absolute");
     if (e == ERR_OK)
@@ -348,7 +406,9 @@ static enum err read_config(struct load *l)
         e = whole(l, "max_position_embeddings", 8, 8192, &b->positions);
     if (e == ERR_OK)
         e = whole(l, "vocab_size", 1, GPU_VOCAB_MAX, &b->vocabulary);
-    if (e == ERR_OK)
+    int64_t types;
+    b->types = 1; /* a model without segments has one that adds nothing */
+    if (e == ERR_OK && json_get_i64(l->f->config, "type_vocab_size", &types) && types != 0)
         e = whole(l, "type_vocab_size", 1, 16, &b->types);
     if (e != ERR_OK)
         return e;
@@ -383,9 +443,13 @@ static enum err load_weights(struct load *l)
     if (e == ERR_OK)
         e = vector(l, l->prefix, "embeddings.position_embeddings.weight", b->positions, b->hidden,
                    &b->position);
-    if (e == ERR_OK)
+    int64_t types;
+    bool has_types = json_get_i64(l->f->config, "type_vocab_size", &types) && types != 0;
+    if (e == ERR_OK && has_types)
         e = vector(l, l->prefix, "embeddings.token_type_embeddings.weight", b->types, b->hidden,
                    &b->type);
+    else if (e == ERR_OK && !(b->type = calloc(b->hidden, sizeof(*b->type))))
+        e = ERR_NOMEM;
     if (e == ERR_OK)
         e = load_norm(l, l->prefix, "embeddings.LayerNorm", b->norm);
     if (e == ERR_OK && !(b->layer = calloc(b->layers, sizeof(*b->layer))))

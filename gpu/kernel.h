@@ -82,7 +82,9 @@ struct kernel_set {
                            uint32_t head_size, float *out, uint32_t ldo, float *scratch);
     void (*gelu)(float *x, uint32_t ld, uint32_t rows,
                  uint32_t n); /* exact: x/2 (1 + erf(x / sqrt 2)) */
-    /* Within 3e-4 of it, for what is rounded to bf16 or int8 next; NULL: none of its own. */
+    void (*gelu_tanh)(float *x, uint32_t ld, uint32_t rows,
+                      uint32_t n); /* x/2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) */
+    /* Within 3e-4 of gelu, for what is rounded to bf16 or int8 next; NULL: none of its own. */
     void (*gelu_coarse)(float *x, uint32_t ld, uint32_t rows, uint32_t n);
     /* x = norm(x + add) * gain + shift; add may be NULL */
     void (*norm)(float *x, uint32_t ld, const float *add, uint32_t ld_add, uint32_t rows,

@@ -19,4 +19,5 @@ const struct kernel_set kernel_avx2 = {.name = "avx2",
                                        .quantise = {as_they_are, NULL, NULL},
                                        .attention = attention,
                                        .gelu = gelu,
+                                       .gelu_tanh = gelu_tanh,
                                        .norm = norm};

@@ -39,5 +39,6 @@ const struct kernel_set kernel_avx512 = {.name = "avx512",
                                          .attention = attention,
                                          .attention_bf16 = attention_bf16,
                                          .gelu = gelu,
+                                         .gelu_tanh = gelu_tanh,
                                          .gelu_coarse = gelu_coarse,
                                          .norm = norm};

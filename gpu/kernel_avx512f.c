@@ -23,4 +23,5 @@ const struct kernel_set kernel_avx512f = {.name = "avx512f",
                                           .quantise = {as_they_are, NULL, NULL},
                                           .attention = attention,
                                           .gelu = gelu,
+                                          .gelu_tanh = gelu_tanh,
                                           .norm = norm};

@@ -15,4 +15,5 @@ const struct kernel_set kernel_generic = {.name = "generic",
                                           .quantise = {as_they_are, NULL, NULL},
                                           .attention = attention,
                                           .gelu = gelu,
+                                          .gelu_tanh = gelu_tanh,
                                           .norm = norm};

@@ -34,5 +34,6 @@ const struct kernel_set kernel_vnni = {.name = "vnni",
                                        .quantise_part = quantise_part_int8,
                                        .attention = attention,
                                        .gelu = gelu,
+                                       .gelu_tanh = gelu_tanh,
                                        .gelu_coarse = gelu_coarse,
                                        .norm = norm};

@@ -82,12 +82,25 @@ static enum err open_weights(struct model_file *f, const char *path, struct err_
     return e == ERR_OK ? parse_weights(f, file, path, msg) : e;
 }
 
+/* Whether a file that need not be there has this value under this key. */
+static bool says(struct model_file *f, const char *dir, const char *file, const char *key,
+                 bool value)
+{
+    char path[PATH_BYTES];
+    struct bytes text;
+    struct json_node *root;
+    snprintf(path, sizeof(path), "%s/%s", dir, file);
+    if (model_file_read(path, CONFIG_MAX, f->arena, &text, NULL) != ERR_OK ||
+        json_in_tree(text, 16, f->arena, &root, NULL) != ERR_OK)
+        return false;
+    const struct json_node *node = json_get(root, key);
+    return node && node->type == JSON_BOOL && node->boolean == value;
+}
+
 static enum err open_directory(struct model_file *f, const char *dir, const char *weights,
                                struct err_msg *msg)
 {
     char path[PATH_BYTES];
-    struct bytes pooling;
-    struct json_node *node;
     snprintf(path, sizeof(path), "%s/config.json", dir);
     enum err e = model_file_read(path, CONFIG_MAX, f->arena, &f->config_text, msg);
     if (e == ERR_OK)
@@ -98,12 +111,10 @@ static enum err open_directory(struct model_file *f, const char *dir, const char
     snprintf(path, sizeof(path), "%s/model.safetensors", dir);
     if (e == ERR_OK)
         e = open_weights(f, weights ? weights : path, msg);
-    snprintf(path, sizeof(path), "%s/1_Pooling/config.json", dir);
-    if (e == ERR_OK && model_file_read(path, CONFIG_MAX, f->arena, &pooling, NULL) == ERR_OK &&
-        json_in_tree(pooling, 8, f->arena, &node, NULL) == ERR_OK) {
-        const struct json_node *cls = json_get(node, "pooling_mode_cls_token");
-        f->pools_cls = cls && cls->type == JSON_BOOL && cls->boolean;
-    }
+    if (e == ERR_OK)
+        f->pools_cls = says(f, dir, "1_Pooling/config.json", "pooling_mode_cls_token", true);
+    if (e == ERR_OK)
+        f->keeps_case = says(f, dir, "tokenizer_config.json", "do_lower_case", false);
     return e;
 }
 

@@ -15,6 +15,7 @@ struct model_file {
     struct json_node *config;
     struct bytes config_text, vocab;
     bool pools_cls; /* what 1_Pooling/config.json says */
+    bool keeps_case; /* what tokenizer_config.json says */
 };
 
 /* base: NULL, or a directory whose configuration, vocabulary and pooling go with `path`, a file of weights alone. */

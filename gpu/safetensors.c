@@ -189,3 +189,17 @@ float safetensors_float(const struct safetensor *t, uint64_t i)
     }
     CHECK_UNREACHABLE();
 }
+
+void safetensors_floats(const struct safetensor *t, uint64_t i, uint64_t count, float *out)
+{
+    if (t->type == SAFETENSORS_F32 && count) {
+        memcpy(out, t->data.data + i * 4, count * 4);
+    } else if (t->type == SAFETENSORS_I8) {
+        const uint8_t *p = t->data.data + i;
+        for (uint64_t k = 0; k < count; k++)
+            out[k] = (float)(int8_t)p[k];
+    } else {
+        for (uint64_t k = 0; k < count; k++)
+            out[k] = safetensors_float(t, i + k);
+    }
+}

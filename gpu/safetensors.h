@@ -46,6 +46,8 @@ const struct safetensor *safetensors_find(const struct safetensors *s,
 struct bytes safetensors_meta(const struct safetensors *s, const char *key); /* empty when absent */
 /* The i-th value of a floating-point tensor as float. */
 float safetensors_float(const struct safetensor *t, uint64_t i);
+/* count of them from the i-th on. */
+void safetensors_floats(const struct safetensor *t, uint64_t i, uint64_t count, float *out);
 const char *safetensors_type_name(enum safetensors_type t);
 
 #endif

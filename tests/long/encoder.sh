@@ -27,7 +27,7 @@ PYTHON
 figure() { sed -E 's/.* ([0-9]+) a CPU second.*/\1/'; }
 declare -A ours
 for precision in fp32 bf16 int8; do
-    line=$("$telltale" model bench --model "$model" --precision $precision --threads "$threads" --seconds "$seconds" "$work/texts.jsonl")
+    line=$("$telltale" model bench --model "$model" --precision $precision --threads "$threads" --seconds "$seconds" "$work/texts.jsonl" | tail -1)
     echo "telltale $line"
     ours[$precision]=$(figure <<<"$line")
 done

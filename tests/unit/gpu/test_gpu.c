@@ -340,6 +340,93 @@ static void read_whole(const char *path, struct buf *out)
     fclose(f);
 }
 
+static void write_weights(struct bytes b)
+{
+    char path[512];
+    snprintf(path, sizeof(path), "%s/model.safetensors", model_dir);
+    FILE *f = fopen(path, "wb");
+    assert_true(f && fwrite(b.data, 1, b.size, f) == b.size && fclose(f) == 0);
+}
+
+static void replace_all(struct buf *b, const char *from, const char *to)
+{
+    assert_int_equal(strlen(from), strlen(to));
+    for (size_t i = 0; i + strlen(from) <= b->size; i++)
+        if (memcmp(b->data + i, from, strlen(from)) == 0)
+            memcpy(b->data + i, to, strlen(to));
+}
+
+/* The oldest published files call gain and shift of a normalisation gamma and beta. */
+static void names_of_old_files_are_read(void **state)
+{
+    struct buf b = {0};
+    helper_model_file(&b);
+    replace_all(&b, "LayerNorm.weight\":", "LayerNorm.gamma\" :");
+    replace_all(&b, "LayerNorm.bias\":", "LayerNorm.beta\":");
+    write_weights(buf_bytes(&b));
+    compare_with_plain_pass(model_dir, GPU_F32, 0.999999);
+    buf_done(&b);
+    helper_model_write(model_dir);
+}
+
+#define CONFIG(ACT, TYPES)                                                               \
+    "{\"model_type\":\"bert\",\"hidden_act\":\"" ACT                                     \
+    "\",\"hidden_size\":48,\"num_hidden_layers\":2,"                                     \
+    "\"num_attention_heads\":3,\"intermediate_size\":80,\"max_position_embeddings\":40," \
+    "\"vocab_size\":21" TYPES "}"
+
+static void first_vector(float *out)
+{
+    struct gpu_model *m;
+    struct err_msg msg = {""};
+    uint32_t ids[] = {2, 4, 5, 6, 7, 3};
+    struct gpu_sequence s = {ids, NULL, 6, out};
+    if (gpu_model_open(model_dir, GPU_F32, &m, &msg) != ERR_OK)
+        fail_msg("%s", msg.text);
+    struct gpu_encoder *e = gpu_encoder_new(m, 1);
+    assert_int_equal(gpu_encode(e, &s, 1, GPU_VECTOR, &msg), ERR_OK);
+    gpu_encoder_free(e);
+    gpu_model_close(m);
+}
+
+static double likeness(const float *a, const float *b)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < MODEL_HIDDEN; i++)
+        sum += (double)a[i] * (double)b[i];
+    return sum;
+}
+
+static void both_forms_of_gelu_and_models_without_segments_are_run(void **state)
+{
+    float exact[MODEL_HIDDEN], with_tanh[MODEL_HIDDEN], plain[MODEL_HIDDEN];
+    write_text("config.json", CONFIG("gelu", ",\"type_vocab_size\":2"));
+    first_vector(exact);
+    write_text("config.json", CONFIG("gelu_new", ",\"type_vocab_size\":2"));
+    first_vector(with_tanh);
+    assert_true(likeness(exact, with_tanh) > 0.9999);
+    assert_memory_not_equal(exact, with_tanh, sizeof(exact));
+    write_text("config.json", CONFIG("gelu", ",\"type_vocab_size\":0"));
+    first_vector(plain); /* without what the first segment adds */
+    assert_true(likeness(exact, plain) < 0.9999);
+    write_text("config.json", CONFIG("gelu", ""));
+    first_vector(with_tanh);
+    assert_memory_equal(plain, with_tanh, sizeof(plain));
+    helper_model_write(model_dir);
+}
+
+static void a_tokenizer_that_keeps_case_is_refused(void **state)
+{
+    struct gpu_model *m;
+    struct err_msg msg = {""};
+    char path[512];
+    write_text("tokenizer_config.json", "{\"do_lower_case\":false}");
+    assert_int_equal(gpu_model_open(model_dir, GPU_F32, &m, &msg), ERR_UNIMPLEMENTED);
+    assert_non_null(strstr(msg.text, "do_lower_case"));
+    snprintf(path, sizeof(path), "%s/tokenizer_config.json", model_dir);
+    assert_int_equal(unlink(path), 0);
+}
+
 static void weights_alone_are_completed_from_a_base_directory(void **state)
 {
     char weights[300], file[300];
@@ -606,6 +693,9 @@ int main(void)
         cmocka_unit_test(a_weight_that_is_not_a_number_is_refused),
         cmocka_unit_test(a_forward_pass_equals_the_plain_one_at_every_length_and_on_every_set),
         cmocka_unit_test(a_converted_model_is_one_file_that_answers_alike),
+        cmocka_unit_test(names_of_old_files_are_read),
+        cmocka_unit_test(both_forms_of_gelu_and_models_without_segments_are_run),
+        cmocka_unit_test(a_tokenizer_that_keeps_case_is_refused),
         cmocka_unit_test(weights_alone_are_completed_from_a_base_directory),
         cmocka_unit_test(a_model_carries_extras_that_others_put_into_it),
         cmocka_unit_test(extras_need_no_encoder_beside_them),

@@ -234,6 +234,14 @@ static void gelu_and_norm_agree_with_libm(void **state)
         for (uint32_t i = 0; i < 1024; i++) {
             double v = ((double)i - 512) / 40.0;
             assert_true(fabs((double)x[i] - 0.5 * v * (1 + erf(v / sqrt(2)))) < 2e-6);
+            x[i] = (float)v;
+        }
+        sets[s]->gelu_tanh(x, 1024, 1, 1024);
+        for (uint32_t i = 0; i < 1024; i++) {
+            double v = ((double)i - 512) / 40.0;
+            assert_true(fabs((double)x[i] - 0.5 * v *
+                                                (1 + tanh(sqrt(2 / 3.14159265358979) *
+                                                          (v + 0.044715 * v * v * v)))) < 4e-6);
         }
         for (uint32_t n = 1; n < 200; n += 33) {
             float row[256] = {0}, add[256] = {0};
