@@ -20,6 +20,8 @@ struct gpu_vocab {
     uint32_t count, mask, unk, cls, sep;
     uint32_t piece_max; /* bytes of the longest token */
     struct fold ascii[128];
+    uint8_t lower[256]; /* of an ASCII character of a word; 0: it is none */
+    uint32_t alone[128]; /* the token of an ASCII character that stands alone */
 };
 
 /* A word as it is gathered: folded bytes, and where in the text each character begins and ends. */
@@ -129,8 +131,15 @@ static enum err build(struct gpu_vocab *v, struct err_msg *msg)
             v->piece_max = MAX(v->piece_max, (uint32_t)v->token[i].size);
         }
     }
-    for (uint32_t c = 0; c < 128; c++)
+    for (uint32_t c = 0; c < 128; c++) {
+        uint8_t byte = (uint8_t)c;
         fold_of(c, &v->ascii[c]);
+        if (v->ascii[c].kind == FOLD_WORD && v->ascii[c].size == 1)
+            v->lower[c] = (uint8_t)v->ascii[c].utf8[0];
+        v->alone[c] = find(v, hash_byte(HASH_FIRST, byte), &byte, 1);
+        if (v->alone[c] == NONE)
+            v->alone[c] = v->unk;
+    }
     return ERR_OK;
 }
 
@@ -306,6 +315,43 @@ static bool add_fold(const struct gpu_vocab *v, const struct fold *f, uint32_t b
     return true;
 }
 
+/* Most words are a run of ASCII letters and digits and stand in the vocabulary as they are: their bytes, and the hash on the way. 0: not such a run
+ * (what ends it folds into the word, or it is too long). */
+static size_t plain_word(const struct gpu_vocab *v, struct bytes text, size_t at, uint8_t *out,
+                         uint32_t *out_hash)
+{
+    size_t n = 0, most = MIN(text.size - at, GPU_WORD_CHARS_MAX + 1);
+    const uint8_t *p = text.data + at;
+    uint32_t h = HASH_FIRST;
+    for (; n < most && v->lower[p[n]]; n++) {
+        out[n] = v->lower[p[n]];
+        h = hash_byte(h, out[n]);
+    }
+    *out_hash = h;
+    if (n > GPU_WORD_CHARS_MAX ||
+        (at + n < text.size && (p[n] >= 128 || v->ascii[p[n]].kind == FOLD_DROP)))
+        return 0;
+    return n;
+}
+
+/* A plain word of n bytes, which are in w already. */
+static bool put_plain(const struct gpu_vocab *v, struct word *w, size_t n, uint32_t h, size_t at,
+                      uint8_t type, struct gpu_tokens *t)
+{
+    uint32_t begin = (uint32_t)at, id = find(v, h, w->bytes, n);
+    if (id != NONE)
+        return push(t, id, begin, begin + (uint32_t)n, type);
+    for (uint32_t i = 0; i < n; i++) {
+        w->at[i + 1] = (uint16_t)(i + 1);
+        w->begin[i] = begin + i;
+        w->end[i] = begin + i + 1;
+    }
+    w->chars = (uint32_t)n;
+    w->text_begin = begin;
+    w->text_end = begin + (uint32_t)n;
+    return put_word(v, w, type, t);
+}
+
 bool gpu_tokens_add(const struct gpu_vocab *v, struct bytes text, uint8_t type,
                     struct gpu_tokens *t)
 {
@@ -316,6 +362,12 @@ bool gpu_tokens_add(const struct gpu_vocab *v, struct bytes text, uint8_t type,
     w.at[0] = 0;
     for (size_t at = 0, n; ok && at < text.size; at += n) {
         uint8_t c = text.data[at];
+        bool is_first = w.chars == 0 && !w.too_long;
+        uint32_t h;
+        if (is_first && v->lower[c] && (n = plain_word(v, text, at, w.bytes, &h)) > 0) {
+            ok = put_plain(v, &w, n, h, at, type, t);
+            continue;
+        }
         struct fold wide;
         const struct fold *f = &wide;
         n = 1;
@@ -324,7 +376,9 @@ bool gpu_tokens_add(const struct gpu_vocab *v, struct bytes text, uint8_t type,
         else
             fold_of(fold_decode(text.data + at, text.data + text.size, &n), &wide);
         uint32_t begin = (uint32_t)at, end = (uint32_t)(at + n);
-        if (f->kind == FOLD_WORD && f->count == 1)
+        if (is_first && c < 128 && f->kind == FOLD_ALONE)
+            ok = push(t, v->alone[c], begin, end, type);
+        else if (f->kind == FOLD_WORD && f->count == 1)
             add_char(&w, f->utf8, f->size, begin, end);
         else if (f->kind == FOLD_BLANK)
             ok = put_word(v, &w, type, t);
