@@ -1,4 +1,6 @@
 /* `telltale ground`: is a response supported by its context? One of them, a file of them; how good the checker is; making one. */
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -13,8 +15,8 @@
 #define TEXT_MAX (32u << 20)
 
 struct ground_verb_options {
-    const char *context, *response, *question, *model, *precision, *out;
-    uint64_t threads;
+    const char *context, *response, *question, *model, *precision, *out, *base, *epochs, *rate;
+    uint64_t threads, seed;
 };
 
 /* clang-format off */
@@ -25,6 +27,10 @@ static const struct config_option options[] = {
     {"model",     "--model",     CONFIG_STR, NULL,   offsetof(struct ground_verb_options, model),     "FILE", "A checker that `ground train` wrote, in place of the built-in one. eval and train: an encoder with a token head, in the one-file form; without one, trees alone are measured or made."},
     {"precision", "--precision", CONFIG_STR, "int8", offsetof(struct ground_verb_options, precision), "P",    "Of the encoder: fp32, bf16 or int8."},
     {"out",       "--out",       CONFIG_STR, NULL,   offsetof(struct ground_verb_options, out),       "FILE", "train: the file to write."},
+    {"base",      "--base",      CONFIG_STR, NULL,   offsetof(struct ground_verb_options, base),      "MODEL", "train: an encoder, directory or file, to fine-tune first. What is done so far lies in OUT.checkpoint: after an interrupt the same command goes on."},
+    {"epochs",    "--epochs",    CONFIG_STR, "3",    offsetof(struct ground_verb_options, epochs),    "N",    "train: times that the data are gone through, 1.5 say."},
+    {"rate",      "--rate",      CONFIG_STR, "6e-5", offsetof(struct ground_verb_options, rate),      "R",    "train: the highest learning rate of the encoder; its head learns ten times as fast."},
+    {"seed",      "--seed",      CONFIG_U64, "1",    offsetof(struct ground_verb_options, seed),      "N",    "train: another order of the data."},
     {"threads",   "--threads",   CONFIG_U64, "0",    offsetof(struct ground_verb_options, threads),   "N",    "Threads of the encoder; 0 = one per processor."},
 };
 /* clang-format on */
@@ -170,6 +176,21 @@ static int with_ground(const struct ground_verb_options *o, const char *score)
 
 /* --- verbs ----------------------------------------------------------------------------------------- */
 
+static atomic_bool is_interrupted;
+
+static void interrupt(int sig)
+{
+    atomic_store(&is_interrupted, true);
+}
+
+static bool number_of(const char *name, const char *text, double *out)
+{
+    if (bytes_to_f64(bytes_str(text), out) && *out > 0 && *out < 1e6)
+        return true;
+    fprintf(stderr, "telltale ground: %s: give a number above 0\n", name);
+    return false;
+}
+
 static int run_lab(const struct ground_verb_options *o, const char *const *paths, uint32_t n,
                    bool train)
 {
@@ -177,6 +198,9 @@ static int run_lab(const struct ground_verb_options *o, const char *const *paths
                                      .paths_count = n,
                                      .model = o->model,
                                      .out = o->out,
+                                     .base = train ? o->base : NULL,
+                                     .seed = o->seed,
+                                     .stop = &is_interrupted,
                                      .threads = (unsigned)MIN(o->threads, 64u),
                                      .report = stdout};
     struct err_msg msg = {""};
@@ -185,8 +209,16 @@ static int run_lab(const struct ground_verb_options *o, const char *const *paths
                 train ? ", and --out FILE" : "");
         return 2;
     }
-    if (!precision_of(o, &lab.precision))
+    double rate;
+    if (!precision_of(o, &lab.precision) || !number_of("--epochs", o->epochs, &lab.epochs) ||
+        !number_of("--rate", o->rate, &rate))
         return 2;
+    lab.rate = (float)rate;
+    if (lab.base) { /* hours: an interrupt keeps what was done */
+        struct sigaction action = {.sa_handler = interrupt};
+        (void)sigaction(SIGINT, &action, NULL); /* valid signals */
+        (void)sigaction(SIGTERM, &action, NULL);
+    }
     enum err e = train ? ground_lab_train(&lab, &msg) : ground_lab_eval(&lab, &msg);
     return e == ERR_OK ? 0 : fail(&msg, e);
 }
@@ -201,7 +233,9 @@ static void usage(FILE *out)
             "sentences with evidence\n"
             "       telltale ground eval DIR…             how good the checker is, by "
             "cross-validation on judged data\n"
-            "       telltale ground train DIR… --out FILE make a checker from judged data\n\n"
+            "       telltale ground train DIR… --out FILE make a checker from judged data\n"
+            "       telltale ground train DIR… --base MODEL --out FILE   the same, with an encoder "
+            "fine-tuned on them: hours\n\n"
             "All of it runs inside this process; nothing is sent anywhere.\n\n" BYTES_FMT,
             BYTES_ARG(buf_bytes(&help)));
     buf_done(&help);

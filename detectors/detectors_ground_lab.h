@@ -1,11 +1,12 @@
 /* Making and measuring the grounding checker from judged data: what `telltale ground train` and `ground eval` do.
  *
  * Owner: the caller.  Thread: one; hours of it with an encoder to train.
- * Failure: ERR_NOT_FOUND, ERR_IO for files; ERR_INVALID with a sentence (nothing to learn from, a file that is no model); ERR_NOMEM.
+ * Failure: ERR_CANCELLED when *stop became true while an encoder was trained: the same call goes on; ERR_NOT_FOUND, ERR_IO for files; ERR_INVALID with a sentence (nothing to learn from, a file that is no model); ERR_NOMEM.
  */
 #ifndef DETECTORS_DETECTORS_GROUND_LAB_H
 #define DETECTORS_DETECTORS_GROUND_LAB_H
 
+#include <stdatomic.h>
 #include <stdio.h>
 
 #include "detectors/detectors_ground.h"
@@ -16,6 +17,12 @@ struct ground_lab_options {
     uint32_t paths_count;
     const char *model; /* an encoder with a token head, or NULL: trees alone */
     const char *out; /* train: the file to write */
+    const char *
+        base; /* train: an encoder to fine-tune first; model is then the one that comes of it. OUT.encoder and OUT.checkpoint lie beside out */
+    double epochs; /* of the fine-tuning; 0: 3 */
+    float rate; /* its peak learning rate; 0: 6e-5 */
+    uint64_t seed;
+    const atomic_bool *stop; /* NULL: none */
     unsigned threads;
     enum gpu_precision precision;
     FILE *report; /* what is said on the way */

@@ -3,29 +3,11 @@
 #include "detectors/detectors_ground_lab.h"
 #include "detectors/ground_encode.h"
 #include "detectors/ground_fit.h"
+#include "detectors/ground_tune.h"
 
 static void say_bad(void *ctx, const char *file, uint64_t line, const char *why)
 {
     fprintf(ctx, "%s, line %llu: %s\n", file, (unsigned long long)line, why);
-}
-
-static enum err train(const struct ground_lab_options *o, struct arena *a, struct buf *form,
-                      struct err_msg *msg)
-{
-    struct ground_cases all;
-    struct ground_fit_options fit = {.seed = 1, .encoder = o->model != NULL};
-    enum err e = ground_case_load(o->paths, o->paths_count, a, say_bad, o->report, &all, msg);
-    if (e != ERR_OK)
-        return e;
-    bool *use = ARENA_ARRAY(a, bool, all.count);
-    if (!use)
-        return ERR_NOMEM;
-    for (uint32_t i = 0; i < all.count; i++)
-        use[i] = true;
-    fprintf(o->report, "%u judged responses\n", all.count);
-    if (o->model)
-        e = ground_encode_cases(&all, o, a, msg);
-    return e == ERR_OK ? ground_fit_judge(&all, use, &fit, form, msg) : e;
 }
 
 /* The encoder's file, whose bytes the new one keeps; empty without one. */
@@ -57,17 +39,61 @@ static enum err read_model(const char *path, struct arena *a, struct bytes *out,
     return e;
 }
 
-enum err ground_lab_train(const struct ground_lab_options *o, struct err_msg *msg)
+/* The encoder to judge with: the one that was given, or one that is fine-tuned now and lies beside the result. */
+static enum err tune(const struct ground_lab_options *o, struct ground_cases *all, struct arena *a,
+                     const char **out_model, struct err_msg *msg)
 {
+    struct bytes encoder = arena_printf(a, "%s.encoder", o->out),
+                 checkpoint = arena_printf(a, "%s.checkpoint", o->out);
+    if (!encoder.data || !checkpoint.data)
+        return ERR_NOMEM;
+    struct ground_tune_options t = {.base = o->base,
+                                    .out = (const char *)encoder.data,
+                                    .checkpoint = (const char *)checkpoint.data,
+                                    .epochs = o->epochs,
+                                    .rate = o->rate,
+                                    .threads = o->threads,
+                                    .seed = o->seed,
+                                    .vector_weight = -1,
+                                    .stop = o->stop,
+                                    .report = o->report};
+    *out_model = t.out;
+    return ground_tune_run(all, &t, msg);
+}
+
+static enum err fit(const struct ground_lab_options *o, struct ground_cases *all, struct arena *a,
+                    struct buf *form, struct err_msg *msg)
+{
+    struct ground_fit_options f = {.seed = 1, .encoder = o->model != NULL};
+    bool *use = ARENA_ARRAY(a, bool, all->count);
+    if (!use)
+        return ERR_NOMEM;
+    for (uint32_t i = 0; i < all->count; i++)
+        use[i] = true;
+    enum err e = o->model ? ground_encode_cases(all, o, a, msg) : ERR_OK;
+    return e == ERR_OK ? ground_fit_judge(all, use, &f, form, msg) : e;
+}
+
+enum err ground_lab_train(const struct ground_lab_options *asked, struct err_msg *msg)
+{
+    struct ground_lab_options o = *asked;
     struct arena *a = arena_new(0);
+    struct ground_cases all;
     struct buf form = {0};
     struct bytes model = BYTES_NONE;
-    enum err e = a ? read_model(o->model, a, &model, msg) : ERR_NOMEM;
+    enum err e =
+        a ? ground_case_load(o.paths, o.paths_count, a, say_bad, o.report, &all, msg) : ERR_NOMEM;
     if (e == ERR_OK)
-        e = train(o, a, &form, msg);
+        fprintf(o.report, "%u judged responses\n", all.count);
+    if (e == ERR_OK && o.base)
+        e = tune(&o, &all, a, &o.model, msg);
+    if (e == ERR_OK)
+        e = read_model(o.model, a, &model, msg);
+    if (e == ERR_OK)
+        e = fit(&o, &all, a, &form, msg);
     struct gpu_extra extra = {"ground", buf_bytes(&form)};
     if (e == ERR_OK)
-        e = gpu_model_write_extras(model, &extra, 1, o->out, msg);
+        e = gpu_model_write_extras(model, &extra, 1, o.out, msg);
     buf_done(&form);
     arena_free(a);
     return e;
