@@ -70,7 +70,7 @@ const nodes = options.group ? [make("a"), make("b")]
     : [make("a", hasGroup ? undefined : `0-${partitions - 1}`)];
 const third = options.group && options.rebalance ? make("c") : undefined, all = third ? [...nodes, third] : nodes;
 for (const node of nodes) await node.start();
-const guest = options.rebalance ? comeAndGo({ address: broker.address, topic, node: third }) : undefined;
+const guest = options.rebalance ? comeAndGo({ address: broker.address, node: third }) : undefined;
 const produceDone = produce(Date.now());
 
 // Until the others have all partitions; false: they do not get them.

@@ -16,7 +16,7 @@ export function makeNode({ name, address, partitions, binary }) {
   const note = (log) => (said += log.replace(/^\S+ /gm, "").replace(/[0-9a-f]{16}|\d+/g, "N"));
   const node = {
     name,
-    said: () => [...said.split("\n").reduce((m, line) => m.set(line, (m.get(line) ?? 0) + 1), new Map())].filter(([line]) => /^(warn|error) |told/.test(line)).map(([line, n]) => `${n} x ${line}`),
+    said: () => [...said.split("\n").reduce((m, line) => m.set(line, (m.get(line) ?? 0) + 1), new Map())].filter(([line]) => /^(warn|error) |told|got to/.test(line)).map(([line, n]) => `${n} x ${line}`),
     server: () => server,
     isUp: () => server !== undefined,
     async start() {
@@ -57,13 +57,14 @@ export function makeNode({ name, address, partitions, binary }) {
   return node;
 }
 
-// A member of the group that takes partitions and stores nothing.
-function makeGuest(address, topic) {
+// A member of the group that reads another topic: the partitions are shared out again when it comes and goes. (As any member it might commit what it reads, so it
+// must not be given partitions that are looked for here.)
+function makeGuest(address) {
   let child, ended;
   return {
     async start() {
       const settings = ["partition.assignment.strategy=cooperative-sticky", "enable.auto.commit=false", `session.timeout.ms=${sessionMs}`];
-      child = spawn("kcat", ["-b", address, ...settings.flatMap((s) => ["-X", s]), "-q", "-G", "telltale", topic], { stdio: "ignore" });
+      child = spawn("kcat", ["-b", address, ...settings.flatMap((s) => ["-X", s]), "-q", "-G", "telltale", "visitors"], { stdio: "ignore" });
       ended = new Promise((resolve) => child.on("exit", resolve));
     },
     async stop() {
@@ -76,8 +77,8 @@ function makeGuest(address, topic) {
 }
 
 // Something joins the group and leaves it again until end() is called: {turns(), end()}. node: what joins; none: a guest.
-export function comeAndGo({ address, topic, node }) {
-  const member = node ?? makeGuest(address, topic);
+export function comeAndGo({ address, node }) {
+  const member = node ?? makeGuest(address);
   let turns = 0, over = false, failure;
   const loop = (async () => {
     for (; !over; turns++) {
