@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "base/hash.h"
 
 /* --- series -------------------------------------------------------------------------------------- */
 
@@ -75,18 +76,23 @@ enum err block_index_read(struct bytes block, uint32_t org, struct arena *a, uin
 
 #define BLOOM_PROBES 3u
 
-static uint32_t bloom_bit(uint64_t prefix, uint32_t probe)
+uint64_t block_trace_key(struct tsdb_id16 id)
 {
-    uint64_t h = prefix * 0x9e3779b97f4a7c15u;
+    return hash64(bytes_of(id.b, sizeof(id.b)), 0);
+}
+
+static uint32_t bloom_bit(uint64_t key, uint32_t probe)
+{
+    uint64_t h = key * 0x9e3779b97f4a7c15u;
     h ^= h >> 29;
     return (uint32_t)((h >> (probe * 15)) % (BLOCK_BLOOM_BYTES * 8));
 }
 
-static int by_prefix(const void *x, const void *y)
+static int by_key(const void *x, const void *y)
 {
     const struct block_trace *a = x, *b = y;
-    if (a->prefix != b->prefix)
-        return a->prefix < b->prefix ? -1 : 1;
+    if (a->key != b->key)
+        return a->key < b->key ? -1 : 1;
     if (a->n != b->n)
         return a->n < b->n ? -1 : 1;
     return (a->row > b->row) - (a->row < b->row);
@@ -95,7 +101,7 @@ static int by_prefix(const void *x, const void *y)
 void block_traces_sort(struct block_trace *t, size_t n)
 {
     if (n)
-        qsort(t, n, sizeof(*t), by_prefix);
+        qsort(t, n, sizeof(*t), by_key);
 }
 
 void block_traces_write(const struct block_trace *t, uint32_t n, struct buf *out,
@@ -106,10 +112,10 @@ void block_traces_write(const struct block_trace *t, uint32_t n, struct buf *out
     CHECK(n > 0 && n <= BLOCK_TRACES_MAX);
     buf_varint(&body, n);
     for (uint32_t i = 0; i < n; i++) {
-        bytes_put_u64be(be, t[i].prefix);
+        bytes_put_u64be(be, t[i].key);
         buf_append(&body, be, 8);
         for (uint32_t p = 0; p < BLOOM_PROBES; p++) {
-            uint32_t bit = bloom_bit(t[i].prefix, p);
+            uint32_t bit = bloom_bit(t[i].key, p);
             bloom[bit / 8] |= (uint8_t)(1u << bit % 8);
         }
     }
@@ -121,31 +127,35 @@ void block_traces_write(const struct block_trace *t, uint32_t n, struct buf *out
     block_pack(buf_bytes(&body), false, out);
     out->failed |= body.failed;
     buf_done(&body);
-    buf_u64(summary, t[0].prefix);
-    buf_u64(summary, t[n - 1].prefix);
+    buf_u64(summary, t[0].key);
+    buf_u64(summary, t[n - 1].key);
     buf_append(summary, bloom, sizeof(bloom));
 }
 
-bool block_traces_may_have(struct bytes summary, uint64_t prefix)
+bool block_traces_may_have(struct bytes summary, uint64_t key)
 {
     struct reader r = reader_of(summary);
     uint64_t first = reader_u64(&r), last = reader_u64(&r);
     struct bytes bloom = reader_bytes(&r, BLOCK_BLOOM_BYTES);
     if (r.failed)
         return true; /* no filter: look */
-    if (prefix < first || prefix > last)
+    if (key < first || key > last)
         return false;
     for (uint32_t p = 0; p < BLOOM_PROBES; p++) {
-        uint32_t bit = bloom_bit(prefix, p);
+        uint32_t bit = bloom_bit(key, p);
         if (!(bloom.data[bit / 8] & 1u << bit % 8))
             return false;
     }
     return true;
 }
 
-/* The entries of one prefix, or all (NULL). */
-static enum err read_traces(struct bytes block, const uint64_t *prefix, struct arena *a,
-                            struct block_trace **out, uint32_t *out_count)
+struct trace_reader {
+    struct bytes keys;
+    struct reader rest;
+    uint64_t n;
+};
+
+static enum err open_traces(struct bytes block, struct arena *a, struct trace_reader *out)
 {
     struct bytes body;
     enum err e = block_unpack(block, a, &body);
@@ -155,45 +165,71 @@ static enum err read_traces(struct bytes block, const uint64_t *prefix, struct a
     uint64_t n = reader_varint(&r);
     if (r.failed || n == 0 || n > BLOCK_TRACES_MAX || n * 11 > reader_left(&r))
         return ERR_CORRUPT;
-    struct bytes prefixes = reader_bytes(&r, n * 8);
+    *out = (struct trace_reader){.keys = reader_bytes(&r, n * 8), .n = n};
+    out->rest = r;
+    return ERR_OK;
+}
+
+static bool next_trace(struct trace_reader *r, uint64_t i, struct block_trace *out)
+{
+    uint64_t n = reader_varint(&r->rest), row = reader_varint(&r->rest),
+             more = reader_varint(&r->rest);
+    *out = (struct block_trace){bytes_u64be(r->keys.data + i * 8), (uint32_t)n, (uint32_t)row,
+                                (uint32_t)more};
+    return !r->rest.failed && n <= UINT32_MAX && row <= UINT32_MAX && more < BLOCK_TRACE_ROWS_MAX;
+}
+
+enum err block_traces_find(struct bytes block, uint64_t key, struct arena *a,
+                           struct block_trace **out, uint32_t *out_count)
+{
+    struct trace_reader r;
+    struct block_trace *t = NULL, one;
     uint32_t found = 0, cap = 0;
-    struct block_trace *t = NULL;
-    for (uint64_t i = 0; i < n; i++) {
-        uint64_t p = bytes_u64be(prefixes.data + i * 8);
-        uint64_t block_n = reader_varint(&r), row = reader_varint(&r), more = reader_varint(&r);
-        if (r.failed || block_n > UINT32_MAX || row > UINT32_MAX || more >= BLOCK_TRACE_ROWS_MAX ||
-            found > BLOCK_TRACES_MAX * 64u)
+    enum err e = open_traces(block, a, &r);
+    if (e != ERR_OK)
+        return e;
+    for (uint64_t i = 0; i < r.n; i++) {
+        if (!next_trace(&r, i, &one))
             return ERR_CORRUPT;
-        if (prefix && p != *prefix)
+        if (one.key != key)
             continue;
-        if (found + more + 1 > cap) {
-            uint32_t wider =
-                (uint32_t)MAX(found + more + 1, MAX(prefix ? 0 : n, cap * UINT64_C(2)));
+        if (found + one.more + 1 > BLOCK_TRACE_FOUND_MAX)
+            return ERR_LIMIT;
+        if (found + one.more + 1 > cap) {
+            uint32_t wider = MAX(found + one.more + 1, cap * 2);
             t = arena_grow(a, t, sizeof(*t), cap, wider);
             if (!t)
                 return ERR_LIMIT;
             cap = wider;
         }
-        for (uint64_t k = 0; k <= more; k++)
-            t[found++] = (struct block_trace){p, (uint32_t)block_n, (uint32_t)(row + k), 0};
+        for (uint32_t k = 0; k <= one.more; k++)
+            t[found++] = (struct block_trace){one.key, one.n, one.row + k, 0};
     }
-    if (reader_left(&r))
+    if (reader_left(&r.rest))
         return ERR_CORRUPT;
     *out = t;
     *out_count = found;
     return ERR_OK;
 }
 
-enum err block_traces_find(struct bytes block, uint64_t prefix, struct arena *a,
-                           struct block_trace **out, uint32_t *out_count)
-{
-    return read_traces(block, &prefix, a, out, out_count);
-}
-
 enum err block_traces_read(struct bytes block, struct arena *a, struct block_trace **out,
                            uint32_t *out_count)
 {
-    return read_traces(block, NULL, a, out, out_count);
+    struct trace_reader r;
+    enum err e = open_traces(block, a, &r);
+    if (e != ERR_OK)
+        return e;
+    struct block_trace *t = ARENA_ARRAY(a, struct block_trace, r.n);
+    if (!t)
+        return ERR_LIMIT;
+    for (uint64_t i = 0; i < r.n; i++)
+        if (!next_trace(&r, i, &t[i]))
+            return ERR_CORRUPT;
+    if (reader_left(&r.rest))
+        return ERR_CORRUPT;
+    *out = t;
+    *out_count = (uint32_t)r.n;
+    return ERR_OK;
 }
 
 /* --- exemplars and metadata ---------------------------------------------------------------------- */

@@ -1,11 +1,11 @@
 /* Small blocks: the series of a generation (index), where traces lie, exemplars, metadata.
  *
  *     index     := packed{ varint first id, varint n, { varint bytes shared with the one before, varint length, rest of the labels }* }
- *     traces    := packed{ varint n, u64 big-endian prefix * n (sorted), { varint block n, varint row, varint rows - 1 }* };  summary := u64 first, u64 last,
- *                  bloom filter of the prefixes (BLOCK_BLOOM_BYTES)
+ *     traces    := packed{ varint n, u64 big-endian key * n (sorted), { varint block n, varint row, varint rows - 1 }* };  summary := u64 first, u64 last,
+ *                  bloom filter of the keys (BLOCK_BLOOM_BYTES)
  *     exemplars := packed{ varint n, { labels of the series, zigzag t, f64 value, labels }* };  metadata := packed{ varint n, 4 strings each }
  * Owner: caller.  Thread: any.
- * Failure: readers: ERR_CORRUPT for any other bytes, ERR_LIMIT past the arena.
+ * Failure: readers: ERR_CORRUPT for any other bytes, ERR_LIMIT past the arena or a limit.
  */
 #ifndef TSDB_BLOCK_INDEX_H
 #define TSDB_BLOCK_INDEX_H
@@ -16,6 +16,7 @@
 #define BLOCK_INDEX_TARGET (1u << 20)
 #define BLOCK_TRACES_MAX 8192u
 #define BLOCK_TRACE_ROWS_MAX 65536u /* of one entry: no block holds more */
+#define BLOCK_TRACE_FOUND_MAX (1u << 24) /* rows of one trace that one index names */
 #define BLOCK_BLOOM_BYTES 4096u
 
 struct block_index_series {
@@ -28,8 +29,10 @@ uint32_t block_index_write(const struct tsdb_labels *labels, uint32_t from, uint
 enum err block_index_read(struct bytes block, uint32_t org, struct arena *a, uint32_t *out_first_id,
                           struct block_index_series **out, uint32_t *out_count) MUST_CHECK;
 
+/* A hash of the whole id: tracers fill the first half with zeros or with the second of the day. */
+uint64_t block_trace_key(struct tsdb_id16 id);
 struct block_trace {
-    uint64_t prefix; /* the first 8 bytes of the trace id, big-endian */
+    uint64_t key; /* block_trace_key of the trace's id */
     uint32_t n, row;
     uint32_t more; /* rows that follow row in the block and are of the trace too */
 };
@@ -37,9 +40,9 @@ struct block_trace {
 void block_traces_sort(struct block_trace *t, size_t n);
 void block_traces_write(const struct block_trace *t, uint32_t n, struct buf *out,
                         struct buf *summary);
-bool block_traces_may_have(struct bytes summary, uint64_t prefix);
+bool block_traces_may_have(struct bytes summary, uint64_t key);
 /* One entry for each row, more = 0. */
-enum err block_traces_find(struct bytes block, uint64_t prefix, struct arena *a,
+enum err block_traces_find(struct bytes block, uint64_t key, struct arena *a,
                            struct block_trace **out, uint32_t *out_count) MUST_CHECK;
 /* Every entry, as written. */
 enum err block_traces_read(struct bytes block, struct arena *a, struct block_trace **out,

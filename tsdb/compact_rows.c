@@ -335,7 +335,7 @@ static enum err put_block(struct merge *m, enum part_class class, const void *co
     return e;
 }
 
-/* What has gathered of the trace index. One run of blocks covers all prefixes; a day of very many traces has more than one. */
+/* What has gathered of the trace index. One run of blocks covers all keys; a day of very many traces has more than one. */
 static enum err put_traces(struct merge *m)
 {
     int64_t day_ms = (int64_t)part_day(m->job->rows) * 86400000;
@@ -372,11 +372,11 @@ static enum err add_traces(struct merge *m, const struct pending *const *rows, u
         m->trace_cap = cap;
     }
     for (uint32_t i = 0; i < n; i++) {
-        uint64_t prefix = bytes_u64be(trace_of(rows[i])->b);
-        if (i > 0 && m->traces[m->trace_count - 1].prefix == prefix)
+        uint64_t key = block_trace_key(*trace_of(rows[i]));
+        if (i > 0 && m->traces[m->trace_count - 1].key == key)
             m->traces[m->trace_count - 1].more++;
         else
-            m->traces[m->trace_count++] = (struct block_trace){prefix, m->n, i, 0};
+            m->traces[m->trace_count++] = (struct block_trace){key, m->n, i, 0};
     }
     return m->trace_count >= TRACES_RUN ? put_traces(m) : ERR_OK;
 }

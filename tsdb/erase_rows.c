@@ -268,11 +268,11 @@ static enum err add_traces(struct day *d, const struct tsdb_spans *t, const uint
     enum err e = ERR_OK;
     size_t first = d->trace_count;
     for (uint32_t i = 0; i < count && e == ERR_OK; i++) {
-        uint64_t prefix = bytes_u64be(t->trace_id[keep ? keep[i] : i].b);
-        if (d->trace_count > first && d->traces[d->trace_count - 1].prefix == prefix)
+        uint64_t key = block_trace_key(t->trace_id[keep ? keep[i] : i]);
+        if (d->trace_count > first && d->traces[d->trace_count - 1].key == key)
             d->traces[d->trace_count - 1].more++;
         else
-            e = add_trace(d, (struct block_trace){prefix, n, i, 0});
+            e = add_trace(d, (struct block_trace){key, n, i, 0});
     }
     return e;
 }

@@ -129,11 +129,11 @@ static enum err flush_org(struct head_flush *f, const struct kind *k, const stru
         }
         for (uint32_t i = 0; traces && i < to - from; i++) { /* one entry for the rows of a trace */
             const struct tsdb_spans *s = table_of(f, k, &rows[i]);
-            uint64_t prefix = bytes_u64be(s->trace_id[rows[i].row].b);
-            if (i > 0 && traces[trace_count - 1].prefix == prefix)
+            uint64_t key = block_trace_key(s->trace_id[rows[i].row]);
+            if (i > 0 && traces[trace_count - 1].key == key)
                 traces[trace_count - 1].more++;
             else
-                traces[trace_count++] = (struct block_trace){prefix, block_n, i, 0};
+                traces[trace_count++] = (struct block_trace){key, block_n, i, 0};
         }
         e = put_rows(f, k, rows, (uint32_t)(to - from), block_n, class);
     }

@@ -33,7 +33,7 @@ enum block_kind {
     BLOCK_SPAN_TEXT, /* text columns of the BLOCK_SPANS with the same (org, generation, n) */
     BLOCK_LOGS,
     BLOCK_LOG_TEXT,
-    BLOCK_TRACES, /* sorted trace id prefixes -> span blocks */
+    BLOCK_TRACES, /* sorted keys of trace ids -> span blocks */
     BLOCK_EXEMPLARS,
     BLOCK_METADATA,
     BLOCK_GONE /* of the spans of an org in the part of rows: what compaction has taken away (gone.h) */

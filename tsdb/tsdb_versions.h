@@ -16,7 +16,7 @@
 #define FORMAT_CHECKPOINT 2u /* first in a checkpoint */
 #define FORMAT_COMMIT 2u /* "TTC2" */
 #define FORMAT_RECORD 4u /* "TTR4"; columns.md is part of it */
-#define FORMAT_BLOCK 2u /* first byte of every block of a part; columns.md is part of it */
+#define FORMAT_BLOCK 3u /* first byte of every block of a part; columns.md is part of it */
 #define FORMAT_SERIES 3u /* first byte of the body of samples, histograms and cells */
 #define FORMAT_ALERT 1u /* first byte of rows of the state, as the next three */
 #define FORMAT_OUTBOX 1u

@@ -23,7 +23,7 @@ struct row { /* of the manifest */
 
 struct place { /* of a span, as told by its row or by the trace index */
     uint32_t org;
-    uint64_t generation, prefix;
+    uint64_t generation, key;
     uint32_t n, row;
 };
 
@@ -345,7 +345,7 @@ static const char *look_rows(struct look *l, const struct block_meta *m, struct 
     for (uint32_t i = 0; i < n && is_spans; i++)
         if (!add_place(l, &l->spans,
                        (struct place){m->key.org, m->key.generation,
-                                      bytes_u64be(t.spans.trace_id[i].b), m->key.n, i}))
+                                      block_trace_key(t.spans.trace_id[i]), m->key.n, i}))
             return "no memory to look at it";
     const char *wrong = look_times(m, is_spans ? t.spans.end_ns : t.logs.time_ns, n);
     return wrong ? wrong : look_zone(l, m, is_spans ? &t.spans : NULL, &t.logs, n);
@@ -358,14 +358,15 @@ static const char *look_traces(struct look *l, const struct block_meta *m, struc
     if (block_traces_read(block, l->scratch, &t, &n) != ERR_OK)
         return "the trace index does not decode";
     for (uint32_t i = 0; i < n; i++) {
-        if (i && t[i].prefix < t[i - 1].prefix)
+        if (i && t[i].key < t[i - 1].key)
             return "the trace index is not sorted";
-        if (!block_traces_may_have(m->summary, t[i].prefix))
+        if (!block_traces_may_have(m->summary, t[i].key))
             return "its filter denies a trace that it holds";
-        if (!add_place(
-                l, &l->index,
-                (struct place){m->key.org, m->key.generation, t[i].prefix, t[i].n, t[i].row}))
-            return "no memory to look at it";
+        for (uint32_t k = 0; k <= t[i].more; k++)
+            if (!add_place(
+                    l, &l->index,
+                    (struct place){m->key.org, m->key.generation, t[i].key, t[i].n, t[i].row + k}))
+                return "no memory to look at it";
     }
     return NULL;
 }
@@ -381,7 +382,7 @@ static int by_place(const void *x, const void *y)
         return a->n < b->n ? -1 : 1;
     if (a->row != b->row)
         return a->row < b->row ? -1 : 1;
-    return (a->prefix > b->prefix) - (a->prefix < b->prefix);
+    return (a->key > b->key) - (a->key < b->key);
 }
 
 /* Entries of a block that was found damaged: that has been said, once. */
@@ -416,9 +417,10 @@ static void compare_places(struct look *l)
         const struct place *p = c <= 0 ? &a->p[i] : &b->p[k];
         if ((c < 0 && !l->is_index_damaged) || (c > 0 && !is_unread(l, p)))
             verify_say(l->v,
-                       "block (org %u, kind %u, generation %llu, %u): row %u, trace %016llx...: %s",
+                       "block (org %u, kind %u, generation %llu, %u): row %u, key of its trace "
+                       "%016llx: %s",
                        p->org, BLOCK_SPANS, (unsigned long long)p->generation, p->n, p->row,
-                       (unsigned long long)p->prefix,
+                       (unsigned long long)p->key,
                        c < 0 ? "the trace index does not have this span"
                              : "the trace index names a span that is not there");
         i += c <= 0;

@@ -82,7 +82,7 @@ static enum err trace_block(struct tsdb_view *v, const struct part_snapshot *p, 
             continue;
         struct view_block b = view_block_of(&view_rows_spans, p, &m[i]);
         enum err e = view_check(v);
-        if (e == ERR_OK) /* a prefix of another trace is found out by one column */
+        if (e == ERR_OK) /* another trace of the same key is found out by one column */
             e = view_block_load(v, &b, UINT64_C(1) << TSDB_SPAN_trace_id, scratch);
         for (uint32_t k = 0; k < n && e == ERR_OK; k++) {
             if (!is_of(&b.t.spans, &t[k], id))
@@ -109,18 +109,18 @@ static enum err trace_part(struct tsdb_view *v, const struct part_snapshot *p, s
 {
     size_t count;
     const struct block_meta *m = view_blocks(v, p, BLOCK_TRACES, VIEW_ANY_GENERATION, &count);
-    uint64_t prefix = bytes_u64be(id.b);
+    uint64_t key = block_trace_key(id);
     enum err e = ERR_OK;
     for (size_t i = 0; i < count && e == ERR_OK; i++) {
         struct bytes block;
         struct block_trace *t;
         uint32_t n;
-        if (!block_traces_may_have(m[i].summary, prefix))
+        if (!block_traces_may_have(m[i].summary, key))
             continue;
         arena_reset(scratch);
         e = view_fetch(p, &m[i], scratch, &block);
         if (e == ERR_OK) {
-            e = block_traces_find(block, prefix, scratch, &t, &n);
+            e = block_traces_find(block, key, scratch, &t, &n);
             if (e == ERR_CORRUPT)
                 view_count_corrupt();
         }

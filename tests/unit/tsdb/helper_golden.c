@@ -643,8 +643,8 @@ static enum err dump_traces(struct bytes in, struct buf *text)
     uint32_t n;
     enum err e = block_traces_read(in, a, &t, &n);
     for (uint32_t i = 0; e == ERR_OK && i < n; i++)
-        buf_printf(text, "%016" PRIx64 " block %u row %u and %u more\n", t[i].prefix, t[i].n,
-                   t[i].row, t[i].more);
+        buf_printf(text, "%016" PRIx64 " block %u row %u and %u more\n", t[i].key, t[i].n, t[i].row,
+                   t[i].more);
     arena_free(a);
     return e;
 }

@@ -200,14 +200,14 @@ static void traces_are_found_and_others_filtered(void **unused)
         t[i] = (struct block_trace){(uint64_t)i << 40, i / 100, i % 100, i % 4};
     block_traces_write(t, N, &block, &summary);
     for (uint32_t i = 0; i < N; i += 77) {
-        assert_true(block_traces_may_have(buf_bytes(&summary), t[i].prefix));
-        assert_int_equal(block_traces_find(buf_bytes(&block), t[i].prefix, a, &found, &n), ERR_OK);
+        assert_true(block_traces_may_have(buf_bytes(&summary), t[i].key));
+        assert_int_equal(block_traces_find(buf_bytes(&block), t[i].key, a, &found, &n), ERR_OK);
         assert_int_equal(n, 1 + t[i].more);
         for (uint32_t k = 0; k < n; k++)
             assert_true(found[k].n == t[i].n && found[k].row == t[i].row + k);
     }
     for (uint32_t i = 0; i + 1 < N; i++)
-        wrong += block_traces_may_have(buf_bytes(&summary), t[i].prefix + 1 + rnd(1u << 30));
+        wrong += block_traces_may_have(buf_bytes(&summary), t[i].key + 1 + rnd(1u << 30));
     print_message("trace filter: %.1f %% false\n", 100.0 * wrong / N);
     assert_true(wrong < N / 4);
     free(t);
