@@ -149,16 +149,18 @@ const ranges = found.flatMap((f) => f.ranges), verdict = judge({ messages, place
 const inRanges = ranges.filter((r) => r.to !== null).reduce((sum, r) => sum + r.to - r.from, 0);
 console.log(`${seconds()}: ${JSON.stringify({ messages, ...verdict, ranges: ranges.length, closed: ranges.filter((r) => r.to !== null).length, inRanges, visits: guest?.turns() ?? 0, ...done })}`);
 
-// What was kept of a message can be read again, once mended.
-async function isReplayed(node) {
-  const [kept] = (await getJson(`${node.server().web}/api/telltale/v1/quarantine/messages?limit=1`)).body.messages, before = await node.count("spans");
-  if (!kept) return false;
+// What was kept of a message can be read again, once mended: on the first node that kept one. In a group that may be any of them.
+async function isReplayed() {
+  const keptBy = async (node) => (await getJson(`${node.server().web}/api/telltale/v1/quarantine/messages?limit=1`)).body.messages[0];
+  const held = await Promise.all(nodes.map(keptBy)), at = held.findIndex((k) => k);
+  if (at < 0) return false;
+  const node = nodes[at], kept = held[at], before = await node.count("spans");
   const path = `${kept.topic}/${kept.partition}/${kept.offset}`, body = message(messages, () => false, "mended");
   const text = await (await fetch(`${node.server().web}/api/telltale/v1/quarantine/messages/${path}`)).text();
   const { stored } = await (await fetch(`${node.server().web}/api/telltale/v1/admin/quarantine/replay/${path}`, { method: "POST", body })).json();
   return stored === 1 && (await node.count("spans")) === before + 1 && text.startsWith('{"resourceSpans": poison');
 }
-const replayed = options.expect || (await isReplayed(nodes[0]));
+const replayed = options.expect || (await isReplayed());
 for (const node of all) {
   const metrics = await node.metrics();
   console.log(metrics.split("\n").filter((l) => /^telltale_(kafka|store_claims)/.test(l)).map((l) => `${node.name}: ${l}`).join("\n"));
