@@ -14,6 +14,7 @@
 #define HOLD_MS 20 /* between attempts to hand over what the store cannot take yet */
 #define TELL_NS INT64_C(1000000000)
 #define LEAVE_NS INT64_C(5000000000)
+#define DESTROY_S 10
 
 #define MESSAGES "telltale_kafka_messages_total"
 #define MESSAGES_HELP "Kafka messages by what became of them."
@@ -462,6 +463,31 @@ static bool is_joining(struct kafka *k)
     return is;
 }
 
+static void *destroy_main(void *rk)
+{
+    rd_kafka_destroy(rk);
+    return NULL;
+}
+
+/* The client may wait for a thread of its own for ever where a topic was removed while it was read (seen with librdkafka 2.0.2): a process that
+ * is told to end does not wait with it. false: it still does, and what it may call stays. */
+static bool destroy(rd_kafka_t *rk)
+{
+    pthread_t t;
+    struct timespec until;
+    if (pthread_create(&t, NULL, destroy_main, rk) != 0) {
+        rd_kafka_destroy(rk);
+        return true;
+    }
+    clock_gettime(CLOCK_REALTIME, &until); /* as pthread_timedjoin_np counts */
+    until.tv_sec += DESTROY_S;
+    if (pthread_timedjoin_np(t, NULL, &until) == 0)
+        return true;
+    log_warn("kafka", "the client does not end within %d s; it is left as it is", DESTROY_S);
+    pthread_detach(t);
+    return false;
+}
+
 /* The client aborts when it is destroyed between joining a group and the first assignment (librdkafka before 2.3, issue 4312): that is waited
  * for, and if it does not come the client stays as it is until the process ends. false: it does, and keeps k. */
 static bool leave(struct kafka *k)
@@ -473,9 +499,7 @@ static bool leave(struct kafka *k)
         poll_events(k, POLL_MS);
     bool may_abort = is_joining(k);
     rd_kafka_consumer_close(k->rk); /* hands the partitions over: kafka_on_rebalance */
-    if (!may_abort || k->was_assigned)
-        rd_kafka_destroy(k->rk);
-    return !may_abort || k->was_assigned;
+    return (!may_abort || k->was_assigned) && destroy(k->rk);
 }
 
 void kafka_free(struct kafka *k)
