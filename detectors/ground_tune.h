@@ -30,7 +30,7 @@ struct ground_tune_options {
     float rate; /* peak learning rate; 0: 6e-5. The head's is ten times that */
     unsigned threads;
     uint64_t seed;
-    float vector_weight; /* below 0: 4; 0: vectors are let go */
+    float vector_weight; /* below 0: .1; 0: vectors are let go */
     const atomic_bool *stop; /* NULL: none */
     FILE *report; /* a line now and then */
 };
