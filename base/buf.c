@@ -157,3 +157,14 @@ uint64_t reader_long_varint(struct reader *r)
     r->failed = true;
     return 0;
 }
+
+enum err buf_first_error(const struct buf *errors, enum err e, struct err_msg *msg,
+                         const char *otherwise)
+{
+    struct bytes first = buf_bytes(errors);
+    first.size = bytes_find(first, BYTES_LIT("\n"));
+    if (e == ERR_OK)
+        return e;
+    return first.size ? err_set(msg, e, BYTES_FMT, BYTES_ARG(first))
+                      : err_set(msg, e, "%s: %s", otherwise, err_text(e));
+}

@@ -61,6 +61,10 @@ void buf_clear(struct buf *b); /* size = 0, failure forgotten, memory kept */
 /* Moves the memory out as malloc'ed; the buffer becomes empty. */
 void *buf_take(struct buf *b, size_t *out_size);
 
+/* Of a list of mistakes, one a line, the first as the message of e; where there is none: "`otherwise`: …". ERR_OK stays as it is. */
+enum err buf_first_error(const struct buf *errors, enum err e, struct err_msg *msg,
+                         const char *otherwise) MUST_CHECK;
+
 /* A bounded reader over a slice, the mirror of the writers above. After any failed read .failed stays set and all reads give 0. */
 struct reader {
     const uint8_t *at, *end;

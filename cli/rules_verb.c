@@ -20,6 +20,16 @@ static int usage(FILE *to)
     return to == stdout ? 0 : USAGE;
 }
 
+static int failed(const struct buf *why, enum err e)
+{
+    fprintf(stderr, "  FAILED:\n");
+    if (why->size)
+        fwrite(why->data, 1, why->size, stderr);
+    else
+        fprintf(stderr, "%s\n", err_text(e));
+    return FAILED;
+}
+
 static int check(int argc, char **argv)
 {
     int rc = 0;
@@ -34,12 +44,7 @@ static int check(int argc, char **argv)
         if (e == ERR_OK) {
             printf("  SUCCESS: %u rules found\n", rules);
         } else {
-            fprintf(stderr, "  FAILED:\n");
-            if (errors.size)
-                fwrite(errors.data, 1, errors.size, stderr);
-            else
-                fprintf(stderr, "%s\n", err_text(e));
-            rc = FAILED;
+            rc = failed(&errors, e);
         }
         printf("\n");
         buf_done(&errors);
@@ -59,12 +64,7 @@ static int test(int argc, char **argv)
         if (e == ERR_OK) {
             printf("  SUCCESS\n");
         } else {
-            fprintf(stderr, "  FAILED:\n");
-            if (out.size)
-                fwrite(out.data, 1, out.size, stderr);
-            else
-                fprintf(stderr, "%s\n", err_text(e));
-            rc = FAILED;
+            rc = failed(&out, e);
         }
         printf("\n");
         buf_done(&out);

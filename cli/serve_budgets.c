@@ -25,12 +25,7 @@ enum err serve_budgets_reload(struct serve_budgets *s, struct err_msg *msg)
     pthread_mutex_lock(&s->lock);
     enum err e = detectors_budgets_reload(s->budgets, s->file, s->db, &errors);
     pthread_mutex_unlock(&s->lock);
-    struct bytes first = buf_bytes(&errors);
-    first.size = bytes_find(first, BYTES_LIT("\n"));
-    if (e != ERR_OK && first.size)
-        e = err_set(msg, e, BYTES_FMT, BYTES_ARG(first));
-    else if (e != ERR_OK)
-        e = err_set(msg, e, "the budgets cannot be filled from the ledger: %s", err_text(e));
+    e = buf_first_error(&errors, e, msg, "the budgets cannot be filled from the ledger");
     buf_done(&errors);
     return e;
 }

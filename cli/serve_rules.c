@@ -24,12 +24,7 @@ enum err serve_rules_reload(struct serve_rules *s, struct err_msg *msg)
     pthread_mutex_lock(&s->lock);
     enum err e = detectors_rules_reload(s->rules, &errors);
     pthread_mutex_unlock(&s->lock);
-    struct bytes first = buf_bytes(&errors);
-    first.size = bytes_find(first, BYTES_LIT("\n"));
-    if (e != ERR_OK && first.size)
-        e = err_set(msg, e, BYTES_FMT, BYTES_ARG(first));
-    else if (e != ERR_OK)
-        e = err_set(msg, e, "the rules cannot be read: %s", err_text(e));
+    e = buf_first_error(&errors, e, msg, "the rules cannot be read");
     buf_done(&errors);
     return e;
 }
