@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/config.h"
+#include "base/file_in.h"
 #include "cli/ground_score.h"
 #include "cli/verbs.h"
 #include "detectors/detectors_ground_lab.h"
@@ -51,23 +52,6 @@ static bool precision_of(const struct ground_verb_options *o, enum gpu_precision
 }
 
 /* --- one response ---------------------------------------------------------------------------------- */
-
-static bool read_text(const char *path, struct buf *out)
-{
-    FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "r");
-    size_t n = 1;
-    buf_init(out, TEXT_MAX);
-    while (f && n && buf_reserve(out, 1u << 16)) {
-        n = fread(out->data + out->size, 1, 1u << 16, f);
-        out->size += n;
-    }
-    bool ok = f && !ferror(f) && buf_ok(out);
-    if (f && f != stdin)
-        (void)fclose(f);
-    if (!ok)
-        fprintf(stderr, "telltale ground: %s cannot be read, or is larger than 32 MB\n", path);
-    return ok;
-}
 
 struct paint { /* empty where output is no terminal */
     const char *bad, *doubt, *good, *dim, *off;
@@ -145,8 +129,14 @@ static int run_check(struct ground *g, const struct ground_verb_options *o)
     struct ground_verdict v;
     struct err_msg msg = {""};
     int status = 1;
-    if (a && read_text(o->context, &context) && read_text(o->response, &response) &&
-        (!o->question || read_text(o->question, &question))) {
+    enum err read = a ? file_in_read(o->context, TEXT_MAX, &context, &msg) : ERR_NOMEM;
+    if (read == ERR_OK)
+        read = file_in_read(o->response, TEXT_MAX, &response, &msg);
+    if (read == ERR_OK && o->question)
+        read = file_in_read(o->question, TEXT_MAX, &question, &msg);
+    if (read != ERR_OK) {
+        status = fail(&msg, read);
+    } else {
         struct bytes document = buf_bytes(&context);
         struct ground_text t = {&document, 1, buf_bytes(&question), buf_bytes(&response)};
         enum err e = ground_check(g, &t, 0, a, &v, &msg);

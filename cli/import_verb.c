@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/file_in.h"
 #include "base/buf.h"
 #include "base/check.h"
 #include "cli/verbs.h"
@@ -39,22 +40,6 @@ static bool read_args(int argc, char **argv, struct import_args *a)
             return false;
     }
     return a->file != NULL;
-}
-
-static bool read_all(const char *path, struct buf *out)
-{
-    FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
-    uint8_t block[65536];
-    size_t n;
-    buf_init(out, GENAI_IMPORT_BYTES_MAX + sizeof block);
-    if (!f)
-        return false;
-    while ((n = fread(block, 1, sizeof block, f)) > 0 && buf_ok(out))
-        buf_append(out, block, n);
-    bool ok = !ferror(f);
-    if (f != stdin)
-        fclose(f);
-    return ok;
 }
 
 static void say_skip(void *ctx, struct bytes name, enum genai_import_skip why)
@@ -96,8 +81,8 @@ int verbs_import(int argc, char **argv)
     struct genai_import i = {.skip = a.verbose ? say_skip : NULL};
     const char *slash = strrchr(a.file, '/');
     int rc = 1;
-    if (!read_all(a.file, &json))
-        fprintf(stderr, "telltale import: %s cannot be read\n", a.file);
+    if (file_in_read(a.file, GENAI_IMPORT_BYTES_MAX, &json, &msg) != ERR_OK)
+        fprintf(stderr, "telltale import: %s\n", msg.text);
     else if (genai_import_litellm(buf_bytes(&json), bytes_str(slash ? slash + 1 : a.file), &i,
                                   &yaml, &msg) != ERR_OK)
         fprintf(stderr, "telltale import: %s: %s\n", a.file, msg.text);

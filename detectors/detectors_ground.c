@@ -1,15 +1,12 @@
 /* A model opened, a response judged: features, trees, tokens, stack, calibration, spans, evidence. */
 #include "detectors/detectors_ground.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/file_in.h"
 #include "base/hash.h"
 #include "detectors/ground_encode.h"
 #include "detectors/ground_judge.h"
@@ -25,34 +22,16 @@ struct ground {
 
 /* --- opening --------------------------------------------------------------------------------------- */
 
-static enum err read_file(const char *path, uint8_t **out, struct bytes *text, struct err_msg *msg)
+static enum err read_model(struct ground *g, const char *path, struct bytes *out,
+                           struct err_msg *msg)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    struct stat st;
-    if (fd < 0)
-        return err_set(msg, ERR_NOT_FOUND, "%s cannot be read (%s)", path, strerror(errno));
-    enum err e = ERR_OK;
-    size_t got = 0, size = 0;
-    uint8_t *data = NULL;
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size > GPU_MODEL_BYTES_MAX)
-        e = err_set(msg, ERR_INVALID, "%s is no model: not a file, or too large", path);
-    else
-        size = (size_t)st.st_size, data = malloc(size + 1);
-    if (e == ERR_OK && !data)
-        e = err_set(msg, ERR_NOMEM, "%s: out of memory", path);
-    while (e == ERR_OK && got < size) {
-        ssize_t n = read(fd, data + got, size - got);
-        if (n > 0)
-            got += (size_t)n;
-        else if (n == 0 || errno != EINTR)
-            e = err_set(msg, ERR_IO, "%s: %s", path, n ? strerror(errno) : "it became shorter");
-    }
-    (void)close(fd);
-    if (e != ERR_OK) {
-        free(data);
+    struct buf b;
+    size_t size;
+    enum err e = file_in_read(path, GPU_MODEL_BYTES_MAX, &b, msg);
+    if (e != ERR_OK)
         return e;
-    }
-    *out = data, *text = bytes_of(data, size);
+    g->file = buf_take(&b, &size);
+    *out = bytes_of(g->file, size);
     return ERR_OK;
 }
 
@@ -99,7 +78,7 @@ enum err ground_open(const struct ground_options *o, struct ground **out, struct
         g->arena = arena_new(64u << 20);
     enum err e = g && g->arena ? ERR_OK : err_set(msg, ERR_NOMEM, "out of memory");
     if (e == ERR_OK && o->model)
-        e = read_file(o->model, &g->file, &file, msg);
+        e = read_model(g, o->model, &file, msg);
     if (e == ERR_OK)
         e = open_parts(g, o, file, o->model ? o->model : "the built-in model", msg);
     if (e != ERR_OK) {

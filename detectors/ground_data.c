@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "base/file_in.h"
 #include "base/hash.h"
 #include "base/json_out.h"
 
@@ -442,31 +443,12 @@ enum err ground_data_read(struct bytes text, const char *name, struct arena *a,
                                  err_text(e));
 }
 
-static enum err read_all(FILE *f, struct buf *b)
-{
-    for (;;) {
-        if (!buf_reserve(b, 1u << 20))
-            return b->size >= GROUND_DATA_FILE_MAX - (1u << 20) ? ERR_TOO_LARGE : ERR_NOMEM;
-        size_t n = fread(b->data + b->size, 1, 1u << 20, f);
-        b->size += n;
-        if (n == 0)
-            return ferror(f) ? ERR_IO : ERR_OK;
-    }
-}
-
 enum err ground_data_read_file(const char *path, struct arena *a,
                                const struct ground_data_sink *sink, struct err_msg *msg)
 {
     struct buf b;
-    buf_init(&b, GROUND_DATA_FILE_MAX);
-    bool standard = strcmp(path, "-") == 0;
-    FILE *f = standard ? stdin : fopen(path, "r");
-    enum err e = f ? read_all(f, &b) : ERR_NOT_FOUND;
-    if (f && !standard)
-        (void)fclose(f);
-    if (e != ERR_OK)
-        (void)err_set(msg, e, "%s: %s", path, f ? err_text(e) : "cannot be read");
-    else {
+    enum err e = file_in_read(path, GROUND_DATA_FILE_MAX, &b, msg);
+    if (e == ERR_OK) {
         size_t size = b.size;
         void *text = buf_take(&b, &size);
         /* Samples point into it: the arena keeps it. */

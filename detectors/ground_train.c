@@ -1,5 +1,6 @@
 /* A model file made from judged data. */
 #include "base/check.h"
+#include "base/file_in.h"
 #include "detectors/detectors_ground_lab.h"
 #include "detectors/ground_encode.h"
 #include "detectors/ground_fit.h"
@@ -15,20 +16,12 @@ static enum err read_model(const char *path, struct arena *a, struct bytes *out,
                            struct err_msg *msg)
 {
     struct buf b;
-    FILE *f = path ? fopen(path, "r") : NULL;
-    enum err e = ERR_OK;
     if (!path)
         return ERR_OK;
-    buf_init(&b, GPU_MODEL_BYTES_MAX);
-    for (size_t n = 1; f && n && buf_reserve(&b, 1u << 20); b.size += n)
-        n = fread(b.data + b.size, 1, 1u << 20, f);
-    if (!f || ferror(f) || !buf_ok(&b))
-        e = err_set(msg, ERR_INVALID,
-                    "%s cannot be read as one file (`telltale model convert` makes one of a "
-                    "directory)",
+    enum err e = file_in_read(path, GPU_MODEL_BYTES_MAX, &b, msg);
+    if (e == ERR_INVALID)
+        e = err_set(msg, e, "%s is a directory: `telltale model convert` makes one file of it",
                     path);
-    if (f)
-        (void)fclose(f);
     size_t size = b.size;
     void *data = e == ERR_OK ? buf_take(&b, &size) : NULL;
     if (e == ERR_OK && (!data || !arena_adopt(a, data, size)))

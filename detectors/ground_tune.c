@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/file_in.h"
 #include "base/hash.h"
 #include "detectors/ground_encode.h"
 #include "detectors/ground_example.h"
@@ -32,7 +33,6 @@
 #define CHECKPOINT_NS (INT64_C(180) * 1000000000)
 #define REPORT_NS (INT64_C(20) * 1000000000)
 #define BATCH_BYTES (256u << 20)
-#define READ_BYTES (1u << 20)
 
 struct text { /* whose vector is to stay */
     uint32_t *ids, count;
@@ -414,22 +414,6 @@ static enum err plan(struct tune *t, double epochs)
     return ERR_OK;
 }
 
-static enum err read_file(const char *path, struct buf *out, struct err_msg *msg)
-{
-    FILE *f = fopen(path, "rb");
-    size_t n = 0;
-    do {
-        if (!f || !buf_reserve(out, READ_BYTES))
-            break;
-        n = fread(out->data + out->size, 1, READ_BYTES, f);
-        out->size += n;
-    } while (n);
-    bool ok = f && !ferror(f) && buf_ok(out);
-    if (f)
-        (void)fclose(f); /* only read from */
-    return ok ? ERR_OK : err_set(msg, ERR_IO, "%s: cannot be read", path);
-}
-
 /* The groups that were held out, so that whoever fits more on top knows what the model has not seen. */
 static enum err write_out(struct tune *t, struct err_msg *msg)
 {
@@ -450,7 +434,7 @@ static enum err write_out(struct tune *t, struct err_msg *msg)
     struct gpu_extra x = {GROUND_ENCODE_HELD_OUT, bytes_of(groups, distinct * sizeof *groups)};
     enum err e = gpu_trainer_save(t->trainer, (const char *)plain.data, true, msg);
     if (e == ERR_OK)
-        e = read_file((const char *)plain.data, &file, msg);
+        e = file_in_read((const char *)plain.data, GPU_MODEL_BYTES_MAX, &file, msg);
     if (e == ERR_OK)
         e = gpu_model_write_extras(buf_bytes(&file), &x, 1, t->o->out, msg);
     (void)unlink((const char *)plain.data); /* it may not be there */

@@ -1,4 +1,5 @@
 /* Receivers from a YAML file (docs/webhooks.md). */
+#include "base/file_in.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/yaml_in.h"
@@ -155,19 +156,6 @@ static void read_receiver(struct reading *r, const struct yaml_node *map,
         mistake(r, yaml_get(map, "url"), "url", msg.text);
 }
 
-static bool read_all(const char *path, struct buf *out)
-{
-    uint8_t block[16384];
-    size_t n;
-    FILE *f = fopen(path, "re");
-    while (f && (n = fread(block, 1, sizeof(block), f)) > 0)
-        buf_append(out, block, n);
-    bool ok = f && !ferror(f) && buf_ok(out);
-    if (f)
-        fclose(f);
-    return ok;
-}
-
 enum err detectors_receivers_read(const struct yaml_node *list, const char *file, struct arena *a,
                                   struct detectors_receiver **out, size_t *out_count,
                                   struct buf *errors)
@@ -202,10 +190,8 @@ enum err detectors_receivers_load(const char *path, struct arena *a,
     struct err_msg msg;
     struct yaml_node *doc = NULL;
     struct buf text;
-    buf_init(&text, FILE_BYTES_MAX);
-    if (!read_all(path, &text)) {
-        buf_printf(errors, "%s: cannot be read: %s\n", path, strerror(errno));
-        buf_done(&text);
+    if (file_in_read(path, FILE_BYTES_MAX, &text, &msg) != ERR_OK) {
+        buf_printf(errors, "%s\n", msg.text);
         return ERR_INVALID;
     }
     enum err e = yaml_in_parse(buf_bytes(&text), a, &doc, &msg);

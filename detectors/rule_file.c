@@ -1,5 +1,6 @@
 #include "detectors/rule_file.h"
 
+#include "base/file_in.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/hash.h"
@@ -452,25 +453,15 @@ enum err rule_file_read(struct bytes text, const char *path, const struct rule_f
 
 enum err rule_file_bytes(const char *path, struct arena *a, struct bytes *out, struct err_msg *msg)
 {
-    struct stat st;
-    FILE *f = fopen(path, "rb");
-    if (!f || fstat(fileno(f), &st) != 0 || st.st_size > RULE_FILE_BYTES_MAX ||
-        S_ISDIR(st.st_mode)) {
-        enum err e = err_set(msg, ERR_INVALID, "%s cannot be read (%s)", path,
-                             !f                    ? strerror(errno)
-                             : S_ISDIR(st.st_mode) ? "it is a directory"
-                                                   : "larger than 16 MiB");
-        if (f)
-            fclose(f);
-        return e;
-    }
-    char *text = arena_alloc(a, (size_t)st.st_size + 1);
-    size_t n = text ? fread(text, 1, (size_t)st.st_size, f) : 0;
-    fclose(f);
-    if (!text)
-        return err_set(msg, ERR_LIMIT, "%s needs too much memory", path);
-    *out = bytes_of(text, n);
-    return ERR_OK;
+    struct buf text;
+    enum err e = file_in_read(path, RULE_FILE_BYTES_MAX, &text, msg);
+    if (e != ERR_OK)
+        return ERR_INVALID;
+    *out = arena_copy(a, buf_bytes(&text));
+    if (text.size && !out->data)
+        e = err_set(msg, ERR_LIMIT, "%s needs too much memory", path);
+    buf_done(&text);
+    return e;
 }
 
 struct names {
