@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "collector/stage/stage_reprice.h"
 #include "tsdb/tsdb_state.h"
+#include "web/web_json.h"
 
 #define TABLE "reprices"
 #define KEY_TEXT_MAX 128u
@@ -84,27 +85,15 @@ static void put_u64(struct json_out *j, const char *key, uint64_t v)
     json_out_u64(j, v);
 }
 
-static void put_i64(struct json_out *j, const char *key, int64_t v)
-{
-    json_out_key(j, key);
-    json_out_i64(j, v);
-}
-
-static void put_text(struct json_out *j, const char *key, struct bytes v)
-{
-    json_out_key(j, key);
-    json_out_bytes(j, v);
-}
-
 /* What was asked for comes first: a record of the same key is compared by it. */
 static void put_ask(struct json_out *j, const struct ask *a)
 {
     json_out_key(j, "ask");
     json_out_object(j);
-    put_i64(j, "from", (int64_t)a->what.from * 60000);
-    put_i64(j, "to", (int64_t)a->what.to * 60000);
-    put_text(j, "service", a->what.service);
-    put_text(j, "model", a->what.model);
+    web_json_i64(j, "from", (int64_t)a->what.from * 60000);
+    web_json_i64(j, "to", (int64_t)a->what.to * 60000);
+    web_json_str(j, "service", a->what.service);
+    web_json_str(j, "model", a->what.model);
     json_out_key(j, "only_unpriced");
     json_out_bool(j, a->what.only_unpriced);
     json_out_object_end(j);
@@ -120,9 +109,9 @@ static void put_sums(struct json_out *j, const struct stage_reprice_sums *s)
     put_u64(j, "unpriced_still", s->unpriced_still);
     put_u64(j, "not_split", s->not_split);
     put_u64(j, "twins", s->twins);
-    put_i64(j, "old_nanousd", s->old_nanousd);
-    put_i64(j, "new_nanousd", s->new_nanousd);
-    put_i64(j, "added_nanousd", s->added_nanousd);
+    web_json_i64(j, "old_nanousd", s->old_nanousd);
+    web_json_i64(j, "new_nanousd", s->new_nanousd);
+    web_json_i64(j, "added_nanousd", s->added_nanousd);
     put_u64(j, "cells", s->cells);
     json_out_object_end(j);
 }
@@ -132,18 +121,18 @@ static void record_write(struct buf *out, const struct ask *a, const struct stag
 {
     struct json_out j = json_out_to(out);
     json_out_object(&j);
-    put_text(&j, "key", a->key);
+    web_json_str(&j, "key", a->key);
     put_ask(&j, a);
     json_out_key(&j, "state");
     json_out_str(&j, state);
-    put_i64(&j, "at_ms", clock_wall_ms());
+    web_json_i64(&j, "at_ms", clock_wall_ms());
     json_out_key(&j, "by");
     if (key_id)
         json_out_printf(&j, "%016llx", (unsigned long long)key_id);
     else
         json_out_str(&j, "this machine");
-    put_text(&j, "reason", a->reason);
-    put_text(&j, "price_table", table);
+    web_json_str(&j, "reason", a->reason);
+    web_json_str(&j, "price_table", table);
     put_sums(&j, s);
     json_out_object_end(&j);
 }
@@ -170,7 +159,7 @@ static enum err record_check(struct bytes there, const struct ask *a, bool *out_
     struct json_out j = json_out_to(&want);
     enum err e = json_in_tree(there, 6, arena, &tree, msg);
     json_out_object(&j);
-    put_text(&j, "key", a->key);
+    web_json_str(&j, "key", a->key);
     put_ask(&j, a);
     if (e == ERR_OK && (!buf_ok(&want) || !bytes_has_prefix(there, buf_bytes(&want))))
         e = err_set(msg, ERR_CONFLICT, "this key was used for another re-pricing");

@@ -8,44 +8,13 @@
 #include "base/json_out.h"
 #include "cli/serve_grounding.h"
 #include "collector/genai/genai_parts.h"
+#include "web/web_json.h"
 
 #define TEXTS_BYTES (256u << 20)
 #define VERDICTS_MAX 100u
 #define RECORDS_MAX 1000u
 #define EVIDENCE_BYTES_MAX 600u /* shown of one passage */
 #define UNSUPPORTED 0.5 /* of a sentence, from here on it is marked */
-
-static void put_f64(struct json_out *j, const char *key, double v)
-{
-    json_out_key(j, key);
-    json_out_f64(j, v);
-}
-
-static void put_i64(struct json_out *j, const char *key, int64_t v)
-{
-    json_out_key(j, key);
-    json_out_i64(j, v);
-}
-
-static void put_str(struct json_out *j, const char *key, struct bytes v)
-{
-    json_out_key(j, key);
-    json_out_bytes(j, v);
-}
-
-static void put_bool(struct json_out *j, const char *key, bool v)
-{
-    json_out_key(j, key);
-    json_out_bool(j, v);
-}
-
-static void put_hex(struct json_out *j, const char *key, const uint8_t *b, size_t size)
-{
-    char hex[33];
-    bytes_to_hex(bytes_of(b, size), hex);
-    json_out_key(j, key);
-    json_out_str(j, hex);
-}
 
 /* --- feedback ------------------------------------------------------------------------------------------ */
 
@@ -85,12 +54,12 @@ static enum err feedback(void *ctx, uint32_t org, struct bytes body, struct buf 
     if (e == ERR_OK) {
         struct json_out j = json_out_to(json);
         json_out_object(&j);
-        put_hex(&j, "trace_id", target.trace_id.b, 16);
-        put_hex(&j, "span_id", target.span_id.b, 8);
-        put_str(&j, "label", bytes_str(grounding_label_name(f.label)));
-        put_bool(&j, "judged", target.is_judged);
-        put_bool(&j, "new", target.is_new);
-        put_bool(&j, "changed", target.is_changed);
+        web_json_hex(&j, "trace_id", target.trace_id.b, 16);
+        web_json_hex(&j, "span_id", target.span_id.b, 8);
+        web_json_str(&j, "label", bytes_str(grounding_label_name(f.label)));
+        web_json_bool(&j, "judged", target.is_judged);
+        web_json_bool(&j, "new", target.is_new);
+        web_json_bool(&j, "changed", target.is_changed);
         json_out_object_end(&j);
     }
     arena_free(a);
@@ -108,51 +77,51 @@ static void put_interval(struct json_out *j, const char *key, bool has, double r
         return;
     }
     json_out_object(j);
-    put_f64(j, "rate", rate);
-    put_f64(j, "low", low);
-    put_f64(j, "high", high);
-    put_str(j, "method", bytes_str(method));
+    web_json_f64(j, "rate", rate);
+    web_json_f64(j, "low", low);
+    web_json_f64(j, "high", high);
+    web_json_str(j, "method", bytes_str(method));
     json_out_object_end(j);
 }
 
 static void put_row(struct json_out *j, const struct grounding_row *x)
 {
     json_out_object(j);
-    put_str(j, "service", x->service);
-    put_str(j, "model", x->model);
-    put_str(j, "prompt_version", x->prompt);
-    put_str(j, "detector", x->version);
-    put_i64(j, "judged", (int64_t)x->judged);
-    put_i64(j, "flagged", (int64_t)x->flagged);
-    put_f64(j, "mean_probability", x->mean_probability);
+    web_json_str(j, "service", x->service);
+    web_json_str(j, "model", x->model);
+    web_json_str(j, "prompt_version", x->prompt);
+    web_json_str(j, "detector", x->version);
+    web_json_i64(j, "judged", (int64_t)x->judged);
+    web_json_i64(j, "flagged", (int64_t)x->flagged);
+    web_json_f64(j, "mean_probability", x->mean_probability);
     put_interval(j, "rate", x->has_rate, x->rate, x->low, x->high, "ppi++");
     put_interval(j, "rogan_gladen", x->has_rogan_gladen, x->rg_rate, x->rg_low, x->rg_high,
                  "rogan-gladen, lang-reiczigel interval");
     json_out_key(j, "labels");
     json_out_object(j);
-    put_i64(j, "n", x->labels);
-    put_i64(j, "hallucinated", x->labels_bad);
-    put_i64(j, "other", x->labels_other);
-    put_bool(j, "stale", x->is_stale);
+    web_json_i64(j, "n", x->labels);
+    web_json_i64(j, "hallucinated", x->labels_bad);
+    web_json_i64(j, "other", x->labels_other);
+    web_json_bool(j, "stale", x->is_stale);
     json_out_object_end(j);
     json_out_key(j, "calibration");
     json_out_object(j);
-    put_str(j, "method", bytes_str(x->calibration));
-    put_f64(j, "a", x->platt_a);
-    put_f64(j, "b", x->platt_b);
+    web_json_str(j, "method", bytes_str(x->calibration));
+    web_json_f64(j, "a", x->platt_a);
+    web_json_f64(j, "b", x->platt_b);
     json_out_object_end(j);
-    put_f64(j, "threshold", x->threshold);
-    put_f64(j, "threshold_precision", x->precision_threshold);
-    put_f64(j, "threshold_triage", x->triage_threshold);
+    web_json_f64(j, "threshold", x->threshold);
+    web_json_f64(j, "threshold_precision", x->precision_threshold);
+    web_json_f64(j, "threshold_triage", x->triage_threshold);
     json_out_key(j, "stream");
     json_out_object(j);
-    put_f64(j, "baseline", x->baseline_mean);
-    put_f64(j, "recent", x->recent_mean);
-    put_f64(j, "evidence", x->evidence);
-    put_f64(j, "psi", x->psi);
-    put_bool(j, "surging", x->is_surging);
-    put_bool(j, "drifting", x->is_drifting);
-    put_i64(j, "since_ms", x->surge_ms);
+    web_json_f64(j, "baseline", x->baseline_mean);
+    web_json_f64(j, "recent", x->recent_mean);
+    web_json_f64(j, "evidence", x->evidence);
+    web_json_f64(j, "psi", x->psi);
+    web_json_bool(j, "surging", x->is_surging);
+    web_json_bool(j, "drifting", x->is_drifting);
+    web_json_i64(j, "since_ms", x->surge_ms);
     json_out_object_end(j);
     json_out_object_end(j);
 }
@@ -166,17 +135,17 @@ static void put_service(struct json_out *j, const struct grounding_service *s,
                         const struct serve_grounding *g)
 {
     json_out_object(j);
-    put_str(j, "service", s->service);
-    put_i64(j, "requests", s->requests);
-    put_i64(j, "checked", s->checked);
-    put_i64(j, "flagged", s->flagged);
-    put_i64(j, "unverifiable", s->unverifiable);
-    put_i64(j, "nothing_to_judge", s->nothing);
-    put_i64(j, "dropped", s->dropped);
-    put_f64(j, "checked_share", share(s->checked, s->requests));
-    put_f64(j, "checkable_share", share(s->checked, s->checked + s->unverifiable));
-    put_f64(j, "sample",
-            g->checker ? detectors_checker_inclusion(g->checker, s->service, false) : 0);
+    web_json_str(j, "service", s->service);
+    web_json_i64(j, "requests", s->requests);
+    web_json_i64(j, "checked", s->checked);
+    web_json_i64(j, "flagged", s->flagged);
+    web_json_i64(j, "unverifiable", s->unverifiable);
+    web_json_i64(j, "nothing_to_judge", s->nothing);
+    web_json_i64(j, "dropped", s->dropped);
+    web_json_f64(j, "checked_share", share(s->checked, s->requests));
+    web_json_f64(j, "checkable_share", share(s->checked, s->checked + s->unverifiable));
+    web_json_f64(j, "sample",
+                 g->checker ? detectors_checker_inclusion(g->checker, s->service, false) : 0);
     json_out_object_end(j);
 }
 
@@ -187,16 +156,16 @@ static void put_checker(struct json_out *j, const struct serve_grounding *g)
         detectors_checker_status_get(g->checker, &s);
     json_out_key(j, "checker");
     json_out_object(j);
-    put_bool(j, "enabled", g->checker != NULL);
-    put_bool(j, "running", s.is_open);
-    put_str(j, "error", bytes_str(s.error));
-    put_str(j, "detector", bytes_str(s.version));
-    put_i64(j, "offered", (int64_t)s.offered);
-    put_i64(j, "dropped", (int64_t)s.dropped);
-    put_i64(j, "judged", (int64_t)s.judged);
-    put_i64(j, "failed", (int64_t)s.failed);
-    put_i64(j, "queue_bytes", (int64_t)s.bytes);
-    put_f64(j, "cpu_seconds", (double)s.busy_ns / 1e9);
+    web_json_bool(j, "enabled", g->checker != NULL);
+    web_json_bool(j, "running", s.is_open);
+    web_json_str(j, "error", bytes_str(s.error));
+    web_json_str(j, "detector", bytes_str(s.version));
+    web_json_i64(j, "offered", (int64_t)s.offered);
+    web_json_i64(j, "dropped", (int64_t)s.dropped);
+    web_json_i64(j, "judged", (int64_t)s.judged);
+    web_json_i64(j, "failed", (int64_t)s.failed);
+    web_json_i64(j, "queue_bytes", (int64_t)s.bytes);
+    web_json_f64(j, "cpu_seconds", (double)s.busy_ns / 1e9);
     json_out_object_end(j);
 }
 
@@ -219,8 +188,8 @@ static enum err report(void *ctx, const struct web_grounding_ask *ask, struct bu
     if (e == ERR_OK) {
         struct json_out j = json_out_to(json);
         json_out_object(&j);
-        put_i64(&j, "from_ms", ask->from_ms);
-        put_i64(&j, "to_ms", ask->to_ms);
+        web_json_i64(&j, "from_ms", ask->from_ms);
+        web_json_i64(&j, "to_ms", ask->to_ms);
         put_checker(&j, g);
         json_out_key(&j, "services");
         json_out_array(&j);
@@ -232,7 +201,7 @@ static enum err report(void *ctx, const struct web_grounding_ask *ask, struct bu
         for (size_t i = 0; i < r.row_count; i++)
             put_row(&j, &r.rows[i]);
         json_out_array_end(&j);
-        put_bool(&j, "complete", r.is_complete);
+        web_json_bool(&j, "complete", r.is_complete);
         json_out_object_end(&j);
     } else {
         err_set(msg, e, "the report cannot be made: %s", err_text(e));
@@ -344,9 +313,9 @@ static void put_evidence(struct json_out *j, struct shown *s, const struct json_
         span && span->type == JSON_STRING ? parts_of(s, span->text) : NULL;
     uint64_t index = number(document, 1);
     json_out_object(j);
-    put_i64(j, "document", (int64_t)number(e, 0));
-    put_str(j, "span_id", span ? span->text : BYTES_NONE);
-    put_f64(j, "similarity", fraction(e, 3));
+    web_json_i64(j, "document", (int64_t)number(e, 0));
+    web_json_str(j, "span_id", span ? span->text : BYTES_NONE);
+    web_json_f64(j, "similarity", fraction(e, 3));
     json_out_key(j, "text");
     if (parts && index < parts->document_count && hash &&
         hash_is(hash->text, parts->documents[index]))
@@ -363,10 +332,10 @@ static void put_segment(struct json_out *j, struct bytes text, const struct json
     uint64_t kind = sentence ? number(sentence, 2) : UINT64_MAX;
     double p = sentence ? fraction(sentence, 3) : NAN;
     json_out_object(j);
-    put_str(j, "text", text);
-    put_str(j, "kind", bytes_str(kind < ARRAY_LEN(kinds) ? kinds[kind] : "between"));
-    put_f64(j, "probability", p);
-    put_bool(j, "unsupported", kind == GROUND_CLAIM && p >= UNSUPPORTED);
+    web_json_str(j, "text", text);
+    web_json_str(j, "kind", bytes_str(kind < ARRAY_LEN(kinds) ? kinds[kind] : "between"));
+    web_json_f64(j, "probability", p);
+    web_json_bool(j, "unsupported", kind == GROUND_CLAIM && p >= UNSUPPORTED);
     json_out_key(j, "evidence");
     json_out_array(j);
     const struct json_node *list = sentence ? at(sentence, 4) : NULL;
@@ -415,23 +384,23 @@ static void put_verdict(struct json_out *j, struct shown *s, const struct serve_
     bool is_same = parts && hash_is(r->response_hash, parts->response);
     bool has_label = detectors_grounding_label(g->labels, org, r->trace_id, r->span_id, &label);
     json_out_object(j);
-    put_hex(j, "trace_id", r->trace_id.b, 16);
-    put_str(j, "span_id", bytes_str(hex));
-    put_i64(j, "time_ms", r->time_ns / 1000000);
-    put_f64(j, "probability", r->score);
-    put_f64(j, "model_probability", r->probability);
-    put_bool(j, "flagged", r->is_flagged);
-    put_f64(j, "threshold", r->threshold);
-    put_f64(j, "inclusion", r->inclusion);
-    put_bool(j, "cut", r->is_cut);
-    put_str(j, "detector", r->version);
-    put_str(j, "explanation", r->explanation);
+    web_json_hex(j, "trace_id", r->trace_id.b, 16);
+    web_json_str(j, "span_id", bytes_str(hex));
+    web_json_i64(j, "time_ms", r->time_ns / 1000000);
+    web_json_f64(j, "probability", r->score);
+    web_json_f64(j, "model_probability", r->probability);
+    web_json_bool(j, "flagged", r->is_flagged);
+    web_json_f64(j, "threshold", r->threshold);
+    web_json_f64(j, "inclusion", r->inclusion);
+    web_json_bool(j, "cut", r->is_cut);
+    web_json_str(j, "detector", r->version);
+    web_json_str(j, "explanation", r->explanation);
     json_out_key(j, "label");
     if (has_label)
         json_out_str(j, grounding_label_name(label));
     else
         json_out_null(j);
-    put_str(j, "question", parts ? parts->question : BYTES_NONE);
+    web_json_str(j, "question", parts ? parts->question : BYTES_NONE);
     json_out_key(j, "segments");
     if (is_same)
         put_segments(j, s, parts->response);
