@@ -419,7 +419,8 @@ static void what_keeps_firing_is_repeated_and_the_heartbeat_beats(void **state)
     assert_true(helper_receiver_wait(hook, 3, WAIT_MS));
     assert_true(helper_receiver_wait(heart, 2, WAIT_MS));
     struct helper_receiver_request q;
-    for (int i = 1, last = 0, n; i < 3; i++, last = n) { /* on a slow machine a turn may be left out */
+    /* On a slow machine a turn may be left out. */
+    for (int i = 1, last = 0, n; i < 3; i++, last = n) {
         helper_receiver_get(hook, i, &q);
         const char *number = strstr(q.id, "-hook-repeat-");
         assert_non_null(number);
