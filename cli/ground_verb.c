@@ -16,8 +16,9 @@
 #define TEXT_MAX (32u << 20)
 
 struct ground_verb_options {
-    const char *context, *response, *question, *model, *precision, *out, *base, *epochs, *rate;
-    uint64_t threads, seed;
+    const char *context, *response, *question, *model, *precision, *out, *base, *from, *epochs,
+        *rate;
+    uint64_t threads, seed, rank;
 };
 
 /* clang-format off */
@@ -31,6 +32,8 @@ static const struct config_option options[] = {
     {"base",      "--base",      CONFIG_STR, NULL,   offsetof(struct ground_verb_options, base),      "MODEL", "train: an encoder, directory or file, to fine-tune first. What is done so far lies in OUT.checkpoint: after an interrupt the same command goes on."},
     {"epochs",    "--epochs",    CONFIG_STR, "3",    offsetof(struct ground_verb_options, epochs),    "N",    "train: times that the data are gone through, 1.5 say."},
     {"rate",      "--rate",      CONFIG_STR, "6e-5", offsetof(struct ground_verb_options, rate),      "R",    "train: the highest learning rate of the encoder; its head learns ten times as fast."},
+    {"rank",      "--rank",      CONFIG_U64, "36",   offsetof(struct ground_verb_options, rank),      "N",    "train: of the change to each matrix of the encoder, which keeps its vectors; 0: the whole encoder changes."},
+    {"from",      "--from",      CONFIG_STR, NULL,   offsetof(struct ground_verb_options, from),      "MODEL","train: begin at this fine-tuned form of --base."},
     {"seed",      "--seed",      CONFIG_U64, "1",    offsetof(struct ground_verb_options, seed),      "N",    "train: another order of the data."},
     {"threads",   "--threads",   CONFIG_U64, "0",    offsetof(struct ground_verb_options, threads),   "N",    "Threads of the encoder; 0 = one per processor."},
 };
@@ -190,6 +193,8 @@ static int run_lab(const struct ground_verb_options *o, const char *const *paths
                                      .out = o->out,
                                      .base = train ? o->base : NULL,
                                      .seed = o->seed,
+                                     .from = o->from,
+                                     .rank = (uint32_t)MIN(o->rank, 4096u),
                                      .stop = &is_interrupted,
                                      .threads = (unsigned)MIN(o->threads, 64u),
                                      .report = stdout};

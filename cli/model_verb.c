@@ -15,7 +15,7 @@
 
 struct model_options {
     const char *model, *precision, *out, *base;
-    uint64_t threads, seconds, length;
+    uint64_t threads, seconds, length, branch;
 };
 
 /* clang-format off */
@@ -24,6 +24,7 @@ static const struct config_option options[] = {
     {"precision", "--precision", CONFIG_STR, "fp32", offsetof(struct model_options, precision), "P",        "fp32, bf16 or int8; where the processor lacks the instructions, more than was asked for."},
     {"out",       "--out",       CONFIG_STR, NULL,   offsetof(struct model_options, out),       "FILE",     "convert: the file to write; it must not be there yet."},
     {"base",      "--base",      CONFIG_STR, NULL,   offsetof(struct model_options, base),      "DIR",      "convert: where configuration and vocabulary are when --model is a file of weights alone."},
+    {"branch",    "--branch",    CONFIG_U64, "0",    offsetof(struct model_options, branch),    "RANK",     "convert: --model is --base fine-tuned with a token head; keep the base for vectors, and the difference, of this rank, for the head."},
     {"threads",   "--threads",   CONFIG_U64, "0",    offsetof(struct model_options, threads),   "N",        "Threads; 0 = one per processor."},
     {"seconds",   "--seconds",   CONFIG_U64, "3",    offsetof(struct model_options, seconds),   "S",        "bench: how long."},
     {"length",    "--length",    CONFIG_U64, "216",  offsetof(struct model_options, length),    "TOKENS",   "bench: tokens a sequence, where no file of texts is given."},
@@ -409,7 +410,14 @@ static int run_convert(const struct model_options *o)
             "telltale model convert: give --out FILE, and --precision fp32 (as it is) or int8\n");
         return 2;
     }
-    enum err e = gpu_model_convert(o->model, o->base, o->out, p == GPU_INT8, &msg);
+    if (o->branch && !o->base) {
+        fprintf(stderr, "telltale model convert: --branch needs --base, the model before it was "
+                        "fine-tuned\n");
+        return 2;
+    }
+    enum err e = o->branch ? gpu_model_branch(o->base, o->model, (uint32_t)MIN(o->branch, 4096u),
+                                              o->out, &msg)
+                           : gpu_model_convert(o->model, o->base, o->out, p == GPU_INT8, &msg);
     return e == ERR_OK ? 0 : fail(&msg, e);
 }
 

@@ -207,7 +207,8 @@ static enum err look(struct judging *j, struct ground_verdict *v, struct err_msg
     struct ground_feature_input features = {&j->g->judge.idf, &j->context, &j->answer, question,
                                             j->deadline_ns};
     e = ground_feature_make(&features, j->a, &j->features);
-    struct ground_part_input parts = {NULL, &j->g->judge.idf, &j->context, question, &j->answer};
+    struct ground_part_input parts = {NULL,     &j->g->judge.idf, &j->context,
+                                      question, &j->answer,       false};
     if (e == ERR_OK && j->g->encoder) {
         parts.vocab = gpu_model_vocab(j->g->model);
         e = ground_encode_tokens(j->g->encoder, j->g->model, &parts, j->deadline_ns, j->a,

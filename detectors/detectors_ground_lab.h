@@ -19,6 +19,8 @@ struct ground_lab_options {
     const char *out; /* train: the file to write */
     const char *
         base; /* train: an encoder to fine-tune first; model is then the one that comes of it. OUT.encoder and OUT.checkpoint lie beside out */
+    const char *from; /* train: NULL, or a fine-tuned form of base to begin at */
+    uint32_t rank; /* of the change to base's matrices; 0: all of base changes */
     double epochs; /* of the fine-tuning; 0: 3 */
     float rate; /* its peak learning rate; 0: 6e-5 */
     uint64_t seed;

@@ -49,7 +49,9 @@ enum err ground_encode_tokens(struct gpu_encoder *encoder, const struct gpu_mode
     if (info.positions < GROUND_PART_LENGTH_MAX)
         return err_set(msg, ERR_INVALID, "the model reads %u tokens, and %u are needed",
                        info.positions, GROUND_PART_LENGTH_MAX);
-    enum err e = ground_part_make(in, a, &parts, &n);
+    struct ground_part_input marked = *in;
+    marked.marks = gpu_model_extra(m, GROUND_ENCODE_MARKS).size > 0;
+    enum err e = ground_part_make(&marked, a, &parts, &n);
     if (e != ERR_OK)
         return e;
     struct ground_encode_result r = {
@@ -98,7 +100,8 @@ static enum err judge_case(struct ground_case *c, const struct ground_idf *idf,
     struct ground_encode_result r;
     arena_reset(scratch);
     enum err e = ground_context_make(c->s.documents, c->s.documents_count, scratch, &context);
-    struct ground_part_input in = {gpu_model_vocab(m), idf, &context, c->s.question, &c->answer};
+    struct ground_part_input in = {gpu_model_vocab(m), idf,        &context,
+                                   c->s.question,      &c->answer, false};
     if (e == ERR_OK)
         e = ground_encode_tokens(encoder, m, &in, 0, scratch, &r, msg);
     if (e != ERR_OK)

@@ -36,7 +36,7 @@ enum err ground_example_make(const struct ground_sample *s, const struct gpu_voc
     enum err e = ground_context_make(s->documents, s->documents_count, a, &c);
     if (e == ERR_OK)
         e = ground_answer_make(s->response, a, &answer);
-    struct ground_part_input in = {v, idf, &c, s->question, &answer};
+    struct ground_part_input in = {v, idf, &c, s->question, &answer, true};
     if (e == ERR_OK)
         e = ground_part_make(&in, a, &parts, &n);
     if (e != ERR_OK)

@@ -187,6 +187,29 @@ static enum err new_part(struct making *m, struct ground_part **out)
     return ERR_OK;
 }
 
+/* Tokens of words that the context does not have are of segment 0. */
+static void mark_missing(const struct making *m, struct ground_part *p, uint32_t begin,
+                         uint32_t end)
+{
+    const struct ground_answer *r = m->in->answer;
+    uint32_t t = p->first;
+    for (uint32_t i = begin; i < end; i++) {
+        const struct ground_words *w = &r->words[i];
+        for (uint32_t k = 0; k < w->count; k++) {
+            const struct ground_word *x = &w->words[k];
+            struct bytes text = bytes_slice(ground_answer_sentence(r, i), x->begin, x->end);
+            uint32_t from = r->ranges[i].begin + x->begin, to = r->ranges[i].begin + x->end;
+            bool missing = ground_word_is_content(x) &&
+                           !ground_context_has(m->in->context, x->hash) &&
+                           !ground_context_has_prefix(m->in->context, text);
+            while (t < p->count && p->end[t] <= from)
+                t++;
+            for (uint32_t j = t; missing && j < p->count && p->begin[j] < to; j++)
+                p->types[j] = 0;
+        }
+    }
+}
+
 /* Tokens from..to of the response, which are of sentences begin..end. */
 static enum err add_part(struct making *m, uint32_t from, uint32_t to, uint32_t begin, uint32_t end,
                          const struct gpu_tokens *question)
@@ -217,6 +240,8 @@ static enum err add_part(struct making *m, uint32_t from, uint32_t to, uint32_t 
         p->begin[p->count] = m->answer.begin[i], p->end[p->count] = m->answer.end[i];
         put(p, m->answer.id[i], 1);
     }
+    if (m->in->marks)
+        mark_missing(m, p, begin, end);
     put(p, gpu_vocab_sep(v), 1);
     CHECK(p->count <= GROUND_PART_LENGTH_MAX);
     p->sentence_begin = begin, p->sentence_end = end;

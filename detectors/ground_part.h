@@ -2,6 +2,8 @@
  *
  *     [CLS] evidence [SEP] question [SEP] part [SEP]        types 0 … 0 1 … 1: the part and its [SEP] are segment 1
  *
+ * With marks the segment tells more: a word of the part that the context has nowhere is of segment 0. What was left out of the evidence for want of
+ * room is so told from what is not there at all.
  * Evidence: lines ranked by the largest share of a sentence's idf that they have, over the part's sentences, plus .3 of each neighbour's; as many as
  * fit, in document order. A part is whole sentences of at most GROUND_PART_TOKENS_MAX tokens together; a longer sentence is several parts.
  * Owner: the caller's arena.  Thread: any.  Failure: ERR_NOMEM.  Limits: GROUND_PART_LENGTH_MAX tokens a sequence.
@@ -29,6 +31,8 @@ struct ground_part_input {
     const struct ground_context *context;
     struct bytes question;
     const struct ground_answer *answer;
+    bool
+        marks; /* of segment 0 instead of 1: tokens of content words that no line of the context has */
 };
 
 enum err ground_part_make(const struct ground_part_input *in, struct arena *a,

@@ -47,7 +47,8 @@ static enum err tune(const struct ground_lab_options *o, struct ground_cases *al
                                     .rate = o->rate,
                                     .threads = o->threads,
                                     .seed = o->seed,
-                                    .vector_weight = -1,
+                                    .rank = o->rank,
+                                    .from = o->from,
                                     .stop = o->stop,
                                     .report = o->report};
     *out_model = t.out;

@@ -21,12 +21,7 @@
 #define WRONG_SHARE_DATA .4 /* … where the context is data: the sets have few such */
 #define TASK_WEIGHT \
     2.0f /* of whole responses to data and documents beside questions: fewer, and harder */
-#define VECTOR_SHARE .15 /* of a batch's tokens */
-#define VECTOR_WEIGHT \
-    .1f /* against the loss of tokens; at 4 and 10 the encoder kept its vectors and learned nothing in 400 steps */
-#define VECTOR_TEXTS 8192u
-#define VECTOR_TOKENS_MAX 96u
-#define VECTOR_TOKENS_LONG 384u /* every eighth text is a document's beginning */
+#define FACTOR_RATE 3.3f /* times the rate: factors are small, and begin at nothing */
 #define SAMPLES_MEASURED 400u /* to tell how long an epoch is */
 #define LOOK_EVERY 400u /* steps between two looks at what is held out … */
 #define LOOK_CASES 300u /* … at about so many of its cases; at all of them in the end */
@@ -34,10 +29,6 @@
 #define REPORT_NS (INT64_C(20) * 1000000000)
 #define BATCH_BYTES (256u << 20)
 
-struct text { /* whose vector is to stay */
-    uint32_t *ids, count;
-    float *vector;
-};
 struct tune {
     const struct ground_tune_options *o;
     struct ground_cases *all;
@@ -46,8 +37,6 @@ struct tune {
     struct arena *a, *batch_arena;
     uint32_t held_out; /* cases */
     uint32_t *chosen, *order, order_count; /* cases to learn from; order: this epoch's */
-    struct text *texts;
-    uint32_t text_count;
     uint32_t batch_tokens;
     uint64_t steps, seed;
     struct gpu_train_example batch[BATCH_EXAMPLES_MAX];
@@ -145,98 +134,10 @@ static enum err add_case(struct tune *t, const struct ground_case *c, uint64_t e
     return e;
 }
 
-static void add_texts(struct tune *t, uint64_t step)
-{
-    uint64_t state = t->seed * 31 + step;
-    uint32_t until = t->tokens + (uint32_t)(VECTOR_SHARE * t->batch_tokens);
-    while (t->text_count && t->tokens < until && t->batch_count < BATCH_EXAMPLES_MAX) {
-        const struct text *x = &t->texts[ground_negative_random(&state) % t->text_count];
-        t->batch[t->batch_count++] = (struct gpu_train_example){
-            .ids = x->ids, .count = x->count, .part = -1, .weight = 1, .vector = x->vector};
-        t->tokens += x->count;
-    }
-}
-
 static void batch_clear(struct tune *t)
 {
     t->batch_count = t->tokens = 0;
     arena_reset(t->batch_arena);
-}
-
-/* --- texts whose vectors are to stay ---------------------------------------------------------------- */
-
-/* A line of the context or a sentence of the response, as one finds them in what is checked. */
-static enum err take_text(struct tune *t, struct gpu_model *base, uint64_t *state)
-{
-    const struct ground_case *c =
-        &t->all->cases[t->order[ground_negative_random(state) % t->order_count]];
-    struct ground_context context;
-    struct bytes piece = BYTES_NONE;
-    struct gpu_tokens tokens = {0};
-    arena_reset(t->batch_arena);
-    enum err e =
-        ground_context_make(c->s.documents, c->s.documents_count, t->batch_arena, &context);
-    if (e != ERR_OK)
-        return e;
-    uint64_t kind = ground_negative_random(state) % 8;
-    bool of_response = kind == 1 || kind == 2 || context.count == 0;
-    if (kind == 0 && c->s.documents_count)
-        piece = c->s.documents[0];
-    else if (of_response && c->answer.count)
-        piece = ground_answer_sentence(&c->answer,
-                                       (uint32_t)(ground_negative_random(state) % c->answer.count));
-    else if (context.count)
-        piece = context.lines[ground_negative_random(state) % context.count].text;
-    if (!piece.size)
-        return ERR_OK;
-    piece = bytes_slice(piece, 0, MIN(piece.size, (size_t)8 * VECTOR_TOKENS_LONG));
-    bool ok = gpu_encode_text(base, piece, NULL, kind == 0 ? VECTOR_TOKENS_LONG : VECTOR_TOKENS_MAX,
-                              &tokens);
-    struct text *x = &t->texts[t->text_count];
-    if (ok && tokens.count > 3) {
-        x->count = tokens.count;
-        x->ids = ARENA_ARRAY(t->a, uint32_t, tokens.count);
-        x->vector = ARENA_ARRAY(t->a, float, gpu_trainer_hidden(t->trainer));
-        ok = x->ids && x->vector;
-        if (ok) {
-            memcpy(x->ids, tokens.id, tokens.count * sizeof *x->ids);
-            t->text_count++;
-        }
-    }
-    gpu_tokens_done(&tokens);
-    return ok ? ERR_OK : ERR_NOMEM;
-}
-
-static enum err encode_texts(struct tune *t, struct gpu_model *base, struct err_msg *msg)
-{
-    struct gpu_encoder *encoder = gpu_encoder_new(base, t->o->threads);
-    struct gpu_sequence *s = ARENA_ARRAY(t->a, struct gpu_sequence, t->text_count + 1);
-    enum err e = encoder && s ? ERR_OK : ERR_NOMEM;
-    for (uint32_t i = 0; e == ERR_OK && i < t->text_count; i++)
-        s[i] = (struct gpu_sequence){t->texts[i].ids, NULL, t->texts[i].count, t->texts[i].vector};
-    if (e == ERR_OK)
-        e = gpu_encode(encoder, s, t->text_count, GPU_VECTOR, msg);
-    gpu_encoder_free(encoder);
-    return e;
-}
-
-static enum err make_texts(struct tune *t, struct err_msg *msg)
-{
-    struct gpu_model *base = NULL;
-    uint64_t state = t->seed + 77;
-    if (t->o->vector_weight == 0)
-        return ERR_OK;
-    enum err e = gpu_model_open(t->o->base, GPU_F32, &base, msg);
-    t->texts = ARENA_ARRAY(t->a, struct text, VECTOR_TEXTS);
-    if (e == ERR_OK && !t->texts)
-        e = ERR_NOMEM;
-    for (uint32_t i = 0; e == ERR_OK && i < VECTOR_TEXTS; i++)
-        e = take_text(t, base, &state);
-    if (e == ERR_OK)
-        e = encode_texts(t, base, msg);
-    if (base)
-        gpu_model_close(base);
-    return e;
 }
 
 /* --- how it goes -------------------------------------------------------------------------------------- */
@@ -323,11 +224,10 @@ static void report(struct tune *t, const struct gpu_train_loss *l)
         return;
     double seconds = (double)(now - t->begun_ns) / 1e9, rate = t->tokens_done / seconds;
     fprintf(t->o->report,
-            "step %llu of %llu: loss of tokens %.4f, parts %.4f, vectors %.5f; rate %.1e; %.0f "
-            "tokens/s; %.0f min left\n",
-            (unsigned long long)step, (unsigned long long)t->steps, l->token, l->part, l->vector,
-            l->rate, rate,
-            (double)(t->steps - step) * t->batch_tokens * (1 + VECTOR_SHARE) / rate / 60);
+            "step %llu of %llu: loss of tokens %.4f, parts %.4f; rate %.1e; %.0f tokens/s; %.0f "
+            "min left\n",
+            (unsigned long long)step, (unsigned long long)t->steps, l->token, l->part, l->rate,
+            rate, (double)(t->steps - step) * t->batch_tokens / rate / 60);
     fflush(t->o->report);
     t->reported_ns = now;
 }
@@ -346,7 +246,6 @@ static enum err save_progress(struct tune *t, bool now, struct err_msg *msg)
 static enum err step(struct tune *t, struct err_msg *msg)
 {
     struct gpu_train_loss loss;
-    add_texts(t, gpu_trainer_steps(t->trainer));
     enum err e = gpu_trainer_step(t->trainer, t->batch, t->batch_count, &loss, msg);
     batch_clear(t);
     if (e != ERR_OK)
@@ -414,6 +313,21 @@ static enum err plan(struct tune *t, double epochs)
     return ERR_OK;
 }
 
+/* With a rank: the base, and beside it what the head was trained with. */
+static enum err save_model(struct tune *t, const char *to, struct err_msg *msg)
+{
+    if (t->o->rank == 0)
+        return gpu_trainer_save(t->trainer, to, true, msg);
+    struct bytes tuned = arena_printf(t->a, "%s.tuned", t->o->out);
+    if (!tuned.data)
+        return ERR_NOMEM;
+    enum err e = gpu_trainer_save(t->trainer, (const char *)tuned.data, false, msg);
+    if (e == ERR_OK)
+        e = gpu_model_branch(t->o->base, (const char *)tuned.data, t->o->rank, to, msg);
+    (void)unlink((const char *)tuned.data); /* it may not be there */
+    return e;
+}
+
 /* The groups that were held out, so that whoever fits more on top knows what the model has not seen. */
 static enum err write_out(struct tune *t, struct err_msg *msg)
 {
@@ -431,12 +345,13 @@ static enum err write_out(struct tune *t, struct err_msg *msg)
     for (uint32_t i = 0; i < n; i++)
         if (i == 0 || groups[i] != groups[i - 1])
             groups[distinct++] = groups[i];
-    struct gpu_extra x = {GROUND_ENCODE_HELD_OUT, bytes_of(groups, distinct * sizeof *groups)};
-    enum err e = gpu_trainer_save(t->trainer, (const char *)plain.data, true, msg);
+    struct gpu_extra x[] = {{GROUND_ENCODE_HELD_OUT, bytes_of(groups, distinct * sizeof *groups)},
+                            {GROUND_ENCODE_MARKS, BYTES_LIT("1")}};
+    enum err e = save_model(t, (const char *)plain.data, msg);
     if (e == ERR_OK)
         e = file_in_read((const char *)plain.data, GPU_MODEL_BYTES_MAX, &file, msg);
     if (e == ERR_OK)
-        e = gpu_model_write_extras(buf_bytes(&file), &x, 1, t->o->out, msg);
+        e = gpu_model_write_extras(buf_bytes(&file), x, ARRAY_LEN(x), t->o->out, msg);
     (void)unlink((const char *)plain.data); /* it may not be there */
     buf_done(&file);
     return e;
@@ -454,8 +369,11 @@ static enum err open_trainer(struct tune *t, struct err_msg *msg)
     train.steps = t->steps;
     train.seed = t->seed;
     train.average = .999f;
-    train.vector_weight = o->vector_weight < 0 ? VECTOR_WEIGHT : o->vector_weight;
+    train.rank = o->rank;
+    train.factor_rate = train.rate * FACTOR_RATE;
     enum err e = gpu_trainer_open(o->base, &train, &t->trainer, msg);
+    if (e == ERR_OK && o->from)
+        e = gpu_trainer_take(t->trainer, o->from, msg);
     if (e == ERR_OK && o->checkpoint && access(o->checkpoint, F_OK) == 0)
         e = gpu_trainer_restore(t->trainer, o->checkpoint, msg);
     if (e == ERR_OK && gpu_trainer_positions(t->trainer) < GROUND_PART_LENGTH_MAX)
@@ -477,13 +395,10 @@ static enum err run(struct tune *t, struct err_msg *msg)
         e = plan(t, o->epochs > 0 ? o->epochs : EPOCHS_DEFAULT);
     if (e == ERR_OK)
         e = open_trainer(t, msg);
-    if (e == ERR_OK)
-        e = make_texts(t, msg);
     done = e == ERR_OK ? gpu_trainer_steps(t->trainer) : 0;
     if (e == ERR_OK && o->report)
-        fprintf(o->report,
-                "%u cases to learn from, %llu steps of %u tokens, %u texts to keep; %s%s\n",
-                t->order_count, (unsigned long long)t->steps, t->batch_tokens, t->text_count,
+        fprintf(o->report, "%u cases to learn from, %llu steps of %u tokens; rank %u; %s%s\n",
+                t->order_count, (unsigned long long)t->steps, t->batch_tokens, o->rank,
                 gpu_trainer_kernels(t->trainer), done ? "; goes on from the checkpoint" : "");
     t->begun_ns = t->reported_ns = t->saved_ns = clock_mono_ns();
     for (uint64_t i = 0; e == ERR_OK && gpu_trainer_steps(t->trainer) < t->steps; i++)

@@ -3,7 +3,7 @@
  *   cases ─┬─ a fifth of the sources that calibration is made for: held out, judged now and then for the progress
  *          └─ the others: shuffled, some of the clean ones made wrong ─▶ parts ─▶ batches ─▶ gpu_train ─▶ one-file model
  *
- * Beside the parts each batch has texts of contexts and responses whose sentence vectors are to stay what the base model makes of them.
+ * With a rank the model that comes out is the base, whose sentence vectors stay what they are, with a branch for the head (gpu_model_branch).
  * What is learned from in which order follows from the seed; a run that was stopped goes on from its checkpoint as if it had not been.
  * Owner: the caller.  Thread: one; hours.
  * Failure: ERR_INVALID with a sentence (nothing to learn from, a base that cannot be trained); ERR_CANCELLED when *stop became true (the checkpoint
@@ -30,7 +30,9 @@ struct ground_tune_options {
     float rate; /* peak learning rate; 0: 6e-5. The head's is ten times that */
     unsigned threads;
     uint64_t seed;
-    float vector_weight; /* below 0: .1; 0: vectors are let go */
+    uint32_t
+        rank; /* of the change to each matrix; 0: the whole encoder changes, and its vectors with it */
+    const char *from; /* NULL, or a fine-tuned form of the base to begin at */
     const atomic_bool *stop; /* NULL: none */
     FILE *report; /* a line now and then */
 };

@@ -71,6 +71,11 @@ void gpu_encoder_free(struct gpu_encoder *e)
     free(e);
 }
 
+static const struct bert *bert_of(const struct gpu_model *m, enum gpu_output what)
+{
+    return what >= GPU_TOKEN_LOGITS ? gpu_model_head_bert(m) : &m->bert;
+}
+
 /* --- what comes out of the last hidden states --------------------------------------------------------- */
 
 static void pool_rows(const struct gpu_model *m, const float *h, uint32_t ld, uint32_t count,
@@ -121,15 +126,15 @@ size_t gpu_encode_floats(const struct gpu_model *m, const struct gpu_sequence *s
     switch (what) {
     case GPU_VECTOR: return m->bert.hidden;
     case GPU_HIDDEN: return (size_t)s->count * m->bert.hidden;
-    case GPU_TOKEN_LOGITS: return (size_t)s->count * m->bert.labels;
-    case GPU_SCORES: return m->bert.labels;
+    case GPU_TOKEN_LOGITS: return (size_t)s->count * gpu_model_head_bert(m)->labels;
+    case GPU_SCORES: return gpu_model_head_bert(m)->labels;
     }
     CHECK_UNREACHABLE();
 }
 
 static void take(struct gpu_encoder *e, const struct gpu_sequence *s, const float *h, uint32_t ld)
 {
-    const struct bert *b = &e->model->bert;
+    const struct bert *b = bert_of(e->model, e->what);
     size_t n = gpu_encode_floats(e->model, s, e->what);
     if (e->what == GPU_VECTOR)
         pool_rows(e->model, h, ld, s->count, s->out);
@@ -155,7 +160,7 @@ static void run_slab(struct gpu_encoder *e, struct bert_work *w, const struct sl
         const struct gpu_sequence *s = &e->sequences[slab->first + i];
         spans[i] = (struct bert_span){s->ids, s->types, s->count};
     }
-    const float *h = bert_forward(&e->model->bert, w, spans, slab->count, &ld);
+    const float *h = bert_forward(bert_of(e->model, e->what), w, spans, slab->count, &ld);
     for (uint32_t i = 0; i < slab->count; row += spans[i++].count)
         take(e, &e->sequences[slab->first + i], h + (size_t)row * ld, ld);
 }
@@ -179,7 +184,7 @@ static void run_slabs(void *ctx)
 enum err gpu_encode_check(const struct gpu_model *m, const struct gpu_sequence *s, uint32_t n,
                           enum gpu_output what, struct err_msg *msg)
 {
-    const struct bert *b = &m->bert;
+    const struct bert *b = bert_of(m, what);
     if (what >= GPU_TOKEN_LOGITS && b->labels == 0)
         return err_set(msg, ERR_INVALID, "the model has no head: it gives vectors only");
     for (uint32_t i = 0; i < n; i++) {

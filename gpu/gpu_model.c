@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "gpu/model_branch.h"
 #include "gpu/model_core.h"
 
 /* Matrices [n_each, k] of the file, stacked (q, k, v), as kernel_pack asks for them. */
@@ -30,6 +31,8 @@ struct rounding {
 struct load {
     const struct model_file *f;
     struct gpu_model *m;
+    struct bert *bert; /* the model's, or its branch */
+    bool is_branch;
     struct bytes prefix;
     struct err_msg *msg;
     uint64_t parameters;
@@ -60,9 +63,13 @@ static const struct safetensor *tensor(const struct load *l, struct bytes prefix
 {
     char full[512];
     int n = snprintf(full, sizeof(full), BYTES_FMT "%s%s", BYTES_ARG(prefix), name, suffix);
-    return n > 0 && (size_t)n < sizeof(full)
-               ? safetensors_find(&l->f->tensors, bytes_of(full, (size_t)n))
-               : NULL;
+    if (n <= 0 || (size_t)n >= sizeof(full))
+        return NULL;
+    struct bytes whole = bytes_of(full, (size_t)n);
+    const struct safetensor *own = NULL;
+    if (l->is_branch)
+        own = model_branch_find(&l->f->tensors, bytes_slice(whole, l->prefix.size, whole.size));
+    return own ? own : safetensors_find(&l->f->tensors, whole);
 }
 
 static bool is_number(enum safetensors_type t)
@@ -198,7 +205,7 @@ static float *smoothing(const struct matrix *m, float *const *norm)
 static enum err pack(const struct load *l, enum gpu_precision precision, const struct matrix *m,
                      const float *bias, const struct rounding *how, struct kernel_weights *out)
 {
-    const struct kernel_set *set = l->m->bert.set;
+    const struct kernel_set *set = l->bert->set;
     uint32_t n = m->n_each * m->count;
     float *smooth = NULL;
     if (precision != GPU_INT8)
@@ -209,6 +216,16 @@ static enum err pack(const struct load *l, enum gpu_precision precision, const s
     enum err e = kernel_pack_int8(set, n, m->k, matrix_get, m, bias, how->group, smooth, out);
     free(smooth);
     return e;
+}
+
+static enum err add_change(struct load *l, struct bytes prefix, const char *name, uint32_t n,
+                           uint32_t k, float *values)
+{
+    char full[512];
+    int size = snprintf(full, sizeof(full), BYTES_FMT "%s", BYTES_ARG(prefix), name);
+    struct bytes whole = bytes_of(full, MIN((size_t)size, sizeof(full) - 1));
+    return model_branch_add(&l->f->tensors, bytes_slice(whole, l->prefix.size, whole.size), n, k,
+                            values, l->msg);
 }
 
 /* Stacked linear layers "names[i].weight", "names[i].bias" -> one packed product. how NULL: fp32, whatever the model is. */
@@ -227,6 +244,8 @@ static enum err linear(struct load *l, struct bytes prefix, const char *const *n
         e = need(l, prefix, name, n, k, &w, &scale);
         if (e == ERR_OK)
             floats_into(w, scale, n, k, m.values + (size_t)i * n * k);
+        if (e == ERR_OK && l->is_branch)
+            e = add_change(l, prefix, name, n, k, m.values + (size_t)i * n * k);
         snprintf(name, sizeof(name), "%s.bias", names[i]);
         if (e == ERR_OK)
             e = need(l, prefix, name, 0, n, &b, &unused);
@@ -251,7 +270,7 @@ static uint16_t bf16_of(float f)
 
 static enum err load_words(struct load *l)
 {
-    struct bert *b = &l->m->bert;
+    struct bert *b = l->bert;
     const struct safetensor *t, *scale;
     enum err e = need(l, l->prefix, "embeddings.word_embeddings.weight", b->vocabulary, b->hidden,
                       &t, &scale);
@@ -276,14 +295,14 @@ static enum err load_norm(struct load *l, struct bytes prefix, const char *name,
     snprintf(full, sizeof(full), "%s.gamma", name); /* so in the oldest files */
     bool is_old = tensor(l, prefix, full, "") != NULL;
     snprintf(full, sizeof(full), "%s.%s", name, is_old ? "gamma" : "weight");
-    enum err e = vector(l, prefix, full, 0, l->m->bert.hidden, &out[0]);
+    enum err e = vector(l, prefix, full, 0, l->bert->hidden, &out[0]);
     snprintf(full, sizeof(full), "%s.%s", name, is_old ? "beta" : "bias");
-    return e == ERR_OK ? vector(l, prefix, full, 0, l->m->bert.hidden, &out[1]) : e;
+    return e == ERR_OK ? vector(l, prefix, full, 0, l->bert->hidden, &out[1]) : e;
 }
 
 static enum err load_layer(struct load *l, uint32_t i)
 {
-    struct bert *b = &l->m->bert;
+    struct bert *b = l->bert;
     struct bert_layer *layer = &b->layer[i];
     static const char *const qkv[] = {"attention.self.query", "attention.self.key",
                                       "attention.self.value"};
@@ -312,7 +331,7 @@ static enum err load_layer(struct load *l, uint32_t i)
 /* A head of our own is "head.*" with one label; published ones are "classifier.*", with a pooler for whole sequences. */
 static enum err load_head(struct load *l)
 {
-    struct bert *b = &l->m->bert;
+    struct bert *b = l->bert;
     static const char *const pooler[] = {"pooler.dense"};
     const struct json_node *kinds = json_get(l->f->config, "architectures");
     bool is_sequence = kinds && kinds->type == JSON_ARRAY && kinds->child &&
@@ -371,7 +390,7 @@ static enum err read_activation(struct load *l)
     for (size_t i = 0; i < ARRAY_LEN(exact); i++)
         if (v.size == 0 || bytes_equal_str(v, exact[i]))
             return ERR_OK;
-    l->m->bert.tanh_gelu = true;
+    l->bert->tanh_gelu = true;
     for (size_t i = 0; i < ARRAY_LEN(with_tanh); i++)
         if (bytes_equal_str(v, with_tanh[i]))
             return ERR_OK;
@@ -387,7 +406,7 @@ static enum err read_config(struct load *l)
                        "the tokenizer keeps case (do_lower_case is false): only models that lower "
                        "it can be run");
 
-    struct bert *b = &l->m->bert;
+    struct bert *b = l->bert;
     double epsilon = 1e-12;
     enum err e = must_be(l, "model_type", "bert");
     if (e == ERR_OK)
@@ -435,14 +454,24 @@ static struct bytes find_prefix(const struct safetensors *s)
     return BYTES_NONE;
 }
 
-static enum err load_weights(struct load *l)
+static enum err load_tables(struct load *l)
 {
-    struct bert *b = &l->m->bert;
-    l->prefix = find_prefix(&l->f->tensors);
+    struct bert *b = l->bert;
+    if (l->is_branch) { /* both read the same */
+        b->word = l->m->bert.word, b->word_f32 = l->m->bert.word_f32;
+        b->position = l->m->bert.position;
+        return ERR_OK;
+    }
     enum err e = load_words(l);
-    if (e == ERR_OK)
-        e = vector(l, l->prefix, "embeddings.position_embeddings.weight", b->positions, b->hidden,
-                   &b->position);
+    return e == ERR_OK ? vector(l, l->prefix, "embeddings.position_embeddings.weight", b->positions,
+                                b->hidden, &b->position)
+                       : e;
+}
+
+static enum err load_encoder(struct load *l)
+{
+    struct bert *b = l->bert;
+    enum err e = load_tables(l);
     int64_t types;
     bool has_types = json_get_i64(l->f->config, "type_vocab_size", &types) && types != 0;
     if (e == ERR_OK && has_types)
@@ -456,6 +485,22 @@ static enum err load_weights(struct load *l)
         e = ERR_NOMEM;
     for (uint32_t i = 0; i < b->layers && e == ERR_OK; i++)
         e = load_layer(l, i);
+    return e;
+}
+
+static enum err load_weights(struct load *l)
+{
+    struct gpu_model *m = l->m;
+    l->prefix = find_prefix(&l->f->tensors);
+    struct bert shape = m->bert;
+    enum err e = load_encoder(l);
+    if (e == ERR_OK && model_branch_is_there(&l->f->tensors)) {
+        uint64_t parameters = l->parameters;
+        m->branch = shape;
+        l->bert = &m->branch, l->is_branch = true;
+        e = load_encoder(l);
+        l->parameters = parameters;
+    }
     return e == ERR_OK ? load_head(l) : e;
 }
 
@@ -486,7 +531,7 @@ enum err gpu_model_load(const struct model_file *f, const char *name, enum gpu_p
 {
     struct gpu_model *m = calloc(1, sizeof(*m));
     struct err_msg why = {""};
-    struct load l = {.f = f, .m = m, .msg = &why};
+    struct load l = {.f = f, .m = m, .bert = m ? &m->bert : NULL, .msg = &why};
     enum err e = m ? ERR_OK : ERR_NOMEM;
     if (e == ERR_OK) {
         m->precision = precision;
@@ -548,6 +593,8 @@ void gpu_model_close(struct gpu_model *m)
 {
     if (!m)
         return;
+    m->branch.word = NULL, m->branch.word_f32 = NULL, m->branch.position = NULL; /* the base's */
+    bert_done(&m->branch);
     bert_done(&m->bert);
     gpu_vocab_free(m->vocab);
     arena_free(m->arena);
@@ -556,7 +603,7 @@ void gpu_model_close(struct gpu_model *m)
 
 void gpu_model_info(const struct gpu_model *m, struct gpu_model_info *out)
 {
-    const struct bert *b = &m->bert;
+    const struct bert *b = gpu_model_head_bert(m);
     *out = (struct gpu_model_info){.layers = b->layers,
                                    .hidden = b->hidden,
                                    .heads = b->heads,
@@ -570,7 +617,8 @@ void gpu_model_info(const struct gpu_model *m, struct gpu_model_info *out)
                                            : b->pooler.n ? GPU_HEAD_SEQUENCE
                                                          : GPU_HEAD_TOKEN,
                                    .precision = (enum gpu_precision)b->layer[0].qkv.precision,
-                                   .kernels = b->set->name};
+                                   .kernels = b->set->name,
+                                   .has_branch = m->branch.layer != NULL};
 }
 
 const struct gpu_vocab *gpu_model_vocab(const struct gpu_model *m)

@@ -36,6 +36,7 @@ struct gpu_model_info {
     enum gpu_head head;
     enum gpu_precision precision; /* as it computes, which may be more than was asked for */
     const char *kernels; /* the set of kernels chosen */
+    bool has_branch; /* the token head has weights of its own */
 };
 void gpu_model_info(const struct gpu_model *m, struct gpu_model_info *out);
 const struct gpu_vocab *gpu_model_vocab(const struct gpu_model *m);
@@ -49,6 +50,12 @@ bool gpu_precision_of(const char *name, enum gpu_precision *out); /* fp32, bf16,
  * base: NULL, or a directory that configuration and vocabulary are taken from when `from` is a file of weights alone. */
 enum err gpu_model_convert(const char *from, const char *base, const char *to, bool int8,
                            struct err_msg *msg) MUST_CHECK;
+
+/* Writes the one-file form of `base` with int8 matrices, and with it what the token head of `tuned` (the same model, fine-tuned) was trained with, as a
+ * branch: a change of that rank to each matrix. Vectors come from the base, token logits from the branch. The tables of words and positions are the
+ * base's for both: train with them frozen. A file at `to` is replaced at once or not at all. */
+enum err gpu_model_branch(const char *base, const char *tuned, uint32_t rank, const char *to,
+                          struct err_msg *msg) MUST_CHECK;
 
 /* What else a one-file model carries for those who use it (trees, calibration): byte tensors named "extra.NAME". */
 struct gpu_extra {

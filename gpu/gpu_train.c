@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "gpu/train_core.h"
+#include "gpu/train_low_rank.h"
 
 #define THREADS_MAX 64u
 #define PIECE 65536u /* floats */
@@ -16,6 +17,7 @@ struct gpu_train_options gpu_train_options_default(void)
 {
     return (struct gpu_train_options){.rate = 6e-5f,
                                       .head_rate = 6e-4f,
+                                      .factor_rate = 2e-4f,
                                       .warmup = .06f,
                                       .decay = .01f,
                                       .clip = 1,
@@ -29,8 +31,9 @@ struct gpu_train_options gpu_train_options_default(void)
 
 static enum err check_options(const struct gpu_train_options *o, struct err_msg *msg)
 {
-    const float none_below_0[] = {o->rate,        o->head_rate,     o->decay,  o->clip,
-                                  o->part_weight, o->vector_weight, o->warmup, o->dropout};
+    const float none_below_0[] = {o->rate,          o->head_rate, o->factor_rate,
+                                  o->decay,         o->clip,      o->part_weight,
+                                  o->vector_weight, o->warmup,    o->dropout};
     for (size_t i = 0; i < ARRAY_LEN(none_below_0); i++)
         if (!isfinite(none_below_0[i]) || none_below_0[i] < 0)
             return err_set(msg, ERR_INVALID, "an option of training is %g",
@@ -90,7 +93,7 @@ static enum err open_files(struct gpu_trainer *t, const struct model_file *f, co
     enum err e = gpu_vocab_new(t->vocab_text, &t->vocab, msg);
     return e == ERR_OK
                ? train_net_open(f, name, train_kernel_choose(t->options.precision == GPU_BF16),
-                                t->options.seed, &t->net, msg)
+                                t->options.rank, t->options.seed, &t->net, msg)
                : e;
 }
 
@@ -181,7 +184,7 @@ struct batch {
     struct train_sums weights_of, *sums; /* sums: [threads] */
     uint64_t tokens;
     struct train_adam adam;
-    float head_rate;
+    float head_rate, factor_rate;
 };
 
 static enum err check_batch(const struct gpu_trainer *t, const struct gpu_train_example *x,
@@ -353,7 +356,25 @@ static void add_up_part(void *ctx, unsigned part)
         float *to = t->gradient[0] + p->from;
         for (unsigned k = 1; k < t->threads; k++)
             t->net.set->add_rows(t->gradient[k] + p->from, 0, 1, (uint32_t)(p->to - p->from), to);
-        t->square[i] = t->net.set->sum_squares(to, p->to - p->from);
+        bool counts = !train_low_rank_is_fixed(&t->net, &t->net.tensor[p->tensor]);
+        t->square[i] = counts ? t->net.set->sum_squares(to, p->to - p->from) : 0;
+    }
+}
+
+static void factors_part(void *ctx, unsigned part)
+{
+    struct batch *b = ctx;
+    train_low_rank_back(&b->t->net, b->t->gradient[0], part, b->t->threads);
+}
+
+static void square_factors_part(void *ctx, unsigned part)
+{
+    struct batch *b = ctx;
+    struct gpu_trainer *t = b->t;
+    for (uint32_t i = part; i < t->pieces; i += t->threads) {
+        const struct train_piece *p = &t->piece[i];
+        if (t->net.tensor[p->tensor].is_factor)
+            t->square[i] = t->net.set->sum_squares(t->gradient[0] + p->from, p->to - p->from);
     }
 }
 
@@ -398,6 +419,10 @@ enum err train_gradient(struct gpu_trainer *t, const struct gpu_train_example *x
     train_team_run(t->team, pack_part, &b);
     train_team_run(t->team, run_part, &b);
     train_team_run(t->team, add_up_part, &b);
+    if (t->net.rank) {
+        train_team_run(t->team, factors_part, &b);
+        train_team_run(t->team, square_factors_part, &b);
+    }
     struct train_sums sums = {0};
     double square = 0;
     for (unsigned k = 0; k < t->threads; k++) {
@@ -446,14 +471,61 @@ static void adam_part(void *ctx, unsigned part)
         const struct train_piece *p = &t->piece[i];
         const struct train_tensor *x = &t->net.tensor[p->tensor];
         struct train_adam o = b->adam;
+        if (train_low_rank_is_fixed(&t->net, x))
+            continue;
         if (!x->decays)
             o.decay = 0;
-        if (x->is_head)
-            o.rate = b->head_rate;
+        if (x->is_head || x->is_factor)
+            o.rate = x->is_head ? b->head_rate : b->factor_rate;
         t->net.set->adam(&o, p->to - p->from, t->net.weights + p->from, t->moment1 + p->from,
                          t->moment2 + p->from, t->gradient[0] + p->from,
                          t->average ? t->average + p->from : NULL);
     }
+}
+
+/* The matrices that follow from factors, and their average. */
+static void rebuild_part(void *ctx, unsigned part)
+{
+    struct batch *b = ctx;
+    struct gpu_trainer *t = b->t;
+    train_low_rank_rebuild(&t->net, part, t->threads);
+    for (uint32_t i = part; t->average && i < t->net.changes; i += t->threads) {
+        const struct train_change *c = &t->net.change[i];
+        const float *w = t->net.weights + c->at;
+        float *average = t->average + c->at, by = 1 - b->adam.average;
+        for (size_t v = 0; v < (size_t)c->n * c->k; v++)
+            average[v] += by * (w[v] - average[v]);
+    }
+}
+
+enum err gpu_trainer_take(struct gpu_trainer *t, const char *tuned, struct err_msg *msg)
+{
+    struct model_file f;
+    struct train_net from;
+    struct train_net *n = &t->net;
+    enum err e = model_file_open(tuned, NULL, &f, msg);
+    if (e != ERR_OK)
+        return e;
+    e = train_net_open(&f, tuned, n->set, 0, t->options.seed, &from, msg);
+    model_file_close(&f);
+    if (e != ERR_OK)
+        return e;
+    if (from.floats != n->factors || from.hidden != n->hidden || from.layers != n->layers) {
+        e = err_set(msg, ERR_INVALID, "%s is not the same model fine-tuned: it has another shape",
+                    tuned);
+    } else {
+        for (uint32_t i = 0; i < from.tensors; i++) {
+            const struct train_tensor *x = &from.tensor[i];
+            if (n->rank == 0 || (x->at != n->word && x->at != n->position))
+                memcpy(n->weights + x->at, from.weights + x->at,
+                       (size_t)(x->rows ? x->rows : 1) * x->columns * sizeof(float));
+        }
+        e = n->rank ? train_low_rank_take(n) : ERR_OK;
+        if (t->average)
+            memcpy(t->average, n->weights, n->floats * sizeof(float));
+    }
+    train_net_done(&from);
+    return e;
 }
 
 enum err gpu_trainer_step(struct gpu_trainer *t, const struct gpu_train_example *x, uint32_t n,
@@ -468,6 +540,7 @@ enum err gpu_trainer_step(struct gpu_trainer *t, const struct gpu_train_example 
     struct batch b = {
         .t = t,
         .head_rate = (float)((double)o->head_rate * share),
+        .factor_rate = (float)((double)o->factor_rate * share),
         .adam = {.rate = (float)((double)o->rate * share),
                  .decay = o->decay,
                  .beta1 = .9f,
@@ -479,6 +552,8 @@ enum err gpu_trainer_step(struct gpu_trainer *t, const struct gpu_train_example 
                  /* a young average follows faster, or the first weights would stay in it */
                  .average = (float)fmin((double)o->average, done / (9 + done))}};
     train_team_run(t->team, adam_part, &b);
+    if (t->net.rank)
+        train_team_run(t->team, rebuild_part, &b);
     train_gradient_clear(t);
     t->step++;
     out->rate = (double)o->rate * share;

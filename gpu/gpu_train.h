@@ -24,7 +24,9 @@
 
 struct gpu_train_options {
     uint32_t threads; /* 0: one per processor */
-    float rate, head_rate; /* peak learning rates */
+    float rate, head_rate, factor_rate; /* peak learning rates; factor_rate: of what `rank` adds */
+    uint32_t
+        rank; /* 0: all weights are trained. Else matrices change by a product of that rank (gpu_model_branch keeps it), and the tables of words and positions stay */
     float warmup; /* share of all steps in which the rates rise; then a cosine down to 0 */
     float decay; /* of AdamW, not on biases and norms */
     float clip; /* global norm of the gradient; 0: not cut */
@@ -37,7 +39,7 @@ struct gpu_train_options {
     enum gpu_precision
         precision; /* of products: GPU_F32 or GPU_BF16 (fp32 where the processor has no bf16) */
 };
-/* 6e-5 and 6e-4 for the head, 6 % warm-up, decay .01, clip 1, dropout .1, part .3, no vector, no average, bf16; steps is left to be set. */
+/* 6e-5, 6e-4 for the head and 2e-4 for factors of a rank, which is 0, 6 % warm-up, decay .01, clip 1, dropout .1, part .3, no vector, no average, bf16; steps is left to be set. */
 struct gpu_train_options gpu_train_options_default(void);
 
 /* One sequence. */
@@ -56,6 +58,9 @@ struct gpu_trainer;
 enum err gpu_trainer_open(const char *model, const struct gpu_train_options *o,
                           struct gpu_trainer **out, struct err_msg *msg) MUST_CHECK;
 void gpu_trainer_close(struct gpu_trainer *t);
+
+/* Begins at a fine-tuned form of the same model instead of the model: with a rank, at the nearest that can be had of it. */
+enum err gpu_trainer_take(struct gpu_trainer *t, const char *tuned, struct err_msg *msg) MUST_CHECK;
 
 struct gpu_train_loss {
     double token, part, vector; /* each before its weight of the sum */

@@ -176,7 +176,7 @@ enum err gpu_trainer_save(const struct gpu_trainer *t, const char *file, bool in
     for (int bytes = 0; bytes < 2; bytes++)
         for (uint32_t i = 0; i < t->net.tensors; i++) {
             const struct train_tensor *x = &t->net.tensor[i];
-            if ((int8 && x->rows > 16 && !x->is_head) == (bytes == 1))
+            if (!x->is_factor && (int8 && x->rows > 16 && !x->is_head) == (bytes == 1))
                 put_tensor(&w, t, x, weights, int8);
         }
     model_writer_bytes(&w, "", BYTES_LIT("vocab.txt"), t->vocab_text);

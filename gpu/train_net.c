@@ -6,10 +6,15 @@
 
 #include "base/check.h"
 #include "base/hash.h"
+#include "gpu/model_branch.h"
 #include "gpu/model_core.h"
+#include "gpu/train_low_rank.h"
 
-#define TENSORS_PER_LAYER 16u
+#define TENSORS_PER_LAYER 28u /* 12 of them factors */
 #define TENSORS_OTHER 8u
+#define MATRICES_PER_LAYER 6u
+#define HEAD_BIAS \
+    -3.0f /* of a head that is made: few tokens are positive, and the encoder need not move to say so */
 
 void *train_memory(size_t bytes)
 {
@@ -76,6 +81,29 @@ static void add_layer(struct train_net *n, uint32_t i)
     l->norm2[1] = add_in(n, i, "output.LayerNorm", "bias", 0, h);
 }
 
+static size_t add_factor(struct train_net *n, const char *name, const char *which, uint32_t rows,
+                         uint32_t columns)
+{
+    char full[112];
+    snprintf(full, sizeof(full), "%s.%s", name, which);
+    size_t at = add(n, full, rows, columns);
+    n->tensor[n->tensors - 1].is_factor = true;
+    return at;
+}
+
+static void add_factors(struct train_net *n)
+{
+    for (uint32_t i = 0, tensors = n->tensors; n->rank && i < tensors; i++) {
+        const struct train_tensor *t = &n->tensor[i];
+        if (t->rows == 0 || strncmp(t->name, "encoder.", 8) != 0)
+            continue;
+        struct train_change *c = &n->change[n->changes++];
+        *c = (struct train_change){.at = t->at, .n = t->rows, .k = t->columns};
+        c->up = add_factor(n, t->name, "up", c->n, n->rank);
+        c->down = add_factor(n, t->name, "down", n->rank, c->k);
+    }
+}
+
 static void lay_out(struct train_net *n)
 {
     n->word = add(n, "embeddings.word_embeddings.weight", n->vocabulary, n->hidden);
@@ -88,6 +116,8 @@ static void lay_out(struct train_net *n)
         add_layer(n, i);
     n->head = add(n, "head.weight", 1, n->hidden);
     n->head_bias = add(n, "head.bias", 0, 1);
+    n->factors = n->floats;
+    add_factors(n);
 }
 
 const struct train_tensor *train_net_find(const struct train_net *n, const char *name)
@@ -111,8 +141,10 @@ static const struct safetensor *find(const struct model_file *f, const char *pre
 static enum err read_tensor(const struct train_net *n, const struct model_file *f,
                             const struct train_tensor *t, struct err_msg *msg)
 {
-    const struct safetensor *from = find(f, n->prefix, t->name, ""),
-                            *scale = find(f, n->prefix, t->name, ".scale");
+    const struct safetensor *from = model_branch_find(&f->tensors, bytes_str(t->name)), *scale;
+    if (!from)
+        from = find(f, n->prefix, t->name, "");
+    scale = find(f, n->prefix, t->name, ".scale");
     uint64_t rows = t->rows ? t->rows : 1, values = 1;
     for (uint32_t d = 0; from && d < from->dims; d++)
         values *= from->shape[d];
@@ -124,7 +156,9 @@ static enum err read_tensor(const struct train_net *n, const struct model_file *
     for (uint64_t i = 0; i < values; i++)
         n->weights[t->at + i] =
             safetensors_float(from, i) * (scaled ? safetensors_float(scale, i / t->columns) : 1);
-    return ERR_OK;
+    return t->rows ? model_branch_add(&f->tensors, bytes_str(t->name), t->rows, t->columns,
+                                      n->weights + t->at, msg)
+                   : ERR_OK;
 }
 
 /* One label is taken as it is, of two the difference: the same probability of the second. */
@@ -141,8 +175,10 @@ static enum err read_head(struct train_net *n, const struct model_file *f, uint6
         weight[i] =
             ((float)(hash64(bytes_of(&i, sizeof(i)), seed) >> 40) / (float)(1u << 24) - .5f) *
             .0693f;
-    if (!w)
+    if (!w) {
+        *bias = HEAD_BIAS;
         return ERR_OK;
+    }
     uint64_t labels = w->dims == 2 ? w->shape[0] : 0;
     if (labels < 1 || labels > 2)
         return err_set(msg, ERR_UNIMPLEMENTED,
@@ -203,7 +239,8 @@ static enum err make(struct train_net *n)
 {
     n->layer = calloc(n->layers, sizeof(*n->layer));
     n->tensor = calloc((size_t)n->layers * TENSORS_PER_LAYER + TENSORS_OTHER, sizeof(*n->tensor));
-    if (!n->layer || !n->tensor)
+    n->change = calloc((size_t)n->layers * MATRICES_PER_LAYER, sizeof(*n->change));
+    if (!n->layer || !n->tensor || !n->change)
         return ERR_NOMEM;
     lay_out(n);
     CHECK(n->tensors <= n->layers * TENSORS_PER_LAYER + TENSORS_OTHER);
@@ -220,7 +257,7 @@ static enum err make(struct train_net *n)
 }
 
 enum err train_net_open(const struct model_file *f, const char *name, const struct train_set *set,
-                        uint64_t seed, struct train_net *out, struct err_msg *msg)
+                        uint32_t rank, uint64_t seed, struct train_net *out, struct err_msg *msg)
 {
     struct gpu_model *m;
     /* What is not run is not trained; and every tensor is there, of its shape and finite. */
@@ -240,7 +277,8 @@ enum err train_net_open(const struct model_file *f, const char *name, const stru
                           .epsilon = b->epsilon,
                           .ld = train_round(b->hidden),
                           .ld_qkv = train_round(3 * b->hidden),
-                          .ld_inner = train_round(b->inner)};
+                          .ld_inner = train_round(b->inner),
+                          .rank = rank};
     struct bytes act = json_get_str(f->config, "hidden_act");
     const struct json_node *kinds = json_get(f->config, "architectures");
     bool is_sequence = kinds && kinds->type == JSON_ARRAY && kinds->child &&
@@ -250,15 +288,20 @@ enum err train_net_open(const struct model_file *f, const char *name, const stru
     else if (m->pooling != GPU_POOL_MEAN || (act.size && !bytes_equal_str(act, "gelu")))
         e = err_set(msg, ERR_UNIMPLEMENTED,
                     "%s: models that pool by mean, with exact GELU, are trained", name);
+    else if (rank > MIN(n.hidden, n.inner))
+        e = err_set(msg, ERR_INVALID, "%s: a change of rank %u; at most %u can be", name, rank,
+                    MIN(n.hidden, n.inner));
     gpu_model_close(m);
     struct err_msg why = {""};
     if (e == ERR_OK && (e = find_prefix(&n, &f->tensors, &why)) == ERR_OK)
         e = make(&n);
     for (uint32_t i = 0; e == ERR_OK && i < n.tensors; i++)
-        if (!n.tensor[i].is_head)
+        if (!n.tensor[i].is_head && !n.tensor[i].is_factor)
             e = read_tensor(&n, f, &n.tensor[i], &why);
     if (e == ERR_OK)
         e = read_head(&n, f, seed, &why);
+    if (e == ERR_OK && rank)
+        e = train_low_rank_begin(&n, seed);
     if (e != ERR_OK) {
         train_net_done(&n);
         return why.text[0] ? err_set(msg, e, "%s: %s", name, why.text) : e;
@@ -274,6 +317,6 @@ void train_net_done(struct train_net *n)
         free(l->qkv.forward), free(l->out.forward), free(l->in.forward), free(l->down.forward);
         free(l->qkv.back), free(l->out.back), free(l->in.back), free(l->down.back);
     }
-    free(n->layer), free(n->tensor), free(n->weights);
+    free(n->layer), free(n->tensor), free(n->weights), free(n->change), free(n->start);
     *n = (struct train_net){0};
 }

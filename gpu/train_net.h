@@ -15,7 +15,7 @@ struct train_tensor {
     char name[96]; /* without the model's prefix; head.* is as in files */
     size_t at; /* floats from the array's start */
     uint32_t rows, columns; /* rows 0: a vector */
-    bool decays, is_head;
+    bool decays, is_head, is_factor;
 };
 
 struct train_matrix { /* [n, k] */
@@ -31,6 +31,11 @@ struct train_layer {
     size_t norm1[2], norm2[2];
 };
 
+struct train_change { /* of a matrix: places in the array of what is multiplied for it */
+    size_t at, up, down;
+    uint32_t n, k;
+};
+
 struct train_net {
     /* immutable after train_net_open */
     const struct train_set *set;
@@ -41,15 +46,21 @@ struct train_net {
     uint32_t tensors;
     size_t word, position, type, norm[2], head, head_bias;
     size_t floats, dense; /* of the array; where the tensors behind the words' table begin */
+    uint32_t rank, changes; /* rank 0: matrices are trained as they are */
+    struct train_change *change; /* [changes] */
+    size_t factors; /* where up and down of the changes begin */
+    float *start; /* [factors - dense]: the values before training; NULL without changes */
     struct train_layer *layer;
     char prefix[64];
     /* written between steps */
     float *weights; /* 64-byte aligned */
 };
 
-/* Reads everything that is trained out of a model's files. seed: of a head that has to be made. */
+/* Reads everything that is trained out of a model's files. seed: of a head that has to be made. rank: of the change to each matrix; 0: the matrices
+ * themselves are trained. */
 enum err train_net_open(const struct model_file *f, const char *name, const struct train_set *set,
-                        uint64_t seed, struct train_net *out, struct err_msg *msg) MUST_CHECK;
+                        uint32_t rank, uint64_t seed, struct train_net *out,
+                        struct err_msg *msg) MUST_CHECK;
 void train_net_done(struct train_net *n);
 /* Packs the matrices of one layer out of weights. */
 void train_net_pack(struct train_net *n, uint32_t layer, const float *weights);

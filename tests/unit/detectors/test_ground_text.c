@@ -217,7 +217,7 @@ static void make_parts(struct gpu_vocab *v, struct bytes context, const char *qu
     struct ground_idf idf = flat_idf();
     assert_int_equal(ground_context_make(&context, 1, arena, &c), ERR_OK);
     assert_int_equal(ground_answer_make(response, arena, &answer), ERR_OK);
-    struct ground_part_input in = {v, &idf, &c, bytes_str(question), &answer};
+    struct ground_part_input in = {v, &idf, &c, bytes_str(question), &answer, false};
     assert_int_equal(ground_part_make(&in, arena, parts, n), ERR_OK);
 }
 

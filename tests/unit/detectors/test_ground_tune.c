@@ -180,7 +180,7 @@ static struct ground_tune_options options_of(const struct lab *l)
                                         .epochs = 12,
                                         .batch_tokens = 200,
                                         .rate = 3e-3f,
-                                        .vector_weight = .1f,
+                                        .rank = 6,
                                         .threads = 1,
                                         .seed = 1};
 }
@@ -242,6 +242,8 @@ static void it_learns_and_lists_what_it_has_not_seen(void **state)
     assert_int_equal(gpu_model_open(l->out, GPU_F32, &m, &msg), ERR_OK);
     gpu_model_info(m, &info);
     assert_int_equal(info.head, GPU_HEAD_TOKEN);
+    assert_true(info.has_branch);
+    assert_true(gpu_model_extra(m, GROUND_ENCODE_MARKS).size > 0);
     gpu_model_close(m);
 }
 
@@ -250,7 +252,7 @@ static void a_run_that_was_stopped_goes_on_as_if_it_had_not_been(void **state)
     struct lab *l = *state;
     struct ground_tune_options o = options_of(l);
     struct err_msg msg = {""};
-    o.epochs = 2;
+    o.epochs = 2, o.rank = 0;
     assert_int_equal(ground_tune_run(&l->all, &o, &msg), ERR_OK);
     struct bytes whole = read_whole(l->out, l->a);
     assert_int_equal(unlink(l->out), 0);

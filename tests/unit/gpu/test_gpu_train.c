@@ -13,6 +13,7 @@
 #include "base/hash.h"
 #include "gpu/gpu_encode.h"
 #include "gpu/train_core.h"
+#include "gpu/train_low_rank.h"
 #include "helper_model.h"
 
 #define SEQUENCES 6u
@@ -510,6 +511,202 @@ static void eight_sequences_are_learned_by_heart(void **state)
     gpu_trainer_close(t);
 }
 
+/* --- a change of low rank ------------------------------------------------------------------------------- */
+
+#define RANK 3u
+
+static struct gpu_train_options of_rank(void)
+{
+    struct gpu_train_options o = plain();
+    o.rank = RANK, o.vector_weight = 0, o.decay = 0;
+    o.rate = 1e-3f, o.head_rate = 1e-2f, o.factor_rate = 1e-2f, o.steps = 40;
+    return o;
+}
+
+static double loss_with_factors(struct gpu_trainer *t, const struct gpu_train_options *o)
+{
+    train_low_rank_rebuild(&t->net, 0, 1);
+    return dropped_loss(t, o);
+}
+
+static void gradients_of_factors_agree_with_differences(void **state)
+{
+    struct gpu_train_options o = of_rank();
+    struct gpu_train_loss l;
+    struct err_msg msg = {""};
+    struct gpu_trainer *t = open_trainer(&o);
+    uint32_t checked = 0;
+    for (int i = 0; i < 5; i++)
+        (void)step(t, SEQUENCES); /* up begins at 0, and down has no gradient there */
+    float *g = malloc(t->net.floats * sizeof(*g)), *w = malloc(t->net.floats * sizeof(*w));
+    assert_int_equal(train_gradient(t, batch, SEQUENCES, &l, &msg), ERR_OK);
+    memcpy(g, t->gradient[0], t->net.floats * sizeof(*g));
+    memcpy(w, t->net.weights, t->net.floats * sizeof(*w));
+    train_gradient_clear(t);
+    for (uint32_t i = 0; i < t->net.tensors; i++) {
+        const struct train_tensor *x = &t->net.tensor[i];
+        double norm = 0, side[2];
+        for (size_t k = 0; k < values_of(x); k++)
+            norm += (double)g[x->at + k] * (double)g[x->at + k];
+        norm = sqrt(norm);
+        if (!x->is_factor || norm < 2e-2)
+            continue;
+        double h = 2e-3 / norm;
+        for (int s = 0; s < 2; s++) {
+            for (size_t k = 0; k < values_of(x); k++)
+                t->net.weights[x->at + k] =
+                    w[x->at + k] + (float)((s ? h : -h) / norm * (double)g[x->at + k]);
+            side[s] = loss_with_factors(t, &o);
+        }
+        memcpy(t->net.weights, w, t->net.floats * sizeof(*w));
+        double want = (side[1] - side[0]) / (2 * h);
+        if (!(fabs(norm - want) < .02 * norm))
+            fail_msg("%s: %g, %g by differences", x->name, norm, want);
+        checked++;
+    }
+    assert_true(checked >= 8);
+    free(g), free(w);
+    gpu_trainer_close(t);
+}
+
+static struct gpu_model *open_model(const char *path)
+{
+    struct gpu_model *m;
+    struct err_msg msg = {""};
+    if (gpu_model_open(path, GPU_F32, &m, &msg) != ERR_OK)
+        fail_msg("%s", msg.text);
+    return m;
+}
+
+/* The largest difference of what two models make of the batch. */
+static double distance(const struct gpu_model *a, const struct gpu_model *b, enum gpu_output what)
+{
+    const struct gpu_model *models[] = {a, b};
+    static float out[2][BATCH_MAX][MODEL_POSITIONS * MODEL_HIDDEN];
+    double most = 0;
+    for (int i = 0; i < 2; i++) {
+        struct gpu_encoder *e = gpu_encoder_new(models[i], 1);
+        struct gpu_sequence s[BATCH_MAX];
+        struct err_msg msg = {""};
+        for (uint32_t k = 0; k < BATCH_MAX; k++)
+            s[k] = (struct gpu_sequence){batch[k].ids, batch[k].types, batch[k].count, out[i][k]};
+        assert_int_equal(gpu_encode(e, s, BATCH_MAX, what, &msg), ERR_OK);
+        gpu_encoder_free(e);
+    }
+    for (uint32_t k = 0; k < BATCH_MAX; k++)
+        for (uint32_t v = 0; v < (what == GPU_VECTOR ? MODEL_HIDDEN : batch[k].count); v++)
+            most = fmax(most, fabs((double)out[0][k][v] - (double)out[1][k][v]));
+    return most;
+}
+
+static void a_branch_gives_the_bases_vectors_and_the_tuned_models_logits(void **state)
+{
+    struct gpu_train_options o = of_rank();
+    struct gpu_trainer *t = open_trainer(&o);
+    struct err_msg msg = {""};
+    char tuned[300], branch[300], again[300];
+    snprintf(tuned, sizeof(tuned), "%s/tuned", model_dir);
+    snprintf(branch, sizeof(branch), "%s/branch", model_dir);
+    snprintf(again, sizeof(again), "%s/again", model_dir);
+    float *before = malloc(t->net.floats * sizeof(*before));
+    memcpy(before, t->net.weights, t->net.floats * sizeof(*before));
+    for (int i = 0; i < 40; i++)
+        (void)step(t, BATCH_MAX);
+    size_t table = (size_t)t->net.vocabulary * t->net.hidden;
+    assert_memory_equal(before + t->net.word, t->net.weights + t->net.word, table * sizeof(float));
+    assert_int_equal(gpu_trainer_save(t, tuned, false, &msg), ERR_OK);
+    if (gpu_model_branch(model_dir, tuned, RANK, branch, &msg) != ERR_OK)
+        fail_msg("%s", msg.text);
+    struct gpu_model *m[] = {open_model(model_dir), open_model(tuned), open_model(branch)};
+    struct gpu_model_info info;
+    gpu_model_info(m[2], &info);
+    assert_true(info.has_branch && info.labels == 1);
+    double moved = distance(m[0], m[1], GPU_VECTOR), kept = distance(m[0], m[2], GPU_VECTOR),
+           same = distance(m[1], m[2], GPU_TOKEN_LOGITS);
+    if (!(moved > .05 && kept < .02 && same < .1))
+        fail_msg("vectors moved by %g, the branch's by %g; its logits are off by %g", moved, kept,
+                 same);
+    /* Training goes on from the branch's form, not from the base's; and a branch can be made of it again. */
+    struct gpu_trainer *next = NULL;
+    assert_int_equal(gpu_trainer_open(branch, &o, &next, &msg), ERR_OK);
+    struct gpu_train_loss l[2];
+    assert_int_equal(train_gradient(next, batch, BATCH_MAX, &l[0], &msg), ERR_OK);
+    assert_int_equal(train_gradient(t, batch, BATCH_MAX, &l[1], &msg), ERR_OK);
+    assert_true(fabs(l[0].token - l[1].token) < .03);
+    assert_int_equal(gpu_trainer_save(next, tuned, false, &msg), ERR_OK);
+    assert_int_equal(gpu_model_branch(branch, tuned, RANK, again, &msg), ERR_OK);
+    struct gpu_model *last = open_model(again);
+    assert_true(distance(m[2], last, GPU_TOKEN_LOGITS) < .1);
+    assert_true(distance(m[2], last, GPU_VECTOR) < 1e-5);
+    gpu_model_close(last);
+    gpu_trainer_close(next), gpu_trainer_close(t);
+    for (size_t i = 0; i < ARRAY_LEN(m); i++)
+        gpu_model_close(m[i]);
+    assert_int_equal(unlink(tuned) | unlink(branch) | unlink(again), 0);
+    free(before);
+}
+
+/* A name of the header, changed in place. */
+static void rename_in_file(const char *path, const char *from, const char *to)
+{
+    static char data[1 << 20];
+    FILE *f = fopen(path, "r+b");
+    assert_non_null(f);
+    size_t n = fread(data, 1, sizeof(data), f), at = bytes_find(bytes_of(data, n), bytes_str(from));
+    assert_true(at < n && strlen(from) == strlen(to));
+    assert_int_equal(fseek(f, (long)at, SEEK_SET), 0);
+    assert_int_equal(fwrite(to, 1, strlen(to), f), strlen(to));
+    (void)fclose(f);
+}
+
+static void a_branch_that_lacks_a_factor_is_refused_by_name(void **state)
+{
+    struct gpu_train_options o = of_rank();
+    struct gpu_trainer *t = open_trainer(&o), *next = NULL;
+    struct gpu_model *m = NULL;
+    struct err_msg msg = {""};
+    char tuned[300], branch[300];
+    snprintf(tuned, sizeof(tuned), "%s/tuned", model_dir);
+    snprintf(branch, sizeof(branch), "%s/branch", model_dir);
+    assert_int_equal(gpu_trainer_save(t, tuned, false, &msg), ERR_OK);
+    assert_int_equal(gpu_model_branch(model_dir, tuned, 0, branch, &msg), ERR_INVALID);
+    assert_int_equal(gpu_model_branch(model_dir, model_dir, RANK, branch, &msg), ERR_INVALID);
+    assert_non_null(strstr(msg.text, "head.weight"));
+    assert_int_equal(gpu_model_branch(model_dir, tuned, RANK, branch, &msg), ERR_OK);
+    rename_in_file(branch, "token.encoder.layer.1.output.dense.weight.up\"",
+                   "token.encoder.layer.1.output.dense.weight.xp\"");
+    assert_int_equal(gpu_model_open(branch, GPU_F32, &m, &msg), ERR_INVALID);
+    assert_non_null(strstr(msg.text, "layer.1.output.dense.weight.up"));
+    assert_int_equal(gpu_trainer_open(branch, &o, &next, &msg), ERR_INVALID);
+    o.rank = MODEL_INNER;
+    assert_int_equal(gpu_trainer_open(model_dir, &o, &next, &msg), ERR_INVALID);
+    assert_non_null(strstr(msg.text, "rank"));
+    gpu_trainer_close(t);
+    assert_int_equal(unlink(tuned) | unlink(branch), 0);
+}
+
+static void a_tuned_model_is_taken_over_as_near_as_the_rank_allows(void **state)
+{
+    struct gpu_train_options o = of_rank();
+    struct gpu_trainer *t = open_trainer(&o), *to = open_trainer(&o);
+    struct gpu_train_loss l[2];
+    struct err_msg msg = {""};
+    char tuned[300];
+    snprintf(tuned, sizeof(tuned), "%s/tuned", model_dir);
+    for (int i = 0; i < 20; i++)
+        (void)step(t, BATCH_MAX);
+    assert_int_equal(gpu_trainer_save(t, tuned, false, &msg), ERR_OK);
+    if (gpu_trainer_take(to, tuned, &msg) != ERR_OK)
+        fail_msg("%s", msg.text);
+    assert_int_equal(train_gradient(t, batch, BATCH_MAX, &l[0], &msg), ERR_OK);
+    assert_int_equal(train_gradient(to, batch, BATCH_MAX, &l[1], &msg), ERR_OK);
+    if (!(fabs(l[0].token - l[1].token) < 1e-4)) /* of that rank it was */
+        fail_msg("%g, taken over %g", l[0].token, l[1].token);
+    assert_int_equal(gpu_trainer_take(to, "/nowhere", &msg), ERR_NOT_FOUND);
+    assert_int_equal(unlink(tuned), 0);
+    gpu_trainer_close(t), gpu_trainer_close(to);
+}
+
 /* All that a run has: it must go on from here as if nothing had happened. */
 static void assert_same_state(const struct gpu_trainer *a, const struct gpu_trainer *b)
 {
@@ -761,6 +958,10 @@ int main(int argc, char **argv)
         cmocka_unit_test(every_set_gives_the_gradient_of_the_generic_one),
         cmocka_unit_test(gradients_pass_through_dropout),
         cmocka_unit_test(eight_sequences_are_learned_by_heart),
+        cmocka_unit_test(gradients_of_factors_agree_with_differences),
+        cmocka_unit_test(a_branch_gives_the_bases_vectors_and_the_tuned_models_logits),
+        cmocka_unit_test(a_branch_that_lacks_a_factor_is_refused_by_name),
+        cmocka_unit_test(a_tuned_model_is_taken_over_as_near_as_the_rank_allows),
         cmocka_unit_test(the_same_run_gives_the_same_bits_and_goes_on_from_a_checkpoint),
         cmocka_unit_test(a_damaged_checkpoint_is_refused_and_changes_nothing),
         cmocka_unit_test(one_thread_and_three_give_the_same_gradient_up_to_rounding),
