@@ -14,7 +14,8 @@
 struct ground {
     struct arena *arena; /* dies with it: the judge's form */
     uint8_t *file; /* malloc'ed, NULL for the built-in one */
-    struct gpu_model *model; /* NULL: trees alone */
+    struct ground_options options;
+    struct gpu_model *model; /* NULL: trees alone, or nothing was judged yet */
     struct gpu_encoder *encoder;
     struct ground_judge judge;
     char version[32];
@@ -35,9 +36,27 @@ static enum err read_model(struct ground *g, const char *path, struct bytes *out
     return ERR_OK;
 }
 
+static enum err open_encoder(struct ground *g, struct bytes file, const char *name,
+                             struct err_msg *msg)
+{
+    enum err e = gpu_model_open_bytes(file, name, g->options.precision, &g->model, msg);
+    if (e != ERR_OK)
+        return e;
+    g->encoder = gpu_encoder_new(g->model, g->options.threads);
+    return g->encoder ? ERR_OK : err_set(msg, ERR_NOMEM, "out of memory");
+}
+
+/* The built-in encoder takes its 70 MB when the first text comes, for many programs never judge one. */
+static enum err need_encoder(struct ground *g, struct err_msg *msg)
+{
+    return g->judge.encoder && !g->encoder
+               ? open_encoder(g, ground_builtin(), "the built-in model", msg)
+               : ERR_OK;
+}
+
 /* Trees alone need no encoder; a judge that was fitted with one does, and the file has to carry it. */
-static enum err open_parts(struct ground *g, const struct ground_options *o, struct bytes file,
-                           const char *name, struct err_msg *msg)
+static enum err open_parts(struct ground *g, struct bytes file, const char *name,
+                           struct err_msg *msg)
 {
     struct bytes form;
     enum err e = gpu_model_read_extra(file, "ground", g->arena, &form, msg);
@@ -57,13 +76,7 @@ static enum err open_parts(struct ground *g, const struct ground_options *o, str
     int n = snprintf(g->version, sizeof(g->version), "%08x-f%u", (unsigned)h.lo,
                      GROUND_FEATURE_VERSION);
     CHECK(n > 0 && (size_t)n < sizeof(g->version));
-    if (!g->judge.encoder)
-        return ERR_OK;
-    e = gpu_model_open_bytes(file, name, o->precision, &g->model, msg);
-    if (e != ERR_OK)
-        return e;
-    g->encoder = gpu_encoder_new(g->model, o->threads);
-    return g->encoder ? ERR_OK : err_set(msg, ERR_NOMEM, "out of memory");
+    return g->judge.encoder && g->file ? open_encoder(g, file, name, msg) : ERR_OK;
 }
 
 enum err ground_open(const struct ground_options *o, struct ground **out, struct err_msg *msg)
@@ -74,13 +87,15 @@ enum err ground_open(const struct ground_options *o, struct ground **out, struct
                        "this program was built without a model: give one, or make one with "
                        "`telltale ground train`");
     struct ground *g = calloc(1, sizeof(*g));
-    if (g)
+    if (g) {
+        g->options = *o;
         g->arena = arena_new(64u << 20);
+    }
     enum err e = g && g->arena ? ERR_OK : err_set(msg, ERR_NOMEM, "out of memory");
     if (e == ERR_OK && o->model)
         e = read_model(g, o->model, &file, msg);
     if (e == ERR_OK)
-        e = open_parts(g, o, file, o->model ? o->model : "the built-in model", msg);
+        e = open_parts(g, file, o->model ? o->model : "the built-in model", msg);
     if (e != ERR_OK) {
         ground_close(g);
         return e;
@@ -108,10 +123,6 @@ const char *ground_version(const struct ground *g)
 double ground_threshold(const struct ground *g)
 {
     return (double)g->judge.threshold;
-}
-const struct gpu_model *ground_encoder(const struct ground *g)
-{
-    return g->model;
 }
 
 /* --- judging --------------------------------------------------------------------------------------- */
@@ -209,6 +220,8 @@ static enum err look(struct judging *j, struct ground_verdict *v, struct err_msg
     e = ground_feature_make(&features, j->a, &j->features);
     struct ground_part_input parts = {NULL,     &j->g->judge.idf, &j->context,
                                       question, &j->answer,       false};
+    if (e == ERR_OK)
+        e = need_encoder(j->g, msg);
     if (e == ERR_OK && j->g->encoder) {
         parts.vocab = gpu_model_vocab(j->g->model);
         e = ground_encode_tokens(j->g->encoder, j->g->model, &parts, j->deadline_ns, j->a,

@@ -1,6 +1,6 @@
 /* Is a response supported by its context? Sentence by sentence, with the evidence; by a model that runs inside the process.
  *
- * Owner: ground_open / ground_close; immutable in between but for the encoder's working memory.
+ * Owner: ground_open / ground_close; immutable in between but for the encoder, which the built-in model opens at the first check that needs it.
  * Thread: ground_check one call at a time per struct ground; ground_builtin any.
  * Failure: ERR_INVALID, ERR_NOT_FOUND with a sentence (a file that is none of ours, no model at all); ERR_TIMEOUT past the deadline; ERR_NOMEM and
  *          ERR_LIMIT when the arena is full. A text without context gives GROUND_UNVERIFIABLE, never "supported".
@@ -79,8 +79,6 @@ void ground_close(struct ground *g); /* NULL is fine */
 /* What judged: a short hash of the model file and the version of the features, stored with each verdict. */
 const char *ground_version(const struct ground *g);
 double ground_threshold(const struct ground *g);
-/* NULL when the file carries trees alone. */
-const struct gpu_model *ground_encoder(const struct ground *g);
 
 /* The arena holds everything that out points to. deadline_ns: of clock_mono_ns, 0 = none. */
 enum err ground_check(struct ground *g, const struct ground_text *t, uint64_t deadline_ns,

@@ -129,8 +129,7 @@ enum err ground_encode_cases(struct ground_cases *all, const struct ground_lab_o
     struct bytes held_out = e == ERR_OK ? gpu_model_extra(m, GROUND_ENCODE_HELD_OUT) : BYTES_NONE;
     for (uint32_t i = 0; e == ERR_OK && i < all->count; i++) {
         struct ground_case *c = &all->cases[i];
-        if (!c->target || !bytes_equal_str(c->s.set, "ragtruth") ||
-            (held_out.size && !is_held_out(held_out, c->s.group)))
+        if (!c->target || (held_out.size && !is_held_out(held_out, c->s.group)))
             continue;
         n++;
         e = judge_case(c, &all->idf, encoder, m, scratch, a, msg);

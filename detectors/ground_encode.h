@@ -25,8 +25,8 @@ enum err ground_encode_tokens(struct gpu_encoder *encoder, const struct gpu_mode
 #define GROUND_ENCODE_HELD_OUT "ground_held_out"
 /* Present: the head was trained with words marked that the context does not have (ground_part_input.marks). */
 #define GROUND_ENCODE_MARKS "ground_marks"
-/* Judges the cases of RAGTruth's form with the options' model: those that it has not been trained on; all of them, and says so, where the file does
- * not tell which those are. */
+/* Judges the cases that calibration is made for with the options' model: those that it has not been trained on; all of them, and says so, where the
+ * file does not tell which those are. */
 enum err ground_encode_cases(struct ground_cases *all, const struct ground_lab_options *o,
                              struct arena *a, struct err_msg *msg) MUST_CHECK;
 
