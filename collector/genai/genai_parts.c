@@ -412,3 +412,23 @@ bool genai_parts_is_record(struct bytes event_name)
 {
     return bytes_equal_str(event_name, DETAILS) || record_of(event_name);
 }
+
+enum genai_parts_zone genai_parts_zone_of(struct bytes key)
+{
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (bytes_equal_str(key, names[i].name))
+            return names[i].what == WHAT_OUTPUT ? GENAI_PARTS_OUTPUT : GENAI_PARTS_CONTENT;
+    for (size_t i = 0; i < ARRAY_LEN(flats); i++)
+        if (bytes_has_prefix(key, bytes_str(flats[i].prefix)))
+            return flats[i].what == WHAT_OUTPUT ? GENAI_PARTS_OUTPUT : GENAI_PARTS_CONTENT;
+    return bytes_has_prefix(key, BYTES_LIT("gen_ai.tool.call.")) ||
+                   bytes_has_suffix(key, BYTES_LIT("document"))
+               ? GENAI_PARTS_CONTENT
+               : GENAI_PARTS_ELSEWHERE;
+}
+
+enum genai_parts_zone genai_parts_zone_of_record(struct bytes event_name)
+{
+    const struct record *r = record_of(event_name);
+    return !r ? GENAI_PARTS_ELSEWHERE : r->is_answer ? GENAI_PARTS_OUTPUT : GENAI_PARTS_CONTENT;
+}

@@ -36,4 +36,9 @@ bool genai_parts_is_source(struct bytes attrs, struct bytes events);
 /* Is it a log record with a part of a conversation? */
 bool genai_parts_is_record(struct bytes event_name);
 
+/* Is what stands under this name of an attribute (of an event or log record) said to a model, or by one? */
+enum genai_parts_zone { GENAI_PARTS_ELSEWHERE, GENAI_PARTS_CONTENT, GENAI_PARTS_OUTPUT };
+enum genai_parts_zone genai_parts_zone_of(struct bytes key);
+enum genai_parts_zone genai_parts_zone_of_record(struct bytes event_name);
+
 #endif
