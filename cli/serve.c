@@ -21,6 +21,7 @@
 #include "cli/serve_grounding.h"
 #include "cli/serve_options.h"
 #include "cli/serve_prices.h"
+#include "cli/serve_redact.h"
 #include "cli/serve_rules.h"
 #include "cli/verbs.h"
 #include "collector/collector.h"
@@ -49,6 +50,7 @@ struct server {
     struct serve_budgets budget_file;
     struct serve_conditions conditions;
     struct serve_grounding grounding;
+    struct serve_redact redact;
     struct detectors *detectors;
     struct detectors_rules *rules;
     struct serve_rules rule_files;
@@ -119,6 +121,9 @@ static enum err start_stage(struct server *s)
     s->options.grounding.file = s->options.config_file;
     if (e == ERR_OK)
         e = serve_grounding_read(&s->grounding, &s->options.grounding, &s->errors);
+    s->options.redaction.file = s->options.config_file;
+    if (e == ERR_OK)
+        e = serve_redact_read(&s->redact, &s->options.redaction, &s->errors);
     o.genai.prices_name = s->options.prices;
     return e == ERR_OK ? stage_new(&o, &s->stage, &s->msg) : e;
 }
@@ -253,7 +258,7 @@ static enum err start_detectors(struct server *s)
                                   .external_url =
                                       o->external_url ? o->external_url : (const char *)url.data};
     enum err e = ERR_OK;
-    serve_conditions_init(&s->conditions, s->db, TSDB_ORG_DEFAULT, &s->grounding);
+    serve_conditions_init(&s->conditions, s->db, TSDB_ORG_DEFAULT, &s->grounding, &s->redact);
     if (o->receivers)
         e = detectors_receivers_load(o->config_file, s->arena, &receivers, &d.receiver_count,
                                      &s->errors);
@@ -390,6 +395,9 @@ static enum err start(struct server *s)
     if (e == ERR_OK)
         e = start_store(s);
     if (e == ERR_OK)
+        e = serve_redact_start(&s->redact, &s->options.redaction, s->options.data, s->db,
+                               TSDB_ORG_DEFAULT, s->stage, &s->msg);
+    if (e == ERR_OK)
         e = serve_grounding_start(&s->grounding, s->db, s->stage, &s->msg);
     if (e == ERR_OK)
         e = web_access_open(s->db, s->options.data, &s->access, &s->msg);
@@ -450,6 +458,7 @@ static bool stop(struct server *s, bool seal)
     serve_prices_done(&s->prices);
     tsdb_close(s->db, false);
     stage_free(s->stage);
+    serve_redact_done(&s->redact);
     return ok;
 }
 
@@ -631,6 +640,7 @@ int verbs_check_config(int argc, char **argv)
             complain(&s, e != ERR_OK ? e : ERR_INVALID);
         }
         stage_free(s.stage);
+        serve_redact_done(&s.redact);
     }
     server_done(&s);
     return rc;

@@ -137,7 +137,7 @@ static enum err look_invoice_residue(void *ctx, int64_t now_ms, struct arena *a,
 }
 
 void serve_conditions_init(struct serve_conditions *s, struct tsdb *db, uint32_t org,
-                           struct serve_grounding *grounding)
+                           struct serve_grounding *grounding, struct serve_redact *redact)
 {
     *s = (struct serve_conditions){.db = db, .org = org, .overlaps_seen = -1};
     s->list[0] = (struct detectors_condition){.name = "kafka_lost",
@@ -148,5 +148,6 @@ void serve_conditions_init(struct serve_conditions *s, struct tsdb *db, uint32_t
         (struct detectors_condition){.name = "kafka_overlap", .look = look_kafka_overlap, .ctx = s};
     s->list[2] = (struct detectors_condition){
         .name = "invoice_residue", .look = look_invoice_residue, .ctx = s};
-    serve_grounding_conditions(grounding, s->list + 3);
+    s->list[3] = serve_redact_condition(redact);
+    serve_grounding_conditions(grounding, s->list + 4);
 }

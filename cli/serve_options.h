@@ -8,6 +8,7 @@
 
 #include "base/config.h"
 #include "cli/serve_grounding.h"
+#include "cli/serve_redact.h"
 #include "collector/genai/genai.h"
 
 struct serve_options {
@@ -31,6 +32,7 @@ struct serve_options {
     struct config_list kafka_topics, kafka_partitions, kafka_headers;
     const char *prices, *budgets;
     struct serve_grounding_options grounding;
+    struct serve_redact_options redaction;
     struct config_list rules;
     int64_t rule_interval_ms;
     int64_t query_timeout_ms;

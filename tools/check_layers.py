@@ -19,14 +19,15 @@ MAY_INCLUDE = {
     "collector/otlp": {"tsdb", "collector/net"},
     "collector/genai": {"tsdb"},
     "collector/tokens": {"tsdb", "collector/otlp"},
-    "collector/stage": {"tsdb", "collector/genai", "collector/tokens"},
+    "collector/redact": {"tsdb", "collector/genai"},
+    "collector/stage": {"tsdb", "collector/genai", "collector/redact", "collector/tokens"},
     "collector/kafka": {"tsdb", "collector/otlp", "collector/stage", "collector/tokens"},
     "collector": {"tsdb", "collector/net", "collector/otlp", "collector/genai", "collector/stage",
                   "collector/tokens"},
     "detectors": {"query", "tsdb", "gpu"},
     "web": {"query", "detectors", "tsdb", "collector/net"},
     "cli": {"base", "tsdb", "query", "detectors", "web", "collector", "collector/net", "collector/otlp",
-            "collector/genai", "collector/stage", "collector/kafka", "gpu"},
+            "collector/genai", "collector/redact", "collector/stage", "collector/kafka", "gpu"},
 }
 BANNED = {
     "strcpy": "memcpy with a checked size, or arena_copy",

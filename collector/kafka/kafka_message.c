@@ -149,8 +149,9 @@ static void put_attrs(struct buf *out, const struct kafka_message *m, struct byt
 }
 
 /* One log record instead of what could not be read. */
-static enum err poison_batch(const struct kafka_message *m, struct kafka_poison *poison,
-                             const char *why, struct tsdb_batch **out)
+static enum err poison_batch(const struct kafka_message *m, struct stage *stage,
+                             struct kafka_poison *poison, const char *why,
+                             struct tsdb_batch **out)
 {
     struct tsdb_batch *b = tsdb_batch_new(m->org, TSDB_LOGS, BATCH_BYTES);
     struct buf body = {0}, attrs = {0};
@@ -161,7 +162,10 @@ static enum err poison_batch(const struct kafka_message *m, struct kafka_poison 
         return ERR_NOMEM;
     }
     size_t kept = allowance(poison, m->value.size, now_ns);
-    put_attrs(&attrs, m, bytes_slice(m->value, 0, kept));
+    struct bytes payload = arena_copy(b->arena, bytes_slice(m->value, 0, kept));
+    if (stage && payload.data)
+        stage_blank(stage, (uint8_t *)(uintptr_t)payload.data, payload.size);
+    put_attrs(&attrs, m, payload);
     tsdb_attrs_put_value(&body, (struct tsdb_value){TSDB_VALUE_STRING, {.bytes = bytes_str(why)}});
     struct tsdb_logs *l = &b->logs;
     l->time_ns[row] = l->observed_ns[row] = now_ns;
@@ -173,7 +177,7 @@ static enum err poison_batch(const struct kafka_message *m, struct kafka_poison 
     l->attrs[row] = arena_copy(b->arena, buf_bytes(&attrs));
     b->received = 1;
     b->received_ns = now_ns;
-    bool ok = buf_ok(&body) && buf_ok(&attrs) && l->body[row].data && l->attrs[row].data;
+    bool ok = (payload.data || !kept) && buf_ok(&body) && buf_ok(&attrs) && l->body[row].data && l->attrs[row].data;
     buf_done(&body);
     buf_done(&attrs);
     if (!ok) {
@@ -196,7 +200,7 @@ enum err kafka_message_batch(const struct kafka_message *m, struct tsdb *db, str
         log_warn("kafka", "message %lld of %s[%u] cannot be read: %s", (long long)m->offset,
                  m->topic, m->partition, why);
         *out_is_poison = true;
-        e = poison_batch(m, poison, why, out);
+        e = poison_batch(m, stage, poison, why, out);
     }
     if (e == ERR_OK) {
         stage_count_rejected(*out);

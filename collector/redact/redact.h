@@ -64,6 +64,7 @@ void redact_scan_free(struct redact_scan *s); /* NULL is fine */
 /* What one row had. As sent: what the columns were; they point into the batch. */
 #define REDACT_FINDINGS_MAX 32u
 struct redact_finding {
+    const char *name; /* of its kind; the rules' */
     uint8_t type, action;
     bool in_output; /* in what a model answered */
     uint32_t count;

@@ -39,6 +39,11 @@ static size_t put_words(char *out, size_t n, size_t max, struct bytes text)
 {
     for (size_t i = 0; i < text.size && n + 2 < max; i++) {
         uint8_t c = text.data[i];
+        if (c == '\\' && i + 1 < text.size && memchr("nrtbf", text.data[i + 1], 5)) {
+            out[n++] = ' '; /* an escape of JSON is no part of a word */
+            i++;
+            continue;
+        }
         if (c >= 'A' && c <= 'Z') {
             if (i && text.data[i - 1] >= 'a' && text.data[i - 1] <= 'z')
                 out[n++] = ' ';

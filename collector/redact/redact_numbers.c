@@ -277,7 +277,7 @@ static uint32_t type_of_eleven(struct number *n)
     if (!n->separator && redact_check_pl_pesel(n->digits) && says(n, "pesel"))
         return REDACT_TYPE_PL_PESEL;
     if (is_plain(n, ' ') && redact_check_de_steuer_id(n->digits) &&
-        says(n, "steuer|steuerid|idnr|steueridentifikationsnummer|identifikationsnummer|tin|tax id"))
+        says(n, "steuer|steuerid|idnr|id nr|steueridentifikationsnummer|identifikationsnummer|tin|tax id"))
         return REDACT_TYPE_DE_STEUER_ID;
     return REDACT_TYPE_COUNT;
 }

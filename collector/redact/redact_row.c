@@ -196,7 +196,8 @@ static void note(struct redact_scan *s, uint32_t type, enum redact_action action
             return;
         }
     if (f->count < REDACT_FINDINGS_MAX)
-        f->finding[f->count++] = (struct redact_finding){.type = (uint8_t)type,
+        f->finding[f->count++] = (struct redact_finding){.name = s->r->names[type],
+                                                         .type = (uint8_t)type,
                                                          .action = (uint8_t)action,
                                                          .in_output = in_output,
                                                          .count = 1};

@@ -19,7 +19,7 @@ enum set { ALNUM, DASH /* and - _ */, HEX, UPPER, BASE64, SLACK, SENDGRID, SETS 
 struct rule {
     uint8_t kind, type, set;
     uint16_t min, max; /* characters behind the word */
-    bool is_mixed; /* with digits and letters, not one letter again and again */
+    uint8_t mixed; /* 1: at least one digit and one letter, eight different; 2: eight different, the prefix says the rest */
 };
 
 /* X(text, caseless, kind, type, set, min, max, mixed). Prefixes and lengths as their issuers publish them. */
@@ -32,20 +32,20 @@ struct rule {
     X("sk-or-v1-", 0, TOKEN, OPENROUTER_KEY, HEX, 64, 64, 1)                  \
     X("sk-lf-", 0, TOKEN, LANGFUSE_KEY, DASH, 36, 36, 1)                      \
     X("sk-", 0, TOKEN, OPENAI_KEY, ALNUM, 32, 64, 1)                          \
-    X("AKIA", 0, TOKEN, AWS_ACCESS_KEY, UPPER, 16, 16, 1)                     \
-    X("ASIA", 0, TOKEN, AWS_ACCESS_KEY, UPPER, 16, 16, 1)                     \
-    X("AIza", 0, TOKEN, GOOGLE_API_KEY, DASH, 35, 35, 1)                      \
-    X("GOCSPX-", 0, TOKEN, GOOGLE_OAUTH, DASH, 28, 28, 1)                     \
+    X("AKIA", 0, TOKEN, AWS_ACCESS_KEY, UPPER, 16, 16, 2)                     \
+    X("ASIA", 0, TOKEN, AWS_ACCESS_KEY, UPPER, 16, 16, 2)                     \
+    X("AIza", 0, TOKEN, GOOGLE_API_KEY, DASH, 35, 35, 2)                      \
+    X("GOCSPX-", 0, TOKEN, GOOGLE_OAUTH, DASH, 28, 28, 2)                     \
     X("ya29.", 0, TOKEN, GOOGLE_OAUTH, DASH, 30, 400, 1)                      \
-    X("ghp_", 0, TOKEN, GITHUB_TOKEN, ALNUM, 36, 36, 1)                       \
-    X("gho_", 0, TOKEN, GITHUB_TOKEN, ALNUM, 36, 36, 1)                       \
-    X("ghu_", 0, TOKEN, GITHUB_TOKEN, ALNUM, 36, 36, 1)                       \
-    X("ghs_", 0, TOKEN, GITHUB_TOKEN, ALNUM, 36, 36, 1)                       \
-    X("ghr_", 0, TOKEN, GITHUB_TOKEN, ALNUM, 36, 76, 1)                       \
-    X("github_pat_", 0, TOKEN, GITHUB_TOKEN, DASH, 82, 82, 1)                 \
-    X("glpat-", 0, TOKEN, GITLAB_TOKEN, DASH, 20, 64, 1)                      \
-    X("gldt-", 0, TOKEN, GITLAB_TOKEN, DASH, 20, 64, 1)                       \
-    X("glrt-", 0, TOKEN, GITLAB_TOKEN, DASH, 20, 64, 1)                       \
+    X("ghp_", 0, TOKEN, GITHUB_TOKEN, ALNUM, 36, 36, 2)                       \
+    X("gho_", 0, TOKEN, GITHUB_TOKEN, ALNUM, 36, 36, 2)                       \
+    X("ghu_", 0, TOKEN, GITHUB_TOKEN, ALNUM, 36, 36, 2)                       \
+    X("ghs_", 0, TOKEN, GITHUB_TOKEN, ALNUM, 36, 36, 2)                       \
+    X("ghr_", 0, TOKEN, GITHUB_TOKEN, ALNUM, 36, 76, 2)                       \
+    X("github_pat_", 0, TOKEN, GITHUB_TOKEN, DASH, 82, 82, 2)                 \
+    X("glpat-", 0, TOKEN, GITLAB_TOKEN, DASH, 20, 64, 2)                      \
+    X("gldt-", 0, TOKEN, GITLAB_TOKEN, DASH, 20, 64, 2)                       \
+    X("glrt-", 0, TOKEN, GITLAB_TOKEN, DASH, 20, 64, 2)                       \
     X("glptt-", 0, TOKEN, GITLAB_TOKEN, HEX, 40, 40, 1)                       \
     X("xoxb-", 0, TOKEN, SLACK_TOKEN, SLACK, 20, 250, 1)                      \
     X("xoxp-", 0, TOKEN, SLACK_TOKEN, SLACK, 20, 250, 1)                      \
@@ -54,13 +54,13 @@ struct rule {
     X("xoxs-", 0, TOKEN, SLACK_TOKEN, SLACK, 20, 250, 1)                      \
     X("xapp-", 0, TOKEN, SLACK_TOKEN, SLACK, 20, 250, 1)                      \
     X("hooks.slack.com/services/", 0, SLACK_HOOK, SLACK_WEBHOOK, ALNUM, 30, 80, 0) \
-    X("sk_live_", 0, TOKEN, STRIPE_KEY, ALNUM, 16, 250, 1)                    \
-    X("sk_test_", 0, TOKEN, STRIPE_KEY, ALNUM, 16, 250, 1)                    \
-    X("rk_live_", 0, TOKEN, STRIPE_KEY, ALNUM, 16, 250, 1)                    \
-    X("rk_test_", 0, TOKEN, STRIPE_KEY, ALNUM, 16, 250, 1)                    \
+    X("sk_live_", 0, TOKEN, STRIPE_KEY, ALNUM, 16, 250, 2)                    \
+    X("sk_test_", 0, TOKEN, STRIPE_KEY, ALNUM, 16, 250, 2)                    \
+    X("rk_live_", 0, TOKEN, STRIPE_KEY, ALNUM, 16, 250, 2)                    \
+    X("rk_test_", 0, TOKEN, STRIPE_KEY, ALNUM, 16, 250, 2)                    \
     X("whsec_", 0, TOKEN, STRIPE_KEY, BASE64, 24, 100, 1)                     \
-    X("hf_", 0, TOKEN, HUGGINGFACE_TOKEN, ALNUM, 34, 40, 0)                   \
-    X("npm_", 0, TOKEN, NPM_TOKEN, ALNUM, 36, 36, 1)                          \
+    X("hf_", 0, TOKEN, HUGGINGFACE_TOKEN, ALNUM, 34, 40, 2)                   \
+    X("npm_", 0, TOKEN, NPM_TOKEN, ALNUM, 36, 36, 2)                          \
     X("pypi-AgE", 0, TOKEN, PYPI_TOKEN, DASH, 50, 250, 1)                     \
     X("SG.", 0, TOKEN, SENDGRID_KEY, SENDGRID, 66, 66, 1)                     \
     X("dop_v1_", 0, TOKEN, DIGITALOCEAN_TOKEN, HEX, 64, 64, 1)                \
@@ -149,7 +149,7 @@ static size_t set_end(struct bytes text, size_t at, uint8_t set)
 }
 
 /* Random letters and digits, and no word, no name, no row of x: at least a digit and a letter among at least eight different characters. */
-static bool is_mixed(const uint8_t *p, size_t n)
+static bool is_mixed(const uint8_t *p, size_t n, uint8_t how)
 {
     bool seen[128] = {false}, has_digit = false, has_alpha = false;
     unsigned different = 0;
@@ -160,7 +160,7 @@ static bool is_mixed(const uint8_t *p, size_t n)
         has_digit = has_digit || redact_match_is_digit(c);
         has_alpha = has_alpha || redact_match_is_alpha(c);
     }
-    return has_digit && has_alpha && different >= 8;
+    return different >= 8 && (how == 2 || (has_digit && has_alpha));
 }
 
 /* Words joined by dashes, as "sk-learn-pipeline-for-text": hardly any digit, and nothing in capitals. */
@@ -187,7 +187,7 @@ static void match_token(const struct redact_subject *s, const struct rule *r, si
     n = to - end;
     if (n < r->min || n > r->max || !redact_match_starts(t, from) || !redact_match_ends(t, to) ||
         (from && t.data[from - 1] == '-') ||
-        (r->is_mixed && (!is_mixed(t.data + end, n) || is_slug(t.data + end, n))))
+        (r->mixed && (!is_mixed(t.data + end, n, r->mixed) || is_slug(t.data + end, n))))
         return;
     if (r->set == SENDGRID && (n < 23 || t.data[end + 22] != '.'))
         return;
@@ -382,8 +382,8 @@ static void add_assigned(struct redact_matches *out, const struct rule *r, struc
                          size_t from, bool is_set)
 {
     if (value.size < r->min || value.size > r->max || is_template(value) ||
-        (r->is_mixed && (!is_mixed(value.data, value.size) || is_slug(value.data, value.size))) ||
-        (!r->is_mixed && !is_set && is_worded(value)))
+        (r->mixed && (!is_mixed(value.data, value.size, r->mixed) || is_slug(value.data, value.size))) ||
+        (!r->mixed && !is_set && is_worded(value)))
         return;
     redact_match_add(out, from, from + value.size, r->type);
 }
@@ -431,7 +431,7 @@ void redact_match_key(const struct redact_subject *s, struct redact_matches *out
             !bytes_equal_nocase(bytes_slice(s->key, s->key.size - name.size, s->key.size), name) ||
             is_template(v) || memchr(v.data, ' ', v.size))
             continue;
-        if (names[i].type == REDACT_TYPE_PASSWORD || is_mixed(v.data, v.size)) {
+        if (names[i].type == REDACT_TYPE_PASSWORD || is_mixed(v.data, v.size, 1)) {
             size_t from = (size_t)(v.data - s->text.data);
             redact_match_add(out, from, from + v.size, names[i].type);
             return;
@@ -453,7 +453,7 @@ static void match_header(const struct redact_subject *s, const struct rule *r, s
     uint8_t plain[256];
     size_t n = 0;
     if (v.size < r->min || v.size > r->max || !redact_match_starts(t, from) || is_template(v) ||
-        (r->is_mixed && !is_mixed(v.data, v.size)))
+        (r->mixed && !is_mixed(v.data, v.size, r->mixed)))
         return;
     if (r->kind == BASIC &&
         (sodium_base642bin(plain, sizeof plain, (const char *)v.data, v.size, NULL, &n, NULL,
@@ -478,7 +478,7 @@ static void match_account_key(const struct redact_subject *s, const struct rule 
                               struct redact_matches *out)
 {
     size_t to = set_end(s->text, end, BASE64);
-    if (to - end >= r->min && to - end <= r->max && is_mixed(s->text.data + end, to - end))
+    if (to - end >= r->min && to - end <= r->max && is_mixed(s->text.data + end, to - end, r->mixed))
         redact_match_add(out, end, to, r->type);
 }
 

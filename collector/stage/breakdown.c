@@ -85,7 +85,7 @@ bool breakdown_admits(struct breakdown *b, uint32_t org, enum breakdown_dim dim,
 
 const char *breakdown_dim_text(enum breakdown_dim dim)
 {
-    static const char *const texts[] = {"tenant",  "prompt", "team",
-                                        "api_key", "tool",   "mcp_server"};
+    static const char *const texts[] = {"tenant", "prompt",     "team",   "api_key",
+                                        "tool",   "mcp_server", "service"};
     return texts[dim];
 }

@@ -18,6 +18,7 @@ enum breakdown_dim {
     BREAKDOWN_API_KEY,
     BREAKDOWN_TOOL, /* no breakdown family: the limit of tool names in llm_tool_calls_total */
     BREAKDOWN_MCP_SERVER,
+    BREAKDOWN_REDACTED_SERVICE, /* services in telltale_redactions_total */
     BREAKDOWN_DIM_COUNT
 };
 

@@ -3,8 +3,10 @@
 #include "base/check.h"
 #include "base/json_out.h"
 #include "base/stats.h"
+#include "collector/redact/redact.h"
 #include "collector/stage/derive.h"
 #include "collector/stage/settle.h"
+#include "collector/stage/stage_redact.h"
 #include "collector/stage/stage_tap.h"
 #include "collector/stage/stage_tokens.h"
 
@@ -38,6 +40,8 @@ STATS_COUNTER(bad_times, "telltale_genai_bad_times_total", "",
 struct context {
     struct context *next;
     struct derive *derive;
+    struct redact_scan *redact; /* NULL: nothing is looked for */
+    struct redact_found found; /* of the row of the moment */
 };
 
 struct stage {
@@ -45,6 +49,7 @@ struct stage {
     struct breakdown *breakdown;
     struct settle *settle; /* committer's */
     struct stage_tap tap; /* immutable once rows come */
+    const struct redact *redact; /* the same */
     pthread_mutex_t lock; /* guards what follows */
     struct context *idle;
     struct tsdb_registry *series;
@@ -96,6 +101,7 @@ void stage_free(struct stage *s)
         struct context *c = s->idle;
         s->idle = c->next;
         derive_free(c->derive);
+        redact_scan_free(c->redact);
         free(c);
     }
     settle_free(s->settle);
@@ -116,6 +122,11 @@ void stage_set_series(struct stage *s, struct tsdb_registry *series)
 void stage_set_tap(struct stage *s, const struct stage_tap *tap)
 {
     s->tap = *tap;
+}
+
+void stage_set_redact(struct stage *s, const struct redact *r)
+{
+    s->redact = r;
 }
 
 enum err stage_set_prices(struct stage *s, struct tsdb *db, struct bytes yaml, const char *name,
@@ -147,7 +158,10 @@ static struct context *context_take(struct stage *s)
     if (c)
         s->idle = c->next;
     pthread_mutex_unlock(&s->lock);
-    if (!c && (c = calloc(1, sizeof *c)) && !(c->derive = derive_new(s->breakdown))) {
+    if (!c && (c = calloc(1, sizeof *c)) &&
+        (!(c->derive = derive_new(s->breakdown)) ||
+         (s->redact && !(c->redact = redact_scan_new(s->redact))))) {
+        derive_free(c->derive);
         free(c);
         c = NULL;
     }
@@ -185,16 +199,39 @@ struct derive *stage_core_derive(struct stage *s)
 
 /* --- a batch ----------------------------------------------------------------------------------------- */
 
-static bool apply_spans(struct stage *s, struct derive *d, struct tsdb_batch *b)
+/* Masked before anything reads it: columns and series are made of what is stored. */
+static bool hide_span(struct context *c, struct tsdb_batch *b, uint32_t row)
 {
+    struct redact_found *f = &c->found;
+    f->attrs = b->spans.attrs[row];
+    f->events = b->spans.events[row];
+    return !c->redact || (redact_span(c->redact, b, row, f) &&
+                          (!f->count || stage_redact_span(c->derive, b, row, f)));
+}
+
+static bool hide_log(struct context *c, struct tsdb_batch *b, uint32_t row)
+{
+    struct redact_found *f = &c->found;
+    f->attrs = b->logs.attrs[row];
+    f->body = b->logs.body[row];
+    return !c->redact || (redact_log(c->redact, b, row, f) &&
+                          (!f->count || stage_redact_log(c->derive, b, row, f)));
+}
+
+static bool apply_spans(struct stage *s, struct context *c, struct tsdb_batch *b)
+{
+    struct derive *d = c->derive;
     uint32_t dialects[GENAI_DIALECT_COUNT] = {0}, rules[GENAI_RULE_COUNT] = {0}, bad = 0;
     struct genai_row *r = &d->row;
     bool ok = tsdb_batch_expect_cells(
         b, (uint32_t)MIN((uint64_t)b->spans.count * d->cells_likely / 16, 1u << 20));
     genai_memo_batch(d->memo);
     for (uint32_t i = 0; ok && i < b->spans.count; i++) {
+        if (!(ok = hide_span(c, b, i)))
+            break;
         bool is_known = genai_read_span(s->genai, d->memo, b, i, r);
-        stage_tap_span(&s->tap, b, i, is_known ? r : NULL);
+        struct stage_tap_text sent = {.attrs = c->found.attrs, .events = c->found.events};
+        stage_tap_span(&s->tap, b, i, is_known ? r : NULL, &sent);
         if (!is_known)
             continue;
         dialects[r->dialect]++;
@@ -218,13 +255,17 @@ static bool apply_spans(struct stage *s, struct derive *d, struct tsdb_batch *b)
 }
 
 /* What a coding CLI told becomes columns here; it is counted in the settler, where its twins are known. */
-static bool apply_logs(struct stage *s, struct derive *d, struct tsdb_batch *b)
+static bool apply_logs(struct stage *s, struct context *c, struct tsdb_batch *b)
 {
+    struct derive *d = c->derive;
     struct genai_row *r = &d->row;
     bool ok = true;
     genai_memo_batch(d->memo);
     for (uint32_t i = 0; ok && i < b->logs.count; i++) {
-        stage_tap_log(&s->tap, b, i);
+        if (!(ok = hide_log(c, b, i)))
+            break;
+        struct stage_tap_text sent = {.attrs = c->found.attrs, .body = c->found.body};
+        stage_tap_log(&s->tap, b, i, &sent);
         ok = stage_tokens_log(b, i);
         if (!ok || !genai_read_log(s->genai, d->memo, b, i, r))
             continue;
@@ -243,11 +284,24 @@ enum err stage_apply(struct stage *s, struct tsdb_batch *b, struct err_msg *msg)
     struct context *c = context_take(s);
     if (!c)
         return err_set(msg, ERR_NOMEM, "no memory to derive series");
-    bool ok = !c->derive->series ||
-              ((!b->spans.count || apply_spans(s, c->derive, b)) && apply_logs(s, c->derive, b));
+    if (c->redact)
+        redact_batch(c->redact, b);
+    bool ok =
+        !c->derive->series || ((!b->spans.count || apply_spans(s, c, b)) && apply_logs(s, c, b));
     context_give(s, c);
     return ok ? ERR_OK
               : err_set(msg, ERR_LIMIT, "the request with its derived series is too large");
+}
+
+void stage_blank(struct stage *s, uint8_t *data, size_t size)
+{
+    struct context *c = s->redact ? context_take(s) : NULL;
+    if (c)
+        redact_blank(c->redact, data, size);
+    else if (s->redact)
+        memset(data, '*', size); /* no memory: better nothing than a secret */
+    if (c)
+        context_give(s, c);
 }
 
 /* --- thresholds ---------------------------------------------------------------------------------------- */

@@ -16,8 +16,10 @@
 #include "tsdb/tsdb.h"
 
 #define STAGE_THRESHOLDS_MAX 32u
+#define STAGE_REDACT_OUTPUT "llm_sensitive_output_total" /* {service, class}: found in answers */
 #define STAGE_LEAF_WAIT_NS (60 * INT64_C(1000000000)) /* the leaf rule's silence */
 
+struct redact;
 struct stage;
 
 struct stage_options {
@@ -34,11 +36,15 @@ void stage_free(struct stage *s); /* NULL is fine */
 void stage_set_series(struct stage *s, struct tsdb_registry *series);
 enum err stage_set_prices(struct stage *s, struct tsdb *db, struct bytes yaml, const char *name,
                           struct err_msg *msg) MUST_CHECK; /* as genai_set_prices; one at a time */
+/* Rows are looked through for sensitive data, and masked, from now on. Before the first stage_apply; r outlives the stage. */
+void stage_set_redact(struct stage *s, const struct redact *r);
 /* Fills the canonical columns of the batch's spans and adds the derived cells of its spans and logs. */
 enum err stage_apply(struct stage *s, struct tsdb_batch *b, struct err_msg *msg) MUST_CHECK;
 struct tsdb_settler stage_settler(struct stage *s);
 /* Adds the batch's refused rows to telltale_ingest_rejected_rows_total{reason}. */
 void stage_count_rejected(const struct tsdb_batch *b);
+/* Bytes that could not be read are kept as they came: what is sensitive in them becomes asterisks. Nothing without stage_set_redact. */
+void stage_blank(struct stage *s, uint8_t *data, size_t size);
 
 /* One latency threshold of a loaded SLO: from now on kept as an exact counter, llm_latency_events_total{family,le,result,reason}. */
 struct stage_threshold {

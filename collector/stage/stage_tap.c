@@ -22,12 +22,12 @@ static bool has_trace(struct tsdb_id16 id)
 }
 
 void stage_tap_span(const struct stage_tap *t, const struct tsdb_batch *b, uint32_t row,
-                    const struct genai_row *call)
+                    const struct genai_row *call, const struct stage_tap_text *sent)
 {
     const struct tsdb_spans *s = &b->spans;
     if (!t->offer || !has_trace(s->trace_id[row]) || !t->wants(t->ctx, b->org, s->trace_id[row]))
         return;
-    bool is_source = genai_parts_is_source(s->attrs[row], s->events[row]);
+    bool is_source = genai_parts_is_source(sent->attrs, sent->events);
     if (!is_source && !is_checkable(call))
         return;
     struct stage_tap_row r = {.kind = is_source ? STAGE_TAP_SOURCE : STAGE_TAP_CALL,
@@ -38,12 +38,13 @@ void stage_tap_span(const struct stage_tap *t, const struct tsdb_batch *b, uint3
                               .is_anomalous = !is_source && is_anomalous(call),
                               .call = is_source ? NULL : call,
                               .service = s->service[row],
-                              .attrs = s->attrs[row],
-                              .events = s->events[row]};
+                              .attrs = sent->attrs,
+                              .events = sent->events};
     t->offer(t->ctx, &r);
 }
 
-void stage_tap_log(const struct stage_tap *t, const struct tsdb_batch *b, uint32_t row)
+void stage_tap_log(const struct stage_tap *t, const struct tsdb_batch *b, uint32_t row,
+                   const struct stage_tap_text *sent)
 {
     const struct tsdb_logs *l = &b->logs;
     if (!t->offer || !genai_parts_is_record(l->event_name[row]) || !has_trace(l->trace_id[row]) ||
@@ -55,8 +56,8 @@ void stage_tap_log(const struct stage_tap *t, const struct tsdb_batch *b, uint32
                               .span_id = l->span_id[row],
                               .end_ns = l->time_ns[row],
                               .service = l->service[row],
-                              .attrs = l->attrs[row],
+                              .attrs = sent->attrs,
                               .event_name = l->event_name[row],
-                              .body = l->body[row]};
+                              .body = sent->body};
     t->offer(t->ctx, &r);
 }

@@ -37,9 +37,14 @@ struct stage_tap {
 
 /* Before the first stage_apply; copied. */
 void stage_set_tap(struct stage *s, const struct stage_tap *tap);
+/* The texts of a row as they were sent, before anything in them was masked: only the listener's memory ever holds them. */
+struct stage_tap_text {
+    struct bytes attrs, events, body;
+};
 /* What the stage calls for each row; call NULL: the row is nothing of GenAI. */
 void stage_tap_span(const struct stage_tap *t, const struct tsdb_batch *b, uint32_t row,
-                    const struct genai_row *call);
-void stage_tap_log(const struct stage_tap *t, const struct tsdb_batch *b, uint32_t row);
+                    const struct genai_row *call, const struct stage_tap_text *sent);
+void stage_tap_log(const struct stage_tap *t, const struct tsdb_batch *b, uint32_t row,
+                   const struct stage_tap_text *sent);
 
 #endif
