@@ -65,7 +65,7 @@ static const struct issuer {
 
 bool redact_check_card(const char *digits, size_t n)
 {
-    if (n < 14 || n > 19 || all_same(digits + 1, n - 1))
+    if (n < 14 || n > 19 || all_same(digits, n))
         return false;
     uint32_t head = number(digits, 6);
     for (size_t i = 0; i < ARRAY_LEN(issuers); i++)
