@@ -142,11 +142,17 @@ test("one value has one placeholder in context and answer, and another in anothe
 });
 
 test("the checker judged what was said, not what is stored", async () => {
-  const verdict = await eventually(async () => (await api(`grounding/traces/${trace}`)).body.verdicts[0], 20000);
-  assert.equal(verdict.span_id, callId);
+  // in this service the document goes as a whole: of what is stored nothing could be checked
+  const of = hex(16), id = hex(8), said = JSON.stringify([{ id: "1", content: `The Alpine Hotel opened in 1962. ${secrets.prompt}` }]);
+  await send("traces", "shut", [span(hex(8), "retrieve", { "gen_ai.operation.name": "retrieval", "gen_ai.retrieval.documents": said }, {}, of)]);
+  await send("traces", "shut", [call(id, answer, of)]);
+  const verdict = await eventually(async () => (await api(`grounding/traces/${of}`)).body.verdicts[0], 20000);
+  assert.equal(verdict.span_id, id);
   assert.equal(verdict.flagged, true);
-  const checked = await query(server, 'sum(llm_grounding_checked_total{service="hotel"})');
-  assert.ok(checked[0].value >= 1);
+  const { body } = await api(`traces/${of}`);
+  assert.ok(!JSON.stringify(body).includes("opened in 1962. sk-"), "the document is not stored");
+  assert.match(JSON.stringify(body), /OPENAI_KEY_DROPPED/);
+  assert.deepEqual(placesOf(secrets), []);
 });
 
 test("what a model let out pages within a minute, with kind, count and service and never the value", async () => {
