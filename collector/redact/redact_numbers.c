@@ -38,30 +38,67 @@ static bool is_separator(uint8_t c)
 
 /* --- is it worth looking? ------------------------------------------------------------------------------------- */
 
-/* How many of the block's bytes are digits; written so that compilers make vectors of it. */
-static unsigned count_digits(const uint8_t *p)
+/* Sixteen bytes at once, whatever the processor calls that. */
+typedef uint8_t lanes __attribute__((vector_size(16)));
+
+static lanes load(const uint8_t *p)
 {
-    uint8_t n = 0;
-    for (unsigned i = 0; i < BLOCK; i++)
-        n = (uint8_t)(n + ((uint8_t)(p[i] - '0') < 10));
-    return n;
+    lanes x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+
+/* All ones where there is a digit. */
+static lanes digits_of(lanes x)
+{
+    return (lanes)((x - (uint8_t)'0') < (lanes){10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10,
+                                                10, 10, 10});
+}
+
+/* The sum of lanes of at most 15. */
+static unsigned sum_of(lanes x)
+{
+    uint64_t half[2];
+    memcpy(half, &x, sizeof half);
+    return (unsigned)((half[0] + half[1]) * UINT64_C(0x0101010101010101) >> 56);
+}
+
+/* How many digits of a block have another one right behind or one further, and how many dots there are. Reads two bytes further. */
+static void count_block(const uint8_t *p, unsigned *out_pairs, unsigned *out_dots)
+{
+    lanes pairs = {0}, dots = {0};
+    for (unsigned i = 0; i < BLOCK; i += sizeof(lanes)) {
+        lanes x = load(p + i);
+        pairs -= digits_of(x) & (digits_of(load(p + i + 1)) | digits_of(load(p + i + 2)));
+        dots -= (lanes)(x == (uint8_t)'.');
+    }
+    *out_pairs = sum_of(pairs);
+    *out_dots = sum_of(dots);
+}
+
+/* 10.1.2.3 and the like name nobody, and half of all rows have one. */
+static bool is_local_address(const uint8_t *p, size_t size)
+{
+    struct bytes a = bytes_of(p, size);
+    return bytes_has_prefix(a, BYTES_LIT("10.")) || bytes_has_prefix(a, BYTES_LIT("127.")) ||
+           bytes_has_prefix(a, BYTES_LIT("192.168."));
 }
 
 /* The end of a codice fiscale behind its six letters: 85T10A562S. */
 static bool is_fiscal_tail(const uint8_t *p, size_t left)
 {
-    return left >= 10 && redact_match_is_digit(p[0]) && redact_match_is_digit(p[1]) &&
-           redact_match_is_alpha(p[2]) && redact_match_is_digit(p[3]) &&
+    return left >= 10 && redact_match_is_alpha(p[2]) && redact_match_is_digit(p[0]) &&
+           redact_match_is_digit(p[1]) && redact_match_is_digit(p[3]) &&
            redact_match_is_digit(p[4]) && redact_match_is_alpha(p[5]) &&
            redact_match_is_digit(p[6]) && redact_match_is_digit(p[7]) &&
            redact_match_is_digit(p[8]) && redact_match_is_alpha(p[9]);
 }
 
-/* Nine digits, four groups of an address, or some with a letter behind them (DNI, NIE, NINO). */
+/* Nine digits, four groups of an address, or some with a letter behind them (DNI, NIE, NINO). *at: then the end of the run. */
 static bool run_matters(struct bytes raw, size_t *at)
 {
     const uint8_t *p = raw.data;
-    size_t i = *at, digits = 0, dots = 0, end = i;
+    size_t i = *at, from = i, digits = 0, dots = 0, others = 0, end = i;
     if (is_fiscal_tail(p + i, raw.size - i))
         return true;
     while (i < raw.size) {
@@ -70,12 +107,15 @@ static bool run_matters(struct bytes raw, size_t *at)
             end = ++i;
         } else if (is_separator(p[i]) && i - end < 2) {
             dots += p[i] == '.';
+            others += p[i] != '.';
             i++;
         } else {
             break;
         }
     }
-    *at = MAX(end, *at + 1);
+    *at = MAX(end, from + 1);
+    if (dots == 3 && !others && digits <= 12 && end - from == digits + 3)
+        return !is_local_address(p + from, end - from);
     if (digits >= 9 || (dots >= 3 && digits >= 4))
         return true;
     if (digits < 6)
@@ -85,29 +125,38 @@ static bool run_matters(struct bytes raw, size_t *at)
     return end < raw.size && redact_match_is_alpha(p[end]);
 }
 
-static bool stretch_matters(struct bytes raw, size_t from, size_t to)
+/* *at: how far it was looked; a run is looked at to its end. */
+static bool stretch_matters(struct bytes raw, size_t *at, size_t to)
 {
-    for (size_t i = from; i < to;)
+    size_t i = *at;
+    while (i < to)
         if (!redact_match_is_digit(raw.data[i]))
             i++;
         else if (run_matters(raw, &i))
             return true;
+    *at = i;
     return false;
 }
 
-/* What matters has at least four digits within two blocks. */
+/* What matters has at least five such digits within two blocks, or three and three dots: ids of random letters and digits have fewer. */
 bool redact_match_has_digits(struct bytes raw)
 {
-    size_t whole = raw.size / BLOCK * BLOCK;
-    unsigned before = 0;
+    size_t whole = raw.size > 2 ? (raw.size - 2) / BLOCK * BLOCK : 0, at = 0;
+    unsigned pairs_before = 0, dots_before = 0;
     for (size_t i = 0; i < whole; i += BLOCK) {
-        unsigned n = count_digits(raw.data + i);
-        if (n + before >= 4 &&
-            stretch_matters(raw, i > BLOCK ? i - BLOCK : 0, i + BLOCK))
-            return true;
-        before = n;
+        unsigned pairs, dots;
+        count_block(raw.data + i, &pairs, &dots);
+        if (pairs + pairs_before >= 5 ||
+            (pairs + pairs_before >= 3 && dots + dots_before >= 3)) {
+            at = MAX(at, i > BLOCK ? i - BLOCK : 0);
+            if (stretch_matters(raw, &at, i + BLOCK))
+                return true;
+        }
+        pairs_before = pairs;
+        dots_before = dots;
     }
-    return stretch_matters(raw, whole > BLOCK ? whole - BLOCK : 0, raw.size);
+    at = MAX(at, whole > BLOCK ? whole - BLOCK : 0);
+    return stretch_matters(raw, &at, raw.size);
 }
 
 /* --- parts of a number ------------------------------------------------------------------------------------------ */

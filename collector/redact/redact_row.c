@@ -40,6 +40,7 @@ struct redact_scan {
     uint32_t anchor_count, anchor_cap, anchor_next;
     bool anchors_lost; /* no room: every text is looked at by itself */
     bool has_own, has_digits; /* something to look for in them */
+    bool is_probing; /* nothing is written yet: most of what is looked at closely is clean */
     struct bytes raw;
     struct redact_matches matches;
     struct buf text, out[3]; /* of values, of nested ones by level */
@@ -89,6 +90,9 @@ static bool on_anchor(void *ctx, uint32_t word, size_t from, size_t end)
 {
     struct redact_scan *s = ctx;
     (void)from;
+    if (s->raw.data[end - 1] == '@' && /* half of all doubles have one */
+        (end < 2 || s->raw.data[end - 2] <= ' ' || end >= s->raw.size || s->raw.data[end] <= ' '))
+        return true;
     if (s->anchor_count == s->anchor_cap) {
         uint32_t cap = MAX(s->anchor_cap * 2, 64);
         struct anchor *more =
@@ -252,22 +256,26 @@ static void find(struct redact_scan *s, const struct redact_subject *t)
         s->matches.overflow = true;
     if (s->matches.overflow)
         return;
-    anchors_of(s, t);
-    redact_match_key(t, &s->matches);
-    if (s->has_digits)
+    if (s->anchor_count) { /* a key that says something has a word that is one, too */
+        anchors_of(s, t);
+        redact_match_key(t, &s->matches);
+    }
+    if (s->has_digits && redact_match_has_digits(t->text))
         redact_match_numbers(t, &s->matches);
     if (s->has_own)
         redact_engine_scan(s->r->patterns, s->scratch, t->text, on_own, s);
     redact_match_settle(&s->matches);
 }
 
-/* The text with placeholders, in s->text; false: it stays as it is. */
+/* The text with placeholders, in s->text; false: it stays as it is. While probing: is there anything in it? */
 static bool hide(struct redact_scan *s, const struct place *p, struct bytes text)
 {
     struct redact_subject t = {text, p->key};
     bool is_changed = false;
     size_t done = 0;
     find(s, &t);
+    if (s->is_probing)
+        return s->matches.count || s->matches.overflow;
     if (s->matches.overflow) {
         stats_add(&overfull, 1);
         put_whole(&s->text, text, "redacted", "");
@@ -318,12 +326,14 @@ static bool put_nested(struct redact_scan *s, const struct place *p, struct tsdb
     else
         while (tsdb_attrs_next(&it, &key, &one)) {
             struct place at = {key, MAX(p->zone, genai_parts_zone_of(p->key))};
-            buf_lenbytes(&inner, key);
+            if (!s->is_probing)
+                buf_lenbytes(&inner, key);
             is_changed |= put_value(s, &at, one, &inner, depth + 1);
         }
     s->failed = s->failed || inner.failed;
     v.bytes = buf_bytes(&inner);
-    tsdb_attrs_put_value(out, v);
+    if (!s->is_probing)
+        tsdb_attrs_put_value(out, v);
     buf_done(&inner);
     return is_changed;
 }
@@ -338,13 +348,15 @@ static bool put_value(struct redact_scan *s, const struct place *p, struct tsdb_
             is_changed = true;
         }
         s->failed = s->failed || s->text.failed;
-        tsdb_attrs_put_value(out, v);
+        if (!s->is_probing)
+            tsdb_attrs_put_value(out, v);
         return is_changed;
     }
     if ((v.type == TSDB_VALUE_ARRAY || v.type == TSDB_VALUE_KVLIST) &&
         depth < TSDB_ATTRS_DEPTH_MAX)
         return put_nested(s, p, v, out, depth);
-    tsdb_attrs_put_value(out, v);
+    if (!s->is_probing)
+        tsdb_attrs_put_value(out, v);
     return false;
 }
 
@@ -357,8 +369,11 @@ static bool put_attrs(struct redact_scan *s, const struct place *row, struct byt
     bool is_changed = false;
     while (tsdb_attrs_next(&it, &key, &v)) {
         struct place p = {key, row->zone};
-        buf_lenbytes(out, key);
+        if (!s->is_probing)
+            buf_lenbytes(out, key);
         is_changed |= put_value(s, &p, v, out, 0);
+        if (is_changed && s->is_probing)
+            break;
     }
     return is_changed;
 }
@@ -382,7 +397,8 @@ static bool put_events(struct redact_scan *s, const struct place *row, struct by
         }
         is_changed |= put_attrs(s, &p, e.attrs, attrs);
         e.attrs = buf_bytes(attrs);
-        tsdb_attrs_put_event(out, &e);
+        if (!s->is_probing)
+            tsdb_attrs_put_event(out, &e);
         s->failed = s->failed || attrs->failed || name->failed;
     }
     return is_changed;
@@ -399,7 +415,8 @@ static bool put_links(struct redact_scan *s, const struct place *row, struct byt
         buf_clear(attrs);
         is_changed |= put_attrs(s, row, l.attrs, attrs);
         l.attrs = buf_bytes(attrs);
-        tsdb_attrs_put_link(out, &l);
+        if (!s->is_probing)
+            tsdb_attrs_put_link(out, &l);
         s->failed = s->failed || attrs->failed;
     }
     return is_changed;
@@ -434,6 +451,13 @@ static bool column(struct redact_scan *s, const struct place *row, struct tsdb_b
     struct buf *out = &s->out[0];
     if (io->size < 4 || !look(s, *io))
         return true;
+    buf_clear(out);
+    s->is_probing = true;
+    bool has_any = put(s, row, *io, out);
+    s->is_probing = false;
+    if (!has_any)
+        return !s->failed;
+    s->anchor_next = 0;
     buf_clear(out);
     if (put(s, row, *io, out)) {
         struct bytes copy = arena_copy(b->arena, buf_bytes(out));

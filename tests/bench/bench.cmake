@@ -51,3 +51,9 @@ add_executable(bench_grounding_load ${CMAKE_SOURCE_DIR}/tests/bench/grounding_lo
 target_link_libraries(bench_grounding_load PRIVATE collector detectors)
 add_test(NAME bench.grounding_load COMMAND bench_grounding_load)
 set_tests_properties(bench.grounding_load PROPERTIES TIMEOUT 120)
+
+# By hand: build/release/bench_redact --rounds 20 --frames DIR/otlp_spans.frames
+add_executable(bench_redact ${CMAKE_SOURCE_DIR}/tests/bench/redact.c $<TARGET_OBJECTS:bench_frames>)
+target_link_libraries(bench_redact PRIVATE collector)
+add_test(NAME bench.redact COMMAND bench_redact)
+set_tests_properties(bench.redact PROPERTIES TIMEOUT 120)
