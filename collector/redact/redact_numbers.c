@@ -1,10 +1,14 @@
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #include "base/check.h"
 #include "collector/redact/redact_check.h"
 #include "collector/redact/redact_match.h"
 
 #define GROUPS_MAX 24u
 #define DIGITS_MAX 40u
-#define BLOCK 32u
+#define BLOCK 64u
 
 /* Digits with at most two separators between groups: "4111 1111 1111 1111", "(415) 555-2671". */
 struct group {
@@ -38,42 +42,52 @@ static bool is_separator(uint8_t c)
 
 /* --- is it worth looking? ------------------------------------------------------------------------------------- */
 
-/* Sixteen bytes at once, whatever the processor calls that. */
-typedef uint8_t lanes __attribute__((vector_size(16)));
-
-static lanes load(const uint8_t *p)
+/* Bit i: is byte i of these 64 a digit? */
+#ifdef __SSE2__
+static uint64_t digit_bits(const uint8_t *p)
 {
-    lanes x;
-    memcpy(&x, p, sizeof x);
-    return x;
-}
-
-/* All ones where there is a digit. */
-static lanes digits_of(lanes x)
-{
-    return (lanes)((x - (uint8_t)'0') < (lanes){10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10,
-                                                10, 10, 10});
-}
-
-/* The sum of lanes of at most 15. */
-static unsigned sum_of(lanes x)
-{
-    uint64_t half[2];
-    memcpy(half, &x, sizeof half);
-    return (unsigned)((half[0] + half[1]) * UINT64_C(0x0101010101010101) >> 56);
-}
-
-/* How many digits of a block have another one right behind or one further, and how many dots there are. Reads two bytes further. */
-static void count_block(const uint8_t *p, unsigned *out_pairs, unsigned *out_dots)
-{
-    lanes pairs = {0}, dots = {0};
-    for (unsigned i = 0; i < BLOCK; i += sizeof(lanes)) {
-        lanes x = load(p + i);
-        pairs -= digits_of(x) & (digits_of(load(p + i + 1)) | digits_of(load(p + i + 2)));
-        dots -= (lanes)(x == (uint8_t)'.');
+    uint64_t bits = 0;
+    for (unsigned i = 0; i < BLOCK; i += 16) {
+        __m128i x = _mm_loadu_si128((const __m128i *)(const void *)(p + i));
+        /* moved so that digits are the ten smallest signed bytes */
+        __m128i moved = _mm_add_epi8(x, _mm_set1_epi8((char)(0x80 - '0')));
+        __m128i yes = _mm_cmplt_epi8(moved, _mm_set1_epi8((char)(0x80 + 10)));
+        bits |= (uint64_t)(unsigned)_mm_movemask_epi8(yes) << i;
     }
-    *out_pairs = sum_of(pairs);
-    *out_dots = sum_of(dots);
+    return bits;
+}
+#else
+static uint64_t digit_bits(const uint8_t *p)
+{
+    uint64_t bits = 0;
+    for (unsigned i = 0; i < BLOCK; i++)
+        bits |= (uint64_t)redact_match_is_digit(p[i]) << i;
+    return bits;
+}
+#endif
+
+static bool has_three(uint64_t bits)
+{
+    bits &= bits - 1;
+    return (bits & (bits - 1)) != 0;
+}
+
+static bool has_five(uint64_t bits)
+{
+    bits &= bits - 1;
+    return has_three(bits & (bits - 1));
+}
+
+/* Five of them, or three and three dots. */
+static bool is_dense(struct bytes raw, uint64_t bits, size_t from)
+{
+    size_t to = MIN(raw.size, from + BLOCK);
+    unsigned dots = 0;
+    if (has_five(bits))
+        return true;
+    for (size_t i = from + (size_t)__builtin_ctzll(bits); i < to && dots < 3; i++)
+        dots += raw.data[i] == '.';
+    return dots >= 3;
 }
 
 /* 10.1.2.3 and the like name nobody, and half of all rows have one. */
@@ -125,38 +139,50 @@ static bool run_matters(struct bytes raw, size_t *at)
     return end < raw.size && redact_match_is_alpha(p[end]);
 }
 
-/* *at: how far it was looked; a run is looked at to its end. */
-static bool stretch_matters(struct bytes raw, size_t *at, size_t to)
+/* bits: digits near others, from `from` on. *at: how far it was looked; a run is looked at to its end. */
+static bool window_matters(struct bytes raw, uint64_t bits, size_t from, size_t *at)
 {
-    size_t i = *at;
-    while (i < to)
-        if (!redact_match_is_digit(raw.data[i]))
-            i++;
-        else if (run_matters(raw, &i))
+    for (; bits; bits &= bits - 1) {
+        size_t i = from + (size_t)__builtin_ctzll(bits);
+        if (i < *at)
+            continue;
+        *at = i;
+        if (run_matters(raw, at))
             return true;
-    *at = i;
+    }
     return false;
 }
 
-/* What matters has at least five such digits within two blocks, or three and three dots: ids of random letters and digits have fewer. */
+/* The bits of the block at `at`; none behind the end. */
+static uint64_t block_bits(struct bytes raw, size_t at)
+{
+    uint8_t last[BLOCK] = {0};
+    if (at >= raw.size)
+        return 0;
+    if (raw.size - at >= BLOCK)
+        return digit_bits(raw.data + at);
+    memcpy(last, raw.data + at, raw.size - at);
+    return digit_bits(last);
+}
+
+/* What matters has, within 64 bytes, at least five digits with another one right behind or one further, or three and three dots; ids of random
+ * letters and digits mostly have fewer. Windows of 64 bytes overlap by half. */
 bool redact_match_has_digits(struct bytes raw)
 {
-    size_t whole = raw.size > 2 ? (raw.size - 2) / BLOCK * BLOCK : 0, at = 0;
-    unsigned pairs_before = 0, dots_before = 0;
-    for (size_t i = 0; i < whole; i += BLOCK) {
-        unsigned pairs, dots;
-        count_block(raw.data + i, &pairs, &dots);
-        if (pairs + pairs_before >= 5 ||
-            (pairs + pairs_before >= 3 && dots + dots_before >= 3)) {
-            at = MAX(at, i > BLOCK ? i - BLOCK : 0);
-            if (stretch_matters(raw, &at, i + BLOCK))
-                return true;
-        }
-        pairs_before = pairs;
-        dots_before = dots;
+    uint64_t bits = block_bits(raw, 0), half = 0;
+    size_t at = 0;
+    for (size_t i = 0; i < raw.size; i += BLOCK) {
+        uint64_t next = block_bits(raw, i + BLOCK);
+        uint64_t near = bits & ((bits >> 1 | next << 63) | (bits >> 2 | next << 62));
+        if (has_three(half | near << 32) && i && is_dense(raw, half | near << 32, i - BLOCK / 2) &&
+            window_matters(raw, half | near << 32, i - BLOCK / 2, &at))
+            return true;
+        if (has_three(near) && is_dense(raw, near, i) && window_matters(raw, near, i, &at))
+            return true;
+        half = near >> 32;
+        bits = next;
     }
-    at = MAX(at, whole > BLOCK ? whole - BLOCK : 0);
-    return stretch_matters(raw, &at, raw.size);
+    return false;
 }
 
 /* --- parts of a number ------------------------------------------------------------------------------------------ */
