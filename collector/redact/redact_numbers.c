@@ -112,23 +112,24 @@ static bool is_fiscal_tail(const uint8_t *p, size_t left)
 static bool run_matters(struct bytes raw, size_t *at)
 {
     const uint8_t *p = raw.data;
-    size_t i = *at, from = i, digits = 0, dots = 0, others = 0, end = i;
+    size_t i = *at, from = i, digits = 0, dots = 0, end = i, dots_here = 0;
     if (is_fiscal_tail(p + i, raw.size - i))
         return true;
     while (i < raw.size) {
         if (redact_match_is_digit(p[i])) {
             digits++;
+            dots += dots_here; /* those between digits only */
+            dots_here = 0;
             end = ++i;
         } else if (is_separator(p[i]) && i - end < 2) {
-            dots += p[i] == '.';
-            others += p[i] != '.';
+            dots_here += p[i] == '.';
             i++;
         } else {
             break;
         }
     }
     *at = MAX(end, from + 1);
-    if (dots == 3 && !others && digits <= 12 && end - from == digits + 3)
+    if (dots == 3 && digits <= 12 && end - from == digits + 3)
         return !is_local_address(p + from, end - from);
     if (digits >= 9 || (dots >= 3 && digits >= 4))
         return true;

@@ -30,6 +30,8 @@ static struct {
     struct tsdb *db;
     struct serve_conditions conditions;
     struct serve_grounding grounding; /* nothing is checked */
+    struct serve_redact redact;
+    struct stage *stage;
     struct detectors_receiver receiver;
     struct detectors *d;
 } t;
@@ -45,11 +47,22 @@ static void server_start(void)
                              .retention_ms = YEARS,
                              .retention_content_ms = YEARS,
                              .retention_cells_ms = YEARS};
+    struct serve_redact_options redact = {
+        .is_enabled = true,
+        .key = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"};
+    struct stage_options stage = {0};
     struct err_msg msg = {""};
     struct buf errors = {0};
+    if (stage_new(&stage, &t.stage, &msg) != ERR_OK)
+        fail_msg("stage: %s", msg.text);
     if (tsdb_open(&o, &t.db, &msg) != ERR_OK)
         fail_msg("open: %s", msg.text);
-    serve_conditions_init(&t.conditions, t.db, TSDB_ORG_DEFAULT, &t.grounding);
+    assert_int_equal(serve_redact_read(&t.redact, &redact, &errors), ERR_OK);
+    assert_int_equal(serve_redact_start(&t.redact, &redact, t.dir, t.db, TSDB_ORG_DEFAULT, t.stage,
+                                        &msg),
+                     ERR_OK);
+    stage_set_series(t.stage, tsdb_series(t.db));
+    serve_conditions_init(&t.conditions, t.db, TSDB_ORG_DEFAULT, &t.grounding, &t.redact);
     struct detectors_options d = {.db = t.db,
                                   .receivers = &t.receiver,
                                   .receiver_count = 1,
@@ -63,6 +76,8 @@ static void server_stop(void)
 {
     detectors_free(t.d);
     tsdb_close(t.db, false);
+    stage_free(t.stage);
+    serve_redact_done(&t.redact);
 }
 
 static int setup(void **state)
@@ -276,6 +291,45 @@ static void an_invoice_that_differs_is_a_ticket_until_a_newer_one_does_not(void 
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+/* One row, as a decoder gives it, through the stage and into the store. */
+static void answer_with(const char *key, const char *text)
+{
+    struct tsdb_batch *b = tsdb_batch_new(TSDB_ORG_DEFAULT, TSDB_SPANS, 0);
+    struct buf attrs = {0};
+    struct tsdb_result r;
+    struct err_msg msg;
+    uint32_t row = tsdb_batch_add_span(b);
+    tsdb_attrs_put_str(&attrs, bytes_str(key), bytes_str(text));
+    b->spans.trace_id[row].b[0] = b->spans.span_id[row].b[0] = 1;
+    b->spans.start_ns[row] = b->spans.end_ns[row] = t.now_ms * 1000000;
+    b->spans.service[row] = BYTES_LIT("hotel");
+    b->spans.attrs[row] = arena_copy(b->arena, buf_bytes(&attrs));
+    b->received = 1;
+    assert_int_equal(stage_apply(t.stage, b, &msg), ERR_OK);
+    assert_int_equal(tsdb_append_wait(t.db, b, &r), ERR_OK);
+    buf_done(&attrs);
+}
+
+#define LEAK "condition:sensitive_output/card in answers of hotel"
+
+static void what_a_model_lets_out_pages_for_an_hour_and_what_people_ask_does_not(void **state)
+{
+    (void)state;
+    answer_with("gen_ai.prompt", "charge card 4012888888881881");
+    answer_with("gen_ai.completion", "write to anna@example.com");
+    rounds(1);
+    assert_int_equal(told("firing", "sensitive_output"), 0);
+    answer_with("gen_ai.completion", "your card is 4012888888881881");
+    rounds(1);
+    assert_int_equal(firing(LEAK, QUERY_SLO_PAGE), 1);
+    assert_int_equal(told("firing", "1 times card since"), 1);
+    assert_int_equal(told("firing", "4012888888881881"), 0);
+    rounds(58);
+    assert_int_equal(firing(LEAK, QUERY_SLO_PAGE), 1);
+    rounds(4);
+    assert_int_equal(firing(LEAK, QUERY_SLO_PAGE), 0);
+}
 
 int main(void)
 {
