@@ -119,8 +119,7 @@ static enum err look(void *ctx, int64_t now_ms, struct arena *a, struct detector
 {
     struct serve_redact *s = ctx;
     struct leaks *l = ARENA_ARRAY(a, struct leaks, 1);
-    struct detectors_finding *list =
-        ARENA_ARRAY(a, struct detectors_finding, SERVE_REDACT_SERIES);
+    struct detectors_finding *list = ARENA_ARRAY(a, struct detectors_finding, SERVE_REDACT_SERIES);
     size_t found = 0;
     *out_count = 0;
     if (!l || !list)
@@ -142,10 +141,9 @@ static enum err look(void *ctx, int64_t now_ms, struct arena *a, struct detector
         f->summary = arena_printf(a,
                                   "Sensitive data in answers of %.*s: %" PRIi64
                                   " times %.*s since %s (" STAGE_REDACT_OUTPUT ")",
-                                  (int)MIN(one->service.size, 60u),
-                                  (const char *)one->service.data, one->count,
-                                  (int)MIN(one->class.size, 40u), (const char *)one->class.data,
-                                  since);
+                                  (int)MIN(one->service.size, 60u), (const char *)one->service.data,
+                                  one->count, (int)MIN(one->class.size, 40u),
+                                  (const char *)one->class.data, since);
         f->sentence = arena_printf(
             a, "It was masked before it was stored unless configured otherwise, but whoever asked "
                "has seen it. Traces of that service hold the placeholders; if it is a credential, "

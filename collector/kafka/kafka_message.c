@@ -150,8 +150,7 @@ static void put_attrs(struct buf *out, const struct kafka_message *m, struct byt
 
 /* One log record instead of what could not be read. */
 static enum err poison_batch(const struct kafka_message *m, struct stage *stage,
-                             struct kafka_poison *poison, const char *why,
-                             struct tsdb_batch **out)
+                             struct kafka_poison *poison, const char *why, struct tsdb_batch **out)
 {
     struct tsdb_batch *b = tsdb_batch_new(m->org, TSDB_LOGS, BATCH_BYTES);
     struct buf body = {0}, attrs = {0};
@@ -177,7 +176,8 @@ static enum err poison_batch(const struct kafka_message *m, struct stage *stage,
     l->attrs[row] = arena_copy(b->arena, buf_bytes(&attrs));
     b->received = 1;
     b->received_ns = now_ns;
-    bool ok = (payload.data || !kept) && buf_ok(&body) && buf_ok(&attrs) && l->body[row].data && l->attrs[row].data;
+    bool ok = (payload.data || !kept) && buf_ok(&body) && buf_ok(&attrs) && l->body[row].data &&
+              l->attrs[row].data;
     buf_done(&body);
     buf_done(&attrs);
     if (!ok) {

@@ -178,7 +178,7 @@ bool redact_check_es_dni(const char *digits, char letter)
 /* Decreto Ministeriale 23/12/1976: odd and even places have values of their own. */
 bool redact_check_it_codice_fiscale(const char *text)
 {
-    static const uint8_t odd[26] = {1, 0,  5,  7,  9, 13, 15, 17, 19, 21, 2,  4,  18,
+    static const uint8_t odd[26] = {1,  0,  5, 7, 9, 13, 15, 17, 19, 21, 2,  4,  18,
                                     20, 11, 3, 6, 8, 12, 14, 16, 10, 22, 25, 24, 23};
     unsigned sum = 0;
     for (size_t i = 0; i < 15; i++) {
@@ -187,7 +187,8 @@ bool redact_check_it_codice_fiscale(const char *text)
         sum += i & 1 ? v : odd[v];
     }
     unsigned day = number(text + 9, 2);
-    return strchr("ABCDEHLMPRST", text[8]) && ((day >= 1 && day <= 31) || (day >= 41 && day <= 71)) &&
+    return strchr("ABCDEHLMPRST", text[8]) &&
+           ((day >= 1 && day <= 31) || (day >= 41 && day <= 71)) &&
            text[15] == (char)('A' + sum % 26);
 }
 

@@ -140,8 +140,7 @@ void redact_match_add(struct redact_matches *m, size_t from, size_t to, uint32_t
     CHECK(from < to);
     if (m->count == m->cap) {
         uint32_t cap = MIN(MAX(m->cap * 2, 16), REDACT_MATCHES_MAX);
-        struct redact_match *list =
-            cap > m->cap ? realloc(m->list, cap * sizeof *m->list) : NULL;
+        struct redact_match *list = cap > m->cap ? realloc(m->list, cap * sizeof *m->list) : NULL;
         if (!list) {
             m->overflow = true;
             return;

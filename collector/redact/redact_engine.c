@@ -93,9 +93,8 @@ static enum err try_result(int status, struct bytes said, struct err_msg *msg)
     if (WEXITSTATUS(status) == TRY_LARGE)
         return err_set(msg, ERR_INVALID, "compiled it has more than %u MiB",
                        REDACT_DATABASE_MAX >> 20);
-    return WEXITSTATUS(status) == TRY_OK
-               ? ERR_OK
-               : err_set(msg, ERR_INVALID, BYTES_FMT, BYTES_ARG(said));
+    return WEXITSTATUS(status) == TRY_OK ? ERR_OK
+                                         : err_set(msg, ERR_INVALID, BYTES_FMT, BYTES_ARG(said));
 }
 
 enum err redact_engine_try(const char *pattern, struct err_msg *msg)
@@ -141,8 +140,8 @@ enum err redact_engine_patterns(const char *const *patterns, size_t count,
         flags[i] = PATTERN_FLAGS;
         ids[i] = (unsigned)i;
     }
-    hs_error_t code = hs_compile_multi(patterns, flags, ids, (unsigned)count, HS_MODE_BLOCK, NULL,
-                                       &e->db, &why);
+    hs_error_t code =
+        hs_compile_multi(patterns, flags, ids, (unsigned)count, HS_MODE_BLOCK, NULL, &e->db, &why);
     return made(e, code, why, out, msg);
 }
 
@@ -196,7 +195,7 @@ void redact_engine_scan(const struct redact_engine *e, struct redact_engine_scra
     CHECK(text.size <= SCAN_MAX);
     if (!text.size)
         return;
-    hs_error_t code = hs_scan(e->db, (const char *)text.data, (unsigned)text.size, 0, s->hs,
-                              on_match, &c);
+    hs_error_t code =
+        hs_scan(e->db, (const char *)text.data, (unsigned)text.size, 0, s->hs, on_match, &c);
     CHECK(code == HS_SUCCESS || code == HS_SCAN_TERMINATED); /* anything else is our bug */
 }

@@ -277,7 +277,7 @@ static bool has_shape(const struct number *n, const char *shape)
 
 /* --- kinds ----------------------------------------------------------------------------------------------------------- */
 
-#define CARD_WORDS                                                                              \
+#define CARD_WORDS                                                                            \
     "card|cards|visa|mastercard|amex|credit|debit|cc|pan|maestro|discover|karte|kreditkarte|" \
     "carte|tarjeta|payment|cvv|cvc|expiry"
 
@@ -321,8 +321,7 @@ static bool is_phone(struct number *n)
     bool is_american = n->size == 11 && d[0] == '1' && has_shape(n, "1-3-3-4");
     d += is_american;
     is_american = is_american || (n->size == 10 && has_shape(n, "3-3-4"));
-    if (is_american && d[0] >= '2' && d[3] >= '2' &&
-        !is_harmless(n, words))
+    if (is_american && d[0] >= '2' && d[3] >= '2' && !is_harmless(n, words))
         return n->separator == '-' || n->separator == '.' || n->separator == '?' || says(n, words);
     bool is_date = n->separator && n->shape[0] == '4' && (d[0] == '1' || d[0] == '2');
     return n->size >= 9 && n->size <= 12 && !is_date && n->last + 1 == r->count && n->first == 0 &&
@@ -353,7 +352,8 @@ static uint32_t type_of_eleven(struct number *n)
     if (!n->separator && redact_check_pl_pesel(n->digits) && says(n, "pesel"))
         return REDACT_TYPE_PL_PESEL;
     if (is_plain(n, ' ') && redact_check_de_steuer_id(n->digits) &&
-        says(n, "steuer|steuerid|idnr|id nr|steueridentifikationsnummer|identifikationsnummer|tin|tax id"))
+        says(n, "steuer|steuerid|idnr|id "
+                "nr|steueridentifikationsnummer|identifikationsnummer|tin|tax id"))
         return REDACT_TYPE_DE_STEUER_ID;
     return REDACT_TYPE_COUNT;
 }
@@ -561,9 +561,8 @@ static size_t read_iban(const struct run *r, size_t from)
         if ((n == 3 || n == 4) && !redact_match_is_digit(c))
             return 0;
     }
-    return n == want && want && redact_match_ends(r->s->text, at) && redact_check_iban(text, n)
-               ? at
-               : 0;
+    return n == want && want && redact_match_ends(r->s->text, at) && redact_check_iban(text, n) ? at
+                                                                                                : 0;
 }
 
 /* Its country stands at most fourteen characters before nine digits in a row. */

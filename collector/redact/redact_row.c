@@ -95,8 +95,7 @@ static bool on_anchor(void *ctx, uint32_t word, size_t from, size_t end)
         return true;
     if (s->anchor_count == s->anchor_cap) {
         uint32_t cap = MAX(s->anchor_cap * 2, 64);
-        struct anchor *more =
-            cap <= ANCHORS_MAX ? realloc(s->anchors, cap * sizeof *more) : NULL;
+        struct anchor *more = cap <= ANCHORS_MAX ? realloc(s->anchors, cap * sizeof *more) : NULL;
         if (!more) {
             s->anchors_lost = true;
             return false;
@@ -134,8 +133,8 @@ static bool look(struct redact_scan *s, struct bytes raw)
 static size_t put_plain(uint8_t group, uint32_t type, struct bytes value, uint8_t *out, size_t max)
 {
     size_t n = 0;
-    bool is_number = group == REDACT_FINANCIAL || group == REDACT_NATIONAL_ID ||
-                     type == REDACT_TYPE_PHONE;
+    bool is_number =
+        group == REDACT_FINANCIAL || group == REDACT_NATIONAL_ID || type == REDACT_TYPE_PHONE;
     for (size_t i = 0; i < value.size && n < max; i++) {
         uint8_t c = value.data[i];
         if (is_number && !redact_match_is_digit(c) && !redact_match_is_alpha(c))
@@ -352,8 +351,7 @@ static bool put_value(struct redact_scan *s, const struct place *p, struct tsdb_
             tsdb_attrs_put_value(out, v);
         return is_changed;
     }
-    if ((v.type == TSDB_VALUE_ARRAY || v.type == TSDB_VALUE_KVLIST) &&
-        depth < TSDB_ATTRS_DEPTH_MAX)
+    if ((v.type == TSDB_VALUE_ARRAY || v.type == TSDB_VALUE_KVLIST) && depth < TSDB_ATTRS_DEPTH_MAX)
         return put_nested(s, p, v, out, depth);
     if (!s->is_probing)
         tsdb_attrs_put_value(out, v);

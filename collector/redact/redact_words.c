@@ -19,7 +19,8 @@ enum set { ALNUM, DASH /* and - _ */, HEX, UPPER, BASE64, SLACK, SENDGRID, SETS 
 struct rule {
     uint8_t kind, type, set;
     uint16_t min, max; /* characters behind the word */
-    uint8_t mixed; /* 1: at least one digit and one letter, eight different; 2: eight different, the prefix says the rest */
+    uint8_t
+        mixed; /* 1: at least one digit and one letter, eight different; 2: eight different, the prefix says the rest */
 };
 
 /* X(text, caseless, kind, type, set, min, max, mixed). Prefixes and lengths as their issuers publish them. */
@@ -246,7 +247,7 @@ static void match_pem(const struct redact_subject *s, size_t from, size_t end,
 /* Something to be filled in, or hidden already. */
 static bool is_template(struct bytes v)
 {
-    static const char *const said[] = {"null",     "none",   "true",     "false",  "undefined",
+    static const char *const said[] = {"null",     "none",   "true",     "false",   "undefined",
                                        "redacted", "hidden", "required", "changeme"};
     if (!v.size || memchr("$<{*%[(", v.data[0], 7))
         return true;
@@ -382,7 +383,8 @@ static void add_assigned(struct redact_matches *out, const struct rule *r, struc
                          size_t from, bool is_set)
 {
     if (value.size < r->min || value.size > r->max || is_template(value) ||
-        (r->mixed && (!is_mixed(value.data, value.size, r->mixed) || is_slug(value.data, value.size))) ||
+        (r->mixed &&
+         (!is_mixed(value.data, value.size, r->mixed) || is_slug(value.data, value.size))) ||
         (!r->mixed && !is_set && is_worded(value)))
         return;
     redact_match_add(out, from, from + value.size, r->type);
@@ -397,8 +399,8 @@ static void match_assigned(const struct redact_subject *s, const struct rule *r,
     while (at < s->text.size && at - end < 24 &&
            (redact_match_is_word(s->text.data[at]) || s->text.data[at] == '-'))
         at++;
-    bool is_aws = at - end >= 10 && bytes_equal_nocase(bytes_slice(s->text, end, at),
-                                                       BYTES_LIT("_access_key"));
+    bool is_aws = at - end >= 10 &&
+                  bytes_equal_nocase(bytes_slice(s->text, end, at), BYTES_LIT("_access_key"));
     if (s->text.data[end - 1] == '=')
         at = end - 1;
     if (!read_value(s->text, at, &value, &from))
@@ -417,11 +419,16 @@ void redact_match_key(const struct redact_subject *s, struct redact_matches *out
         uint8_t type;
         uint8_t min;
     } names[] = {
-        {"password", REDACT_TYPE_PASSWORD, 1},      {"passwd", REDACT_TYPE_PASSWORD, 1},
-        {"client_secret", REDACT_TYPE_API_KEY, 12}, {"api_key", REDACT_TYPE_API_KEY, 16},
-        {"apikey", REDACT_TYPE_API_KEY, 16},        {"api-key", REDACT_TYPE_API_KEY, 16},
-        {"access_token", REDACT_TYPE_API_KEY, 16},  {"secret_key", REDACT_TYPE_API_KEY, 12},
-        {"auth_token", REDACT_TYPE_API_KEY, 16},    {"refresh_token", REDACT_TYPE_API_KEY, 16},
+        {"password", REDACT_TYPE_PASSWORD, 1},
+        {"passwd", REDACT_TYPE_PASSWORD, 1},
+        {"client_secret", REDACT_TYPE_API_KEY, 12},
+        {"api_key", REDACT_TYPE_API_KEY, 16},
+        {"apikey", REDACT_TYPE_API_KEY, 16},
+        {"api-key", REDACT_TYPE_API_KEY, 16},
+        {"access_token", REDACT_TYPE_API_KEY, 16},
+        {"secret_key", REDACT_TYPE_API_KEY, 12},
+        {"auth_token", REDACT_TYPE_API_KEY, 16},
+        {"refresh_token", REDACT_TYPE_API_KEY, 16},
         {"secret_access_key", REDACT_TYPE_AWS_SECRET_KEY, 16},
     };
     struct bytes v = bytes_trim(s->text);
@@ -478,7 +485,8 @@ static void match_account_key(const struct redact_subject *s, const struct rule 
                               struct redact_matches *out)
 {
     size_t to = set_end(s->text, end, BASE64);
-    if (to - end >= r->min && to - end <= r->max && is_mixed(s->text.data + end, to - end, r->mixed))
+    if (to - end >= r->min && to - end <= r->max &&
+        is_mixed(s->text.data + end, to - end, r->mixed))
         redact_match_add(out, end, to, r->type);
 }
 

@@ -236,11 +236,12 @@ int main(int argc, char **argv)
     double spans = (double)result[2].spans;
     printf("%llu spans, %.0f bytes of attributes and events each, %u rounds\n",
            (unsigned long long)result[2].spans, (double)result[2].bytes / spans, rounds);
-    printf("stage without: %.0f ns a span (%llu cells)\nstage with:    %.0f ns a span (%llu cells)\n"
-           "looking alone: %.0f ns a span, %llu rows' findings\n",
-           result[0].ns / spans, (unsigned long long)result[0].cells, result[1].ns / spans,
-           (unsigned long long)result[1].cells, result[2].ns / spans,
-           (unsigned long long)result[2].findings);
+    printf(
+        "stage without: %.0f ns a span (%llu cells)\nstage with:    %.0f ns a span (%llu cells)\n"
+        "looking alone: %.0f ns a span, %llu rows' findings\n",
+        result[0].ns / spans, (unsigned long long)result[0].cells, result[1].ns / spans,
+        (unsigned long long)result[1].cells, result[2].ns / spans,
+        (unsigned long long)result[2].findings);
     CHECK(body_count || result[2].findings == 0);
     redact_scan_free(scan);
     for (int i = 0; i < 2; i++)

@@ -1,4 +1,4 @@
-/* Any text under any key, and any bytes as a span's columns: what comes out is sound, and masking it again changes nothing. */
+/* Any text under any key, and any bytes as the columns of rows: what comes out is sound, and what has nothing in it stays as it is. */
 #include "base/check.h"
 #include "collector/redact/redact.h"
 

@@ -58,9 +58,9 @@ static void server_start(void)
     if (tsdb_open(&o, &t.db, &msg) != ERR_OK)
         fail_msg("open: %s", msg.text);
     assert_int_equal(serve_redact_read(&t.redact, &redact, &errors), ERR_OK);
-    assert_int_equal(serve_redact_start(&t.redact, &redact, t.dir, t.db, TSDB_ORG_DEFAULT, t.stage,
-                                        &msg),
-                     ERR_OK);
+    assert_int_equal(
+        serve_redact_start(&t.redact, &redact, t.dir, t.db, TSDB_ORG_DEFAULT, t.stage, &msg),
+        ERR_OK);
     stage_set_series(t.stage, tsdb_series(t.db));
     serve_conditions_init(&t.conditions, t.db, TSDB_ORG_DEFAULT, &t.grounding, &t.redact);
     struct detectors_options d = {.db = t.db,
@@ -339,6 +339,7 @@ int main(void)
         TEST(held_partitions_page_until_five_minutes_after_they_are_read_on),
         TEST(a_range_that_may_be_on_two_nodes_is_a_ticket_for_an_hour),
         TEST(an_invoice_that_differs_is_a_ticket_until_a_newer_one_does_not),
+        TEST(what_a_model_lets_out_pages_for_an_hour_and_what_people_ask_does_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -76,10 +76,19 @@ static bool holds(struct bytes text, const char *what)
 
 static void clean_text_stays_as_it_is(void **state)
 {
-    static const char *const texts[] = {"", "x", "gpt-4o-2024-08-06", "a@b", "sk-", "4111 1111",
-                                        "2026-11-29 23:59:59.123456789", "10.1.2.3:8080",
-                                        "Bearer of bad news", "the password is required",
-                                        "https://user@host/path", "v1.2.3.4", "task-0123456789"};
+    static const char *const texts[] = {"",
+                                        "x",
+                                        "gpt-4o-2024-08-06",
+                                        "a@b",
+                                        "sk-",
+                                        "4111 1111",
+                                        "2026-11-29 23:59:59.123456789",
+                                        "10.1.2.3:8080",
+                                        "Bearer of bad news",
+                                        "the password is required",
+                                        "https://user@host/path",
+                                        "v1.2.3.4",
+                                        "task-0123456789"};
     struct rig g;
     rig_new(&g, NULL);
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
@@ -167,7 +176,8 @@ static struct bytes put_everywhere(struct tsdb_batch *b, uint32_t row, struct by
                          (struct tsdb_value){TSDB_VALUE_KVLIST, {.bytes = buf_bytes(&inner)}});
     tsdb_attrs_put(&attrs, BYTES_LIT("list"),
                    (struct tsdb_value){TSDB_VALUE_ARRAY, {.bytes = buf_bytes(&list)}});
-    tsdb_attrs_put(&attrs, BYTES_LIT("raw"), (struct tsdb_value){TSDB_VALUE_BYTES, {.bytes = value}});
+    tsdb_attrs_put(&attrs, BYTES_LIT("raw"),
+                   (struct tsdb_value){TSDB_VALUE_BYTES, {.bytes = value}});
     tsdb_attrs_put_i64(&attrs, BYTES_LIT("n"), 5);
     struct tsdb_event e = {.time_ns = 5, .name = value, .attrs = buf_bytes(&inner)};
     struct tsdb_link l = {.flags = 1, .attrs = buf_bytes(&inner)};
@@ -202,8 +212,8 @@ static void no_column_of_a_span_keeps_a_secret_and_the_listener_sees_it_as_sent(
         const struct tsdb_spans *s = &b->spans;
         struct bytes sent = s->attrs[row];
         assert_true(redact_span(g.scan, b, row, &g.found));
-        const struct bytes columns[] = {s->name[row],   s->status_message[row], s->service[row],
-                                        s->attrs[row],  s->resource_attrs[row], s->events[row],
+        const struct bytes columns[] = {s->name[row],  s->status_message[row], s->service[row],
+                                        s->attrs[row], s->resource_attrs[row], s->events[row],
                                         s->links[row]};
         for (size_t i = 0; i < sizeof columns / sizeof *columns; i++) {
             assert_false(holds(columns[i], KEY));
@@ -277,8 +287,9 @@ static void own_patterns_are_found_and_single_kinds_win_over_groups(void **state
     struct rig g;
     rig_new(&g, "actions: {secret: keep, openai_key: mask}\n"
                 "patterns:\n- {name: badge, pattern: 'B-[0-9]{4,8}', group: national_id}\n");
-    struct bytes out = masked(&g, "note", BYTES_LIT("B-12345678 and B-1234, ghp_"
-                                                    "0123456789abcdefABCDEF0123456789abcd " KEY));
+    struct bytes out = masked(&g, "note",
+                              BYTES_LIT("B-12345678 and B-1234, ghp_"
+                                        "0123456789abcdefABCDEF0123456789abcd " KEY));
     assert_false(holds(out, "B-12345678"));
     assert_false(holds(out, "B-1234"));
     assert_true(holds(out, "<BADGE_"));
@@ -354,9 +365,9 @@ static void a_text_with_too_many_findings_goes_as_a_whole(void **state)
 /* Digits are looked for in blocks: at each place of each length, whole and by groups. */
 static void a_number_is_seen_wherever_it_lies(void **state)
 {
-    static const char *const numbers[] = {"4012888888881881", "4012 8888 8888 1881",
-                                          "8.8.8.8", "AB 12 34 56 C", "RSSMRA85T10A562S",
-                                          "12345678Z", "X1234567L", "(415) 555-2671"};
+    static const char *const numbers[] = {"4012888888881881", "4012 8888 8888 1881", "8.8.8.8",
+                                          "AB 12 34 56 C",    "RSSMRA85T10A562S",    "12345678Z",
+                                          "X1234567L",        "(415) 555-2671"};
     uint8_t text[400];
     for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++) {
         size_t n = strlen(numbers[k]);

@@ -88,8 +88,8 @@ static bool luhn(const char *d)
 
 static void card(struct planted *p)
 {
-    static const char *const heads[] = {"4", "4", "51", "55", "2221", "34", "37", "6011", "65",
-                                        "3528", "36", "62"};
+    static const char *const heads[] = {"4",  "4",    "51", "55",   "2221", "34",
+                                        "37", "6011", "65", "3528", "36",   "62"};
     const char *head = ONE_OF(heads);
     size_t size = head[0] == '3' ? (head[1] == '5' ? 16 : head[1] == '6' ? 14 : 15) : 16;
     char d[24];
@@ -100,8 +100,7 @@ static void card(struct planted *p)
     if (below(2))
         str(p->text, d);
     else
-        grouped(p->text, d, size == 16 ? "4444" : size == 15 ? "465" : "464",
-                below(2) ? ' ' : '-');
+        grouped(p->text, d, size == 16 ? "4444" : size == 15 ? "465" : "464", below(2) ? ' ' : '-');
 }
 
 /* The remainder by long division over the digits of the rearranged text. */
@@ -119,13 +118,20 @@ static unsigned mod97(const char *s)
 static void iban(struct planted *p)
 {
     /* country, then the account: d digits, u upper-case letters, c either */
-    static const char *const shapes[] = {"DE dddddddddddddddddd", "GB uuuudddddddddddddd",
-                                         "FR ddddddddddcccccccccccdd", "NL uuuudddddddddd",
-                                         "ES dddddddddddddddddddd", "IT uddddddddddcccccccccccc",
-                                         "BE dddddddddddd", "AT dddddddddddddddd",
-                                         "CH dddddcccccccccccc", "PL dddddddddddddddddddddddd",
-                                         "SE dddddddddddddddddddd", "NO ddddddddddd",
-                                         "IE uuuudddddddddddddd", "PT ddddddddddddddddddddd"};
+    static const char *const shapes[] = {"DE dddddddddddddddddd",
+                                         "GB uuuudddddddddddddd",
+                                         "FR ddddddddddcccccccccccdd",
+                                         "NL uuuudddddddddd",
+                                         "ES dddddddddddddddddddd",
+                                         "IT uddddddddddcccccccccccc",
+                                         "BE dddddddddddd",
+                                         "AT dddddddddddddddd",
+                                         "CH dddddcccccccccccc",
+                                         "PL dddddddddddddddddddddddd",
+                                         "SE dddddddddddddddddddd",
+                                         "NO ddddddddddd",
+                                         "IE uuuudddddddddddddd",
+                                         "PT ddddddddddddddddddddd"};
     const char *s = ONE_OF(shapes);
     char account[40], country[3] = {s[0], s[1], 0}, whole[64], all[64];
     char *o = account;
@@ -265,8 +271,8 @@ static void nie(struct planted *p)
 
 static void codice_fiscale(struct planted *p)
 {
-    static const int odd[] = {1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14,
-                              16, 10, 22, 25, 24, 23};
+    static const int odd[] = {1,  0,  5, 7, 9, 13, 15, 17, 19, 21, 2,  4,  18,
+                              20, 11, 3, 6, 8, 12, 14, 16, 10, 22, 25, 24, 23};
     char *o = put(p->text, UPPER, 6);
     o = put(o, DIGITS, 2);
     o = put(o, "ABCDEHLMPRST", 1);
@@ -379,11 +385,11 @@ static void aadhaar(struct planted *p)
 
 /* --- secrets ----------------------------------------------------------------------------------------------------- */
 
-#define TOKEN(name, prefix, alphabet, size)            \
-    static void name(struct planted *p)                \
-    {                                                  \
-        put(str(p->text, prefix), alphabet, size);     \
-        p->is_bare = true;                             \
+#define TOKEN(name, prefix, alphabet, size)        \
+    static void name(struct planted *p)            \
+    {                                              \
+        put(str(p->text, prefix), alphabet, size); \
+        p->is_bare = true;                         \
     }
 TOKEN(anthropic, "sk-ant-api03-", URL64, 93)
 TOKEN(openrouter, "sk-or-v1-", HEX, 64)
@@ -407,7 +413,11 @@ static void openai(struct planted *p)
     char *o = p->text;
     switch (below(3)) {
     case 0: put(str(put(str(o, "sk-"), ALNUM, 20), "T3BlbkFJ"), ALNUM, 20); break;
-    case 1: put(str(put(str(o, "sk-proj-"), URL64, 74), "T3BlbkFJ"), URL64, 73); o += strlen(o); *o = 0; break;
+    case 1:
+        put(str(put(str(o, "sk-proj-"), URL64, 74), "T3BlbkFJ"), URL64, 73);
+        o += strlen(o);
+        *o = 0;
+        break;
     default: put(str(o, "sk-svcacct-"), URL64, 60); break;
     }
     /* a token that ends in a dash is cut off by who copies it */
@@ -530,8 +540,8 @@ static void password(struct planted *p)
 
 static void api_key(struct planted *p)
 {
-    static const char *const says[] = {"api_key=", "\"apiKey\": \"", "api-key: ", "API key is ",
-                                       "client_secret=", "X-Api-Key: "};
+    static const char *const says[] = {
+        "api_key=", "\"apiKey\": \"", "api-key: ", "API key is ", "client_secret=", "X-Api-Key: "};
     put(str(p->text, ONE_OF(says)), below(2) ? HEX : ALNUM, 32);
 }
 
@@ -663,8 +673,14 @@ static void lookalike(char *o)
     case 4: sprintf(o, "build 2026%.4s.%.4s-%.6s", b, b + 4, b + 8); break;
     case 5: sprintf(o, "ts=17%.11s", b); break;
     case 6: sprintf(o, "timestamp 17%.17s ns", b); break;
-    case 7: sprintf(o, "2026-%02u-%02uT%02u:%02u:%02uZ", 1 + below(12), 1 + below(28), below(24), below(60), below(60)); break;
-    case 8: sprintf(o, "2026-%02u-%02u %02u:%02u:%02u.%.3s", 1 + below(12), 1 + below(28), below(24), below(60), below(60), b); break;
+    case 7:
+        sprintf(o, "2026-%02u-%02uT%02u:%02u:%02uZ", 1 + below(12), 1 + below(28), below(24),
+                below(60), below(60));
+        break;
+    case 8:
+        sprintf(o, "2026-%02u-%02u %02u:%02u:%02u.%.3s", 1 + below(12), 1 + below(28), below(24),
+                below(60), below(60), b);
+        break;
     case 9: sprintf(o, "sha256:%s%.24s", a, a); break;
     case 10: sprintf(o, "chatcmpl-%.29s", c); break;
     case 11: sprintf(o, "req_%.24s", c); break;
@@ -678,12 +694,18 @@ static void lookalike(char *o)
     case 19: sprintf(o, "ticket #%.9s", b); break;
     case 20: sprintf(o, "gpt-4o-2024-%02u-%02u", 1 + below(12), 1 + below(28)); break;
     case 21: sprintf(o, "claude-3-5-sonnet-2024%02u%02u", 1 + below(12), 1 + below(28)); break;
-    case 22: sprintf(o, "10.%u.%u.%u:%u", below(256), below(256), below(256), 1024 + below(60000)); break;
+    case 22:
+        sprintf(o, "10.%u.%u.%u:%u", below(256), below(256), below(256), 1024 + below(60000));
+        break;
     case 23: sprintf(o, "task-%.12s sk-learn-pipeline-for-text-classification", a); break;
     case 24: sprintf(o, "error code %.9s at 0x%.12s", b, a); break;
-    case 25: sprintf(o, "@scope/package@%u.%u.%u and logo@2x.png", below(20), below(20), below(20)); break;
+    case 25:
+        sprintf(o, "@scope/package@%u.%u.%u and logo@2x.png", below(20), below(20), below(20));
+        break;
     case 26: sprintf(o, "pod agent-7c9d8b6f5-%.5s on node-%.9s", a, b); break;
-    case 27: sprintf(o, "the password must have 12 characters; secret: santa; api key is required"); break;
+    case 27:
+        sprintf(o, "the password must have 12 characters; secret: santa; api key is required");
+        break;
     case 28: sprintf(o, "session %.11s user %.10s", b, b + 8); break;
     case 29: sprintf(o, "rows %.9s bytes %.12s", b, b + 8); break;
     case 30: sprintf(o, "%.5s %.4s %.6s", b, b + 5, b + 9); break;
@@ -740,11 +762,17 @@ static void look(const char *key, const char *text, const struct type *expected,
 
 static void plant(const struct type *t)
 {
-    static const char *const before[] = {"", "Please check ", "Hello, I am Anna. ", "{\"text\":\"",
-                                         "user said: ", "[{\"role\":\"user\",\"content\":\"",
-                                         "first line\\n", "see (", "Bitte prüfen: "};
-    static const char *const after[] = {"", ".", ", thanks!", "\"}", " and tell me more",
-                                        "\"}]", "\\nnext line", ")", "; danke"};
+    static const char *const before[] = {"",
+                                         "Please check ",
+                                         "Hello, I am Anna. ",
+                                         "{\"text\":\"",
+                                         "user said: ",
+                                         "[{\"role\":\"user\",\"content\":\"",
+                                         "first line\\n",
+                                         "see (",
+                                         "Bitte prüfen: "};
+    static const char *const after[] = {
+        "", ".", ", thanks!", "\"}", " and tell me more", "\"}]", "\\nnext line", ")", "; danke"};
     static const char *const keys[] = {"gen_ai.input.messages", "note", "", "gen_ai.completion"};
     struct planted p = {.text = ""};
     char text[1200];
