@@ -33,7 +33,7 @@ static size_t body_count;
 
 /* --- own spans ---------------------------------------------------------------------------------------- */
 
-static struct bytes keep(struct arena *a, const char *fmt, ...)
+PRINTF_LIKE(2, 3) static struct bytes keep(struct arena *a, const char *fmt, ...)
 {
     char text[8192];
     va_list args;
