@@ -19,7 +19,9 @@
 #include "base/stats.h"
 #include "collector/kafka/kafka.h"
 #include "collector/kafka/kafka_loss.h"
+#include "collector/kafka/kafka_message.h"
 #include "collector/kafka/kafka_overlap.h"
+#include "collector/redact/redact.h"
 #include "otlp.pb-c.h"
 #include "tsdb/files.h"
 #include "tsdb/lmdb_env.h"
@@ -399,6 +401,38 @@ static void poison_is_kept_and_the_partition_moves_on(void **state)
     arena_free(a);
 }
 
+static void poison_is_kept_without_its_secrets(void **state)
+{
+    (void)state;
+    static const char broken[] = "{\"a\":\"sk-proj-0aB1cD2eF3gH4iJ5kL6mN7oP8qR9sT0uV1wX2yZ3\",";
+    struct kafka_message m = {.topic = "spans",
+                              .org = TSDB_ORG_DEFAULT,
+                              .signal = TSDB_SPANS,
+                              .value = bytes_of(broken, sizeof(broken) - 1)};
+    struct kafka_poison poison = {0};
+    struct stage_options o = {0};
+    struct stage *stage;
+    struct redact *rules;
+    struct tsdb_batch *b;
+    struct tsdb_value payload;
+    struct buf errors = {0};
+    struct err_msg msg;
+    bool is_poison = false;
+    assert_int_equal(stage_new(&o, &stage, &msg), ERR_OK);
+    assert_int_equal(redact_new(NULL, &rules, &errors), ERR_OK);
+    stage_set_redact(stage, rules);
+    assert_int_equal(kafka_message_batch(&m, t.db, stage, &poison, &b, &is_poison), ERR_OK);
+    assert_true(is_poison);
+    assert_true(
+        tsdb_attrs_find(b->logs.attrs[0], BYTES_LIT("telltale.quarantine.payload"), &payload));
+    assert_int_equal(payload.bytes.size, sizeof(broken) - 1);
+    assert_int_equal(bytes_find(payload.bytes, BYTES_LIT("{\"a\":\"***")), 0);
+    assert_int_equal(bytes_find(payload.bytes, BYTES_LIT("0aB1cD")), payload.bytes.size);
+    tsdb_batch_free(b);
+    stage_free(stage);
+    redact_free(rules);
+}
+
 static void options_that_are_wrong_are_named(void **state)
 {
     (void)state;
@@ -769,6 +803,7 @@ int main(void)
         CASE(commits_that_fail_are_read_again),
         CASE(a_store_without_room_is_waited_for),
         CASE(poison_is_kept_and_the_partition_moves_on),
+        CASE(poison_is_kept_without_its_secrets),
         CASE(options_that_are_wrong_are_named),
         CASE(how_the_brokers_are_to_be_met_is_checked_and_the_password_never_told),
         CASE(a_topic_made_anew_is_noticed_though_it_has_grown_past_what_was_read),
