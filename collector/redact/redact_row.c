@@ -10,7 +10,7 @@
 #include "collector/redact/redact_match.h"
 
 #define ANCHORS_MAX (1u << 20)
-#define SHARED 64u /* texts that rows share: resources, services, names */
+#define SHARED 256u /* texts that rows share: resources, services, names */
 #define NUMBERS_OF_PLACEHOLDERS 1000000000u
 
 STATS_COUNTER(overfull, "telltale_redaction_overflow_total", "",
@@ -29,7 +29,7 @@ struct place {
 /* What is known of a text that many rows point to; out is the text itself where it is clean. */
 struct shared {
     const uint8_t *in;
-    size_t size;
+    uint32_t size, batch; /* which of the scan's batches */
     struct bytes out;
 };
 
@@ -45,6 +45,7 @@ struct redact_scan {
     struct redact_matches matches;
     struct buf text, out[3]; /* of values, of nested ones by level */
     struct shared shared[SHARED];
+    uint32_t batch; /* counts them */
     /* the row of the moment */
     const struct redact_policy *policy;
     uint32_t org;
@@ -80,7 +81,10 @@ void redact_scan_free(struct redact_scan *s)
 
 void redact_batch(struct redact_scan *s, const struct tsdb_batch *b)
 {
-    memset(s->shared, 0, sizeof s->shared);
+    if (++s->batch == 0) { /* after four thousand million of them */
+        memset(s->shared, 0, sizeof s->shared);
+        s->batch = 1;
+    }
     s->org = b->org;
 }
 
@@ -470,10 +474,11 @@ static bool shared_column(struct redact_scan *s, struct tsdb_batch *b, struct by
                           put_column put)
 {
     static const struct place elsewhere = {{NULL, 0}, GENAI_PARTS_ELSEWHERE};
-    struct shared *known = &s->shared[((uintptr_t)io->data >> 3 ^ io->size) % SHARED];
+    uintptr_t at = (uintptr_t)io->data;
+    struct shared *known = &s->shared[(at ^ at >> 8 ^ at >> 16) % SHARED];
     if (io->size < 4)
         return true;
-    if (known->in != io->data || known->size != io->size) {
+    if (known->in != io->data || known->size != io->size || known->batch != s->batch) {
         struct tsdb_id16 trace = s->trace;
         struct bytes in = *io;
         memset(&s->trace, 0, sizeof s->trace);
@@ -481,7 +486,7 @@ static bool shared_column(struct redact_scan *s, struct tsdb_batch *b, struct by
         s->trace = trace;
         if (!ok)
             return false;
-        *known = (struct shared){in.data, in.size, *io};
+        *known = (struct shared){in.data, (uint32_t)in.size, s->batch, *io};
     }
     *io = known->out;
     return true;
