@@ -21,6 +21,29 @@ const char *query_slo_indicator_what(enum query_slo_indicator i)
     return indicators[i].what;
 }
 
+bool query_slo_indicator_find(struct bytes name, enum query_slo_indicator *out)
+{
+    for (size_t i = 0; i < QUERY_SLO_INDICATOR_COUNT; i++)
+        if (i != QUERY_SLO_RATIO && bytes_equal_str(name, indicators[i].name)) {
+            *out = (enum query_slo_indicator)i;
+            return true;
+        }
+    return false;
+}
+
+bool query_slo_indicator_is_sliced(enum query_slo_indicator i)
+{
+    return i == QUERY_SLO_COST || i == QUERY_SLO_SAFETY || i == QUERY_SLO_TOKENS ||
+           i == QUERY_SLO_FEEDBACK;
+}
+
+const char *query_slo_method_name(enum query_slo_method m)
+{
+    static const char *const names[] = {"Occurrences", "Timeslices", "RatioTimeslices"};
+    CHECK((size_t)m < ARRAY_LEN(names));
+    return names[m];
+}
+
 const char *query_slo_severity_name(enum query_slo_severity s)
 {
     return s == QUERY_SLO_PAGE ? "page" : "ticket";

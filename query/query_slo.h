@@ -41,7 +41,20 @@
     X(TRUNCATION, "truncation", "answered calls whose context was not cut")                       \
     X(COST, "cost-per-1k-requests",                                                               \
       "5-minute slices whose cost per 1,000 requests is within the limit")                        \
-    X(RATIO, "ratio", "good (or bad) events by total events, two selectors")
+    X(RATIO, "ratio", "good (or bad) events by total events, two selectors")                      \
+    X(ERROR_API, "error-rate-api", "calls that the provider's API did not fail")                  \
+    X(ERROR_MODEL, "error-rate-model",                                                            \
+      "calls that the API answered and whose answer could be used")                               \
+    X(CACHE, "cache-hit-rate", "cache lookups that were a hit")                                   \
+    X(ROUTE, "routing-success", "routing decisions that chose the intended model")                \
+    X(HALLUCINATION, "hallucination-rate",                                                        \
+      "checked answers of the uniform sample that the checker did not flag")                      \
+    X(SAFETY, "safety-blocks",                                                                    \
+      "hours whose safety blocks per 1,000 calls are few, but not none where some are expected")  \
+    X(TOKENS, "tokens-per-request",                                                               \
+      "5-minute slices whose tokens per request are within the limit")                            \
+    X(FEEDBACK, "feedback-coverage",                                                              \
+      "days whose labels are at least a share of the answers that the checker flagged")
 
 enum query_slo_indicator {
 #define X(code, name, what) QUERY_SLO_##code,
@@ -50,7 +63,19 @@ enum query_slo_indicator {
         QUERY_SLO_INDICATOR_COUNT
 };
 const char *query_slo_indicator_name(enum query_slo_indicator i);
+/* The ready-made indicator of this name: any but RATIO. False: there is none. */
+bool query_slo_indicator_find(struct bytes name, enum query_slo_indicator *out);
+/* It is counted in time slices, whatever the document says: each slice is one event. */
+bool query_slo_indicator_is_sliced(enum query_slo_indicator i);
 const char *query_slo_indicator_what(enum query_slo_indicator i);
+
+enum query_slo_method {
+    QUERY_SLO_OCCURRENCES,
+    QUERY_SLO_TIMESLICES, /* a slice is one event, good when slice_target of its events are */
+    QUERY_SLO_RATIO_TIMESLICES /* a slice weighs the same however many events: QUERY_SLO_SLICE_UNIT by its ratio */
+};
+#define QUERY_SLO_SLICE_UNIT INT64_C(1000000)
+const char *query_slo_method_name(enum query_slo_method m); /* as in OpenSLO */
 
 enum query_slo_severity { QUERY_SLO_PAGE, QUERY_SLO_TICKET };
 enum query_slo_no_data { QUERY_SLO_NO_DATA_OK, QUERY_SLO_NO_DATA_ALERT, QUERY_SLO_NO_DATA_HOLD };
@@ -74,7 +99,8 @@ struct query_slo_rule {
     uint32_t long_minutes, short_minutes;
     double factor; /* consumed x period / long window, or as given */
     uint32_t after_minutes; /* the condition must hold this long before the alert fires */
-    bool refused; /* factor too small to mean anything: never evaluated */
+    bool refused; /* factor too small to mean anything, or out of reach: never evaluated */
+    bool is_out_of_reach; /* more than 100 % bad would be needed */
     const char *why_refused;
 };
 
@@ -92,6 +118,13 @@ struct query_slo_pair { /* of metadata.labels, annotations */
     struct bytes name, value;
 };
 
+/* A calendar window: periods of so many months or days from a start, by the clocks of a time zone. */
+struct query_slo_calendar {
+    uint32_t months, days; /* one of them; both 0: the window rolls */
+    int32_t year, month, day, minute; /* of the start, local time; minute of its day */
+    struct bytes zone; /* "Europe/Berlin", NUL-terminated */
+};
+
 struct query_slo {
     struct bytes
         id; /* unique in the set: metadata.name, and "/" objective where there are several */
@@ -107,9 +140,19 @@ struct query_slo {
     struct bytes family; /* LATENCY, TTFT, TPOT: histogram family of the threshold */
     double le_seconds;
     int64_t cost_limit_nanousd; /* COST: per 1,000 requests */
+    double
+        limit; /* TOKENS: per request; SAFETY: blocks per 1,000 calls; FEEDBACK: labels per flagged answer */
+    double expected; /* SAFETY: blocks per 1,000 calls below which none are suspect; 0 = none are */
+    double sensitivity, false_positives; /* HALLUCINATION: of the checker; 1 and 0 = as flagged */
+    struct bytes cache; /* CACHE: the kind; empty = all */
+    enum query_slo_method method;
     uint32_t slice_minutes; /* 0 = Occurrences */
+    double
+        slice_target; /* the ratio from which a slice is good; 0 where its indicator has a law of its own */
+    bool is_sliced_for_windows; /* no window's threshold could be reached by events */
     double target; /* 0 < target < 1 */
-    uint32_t period_minutes;
+    uint32_t period_minutes; /* of a calendar window about: a month is 30 days here */
+    struct query_slo_calendar calendar;
     enum query_slo_no_data no_data;
     struct query_slo_rule rules[QUERY_SLO_RULES_MAX];
     uint32_t rule_count;
@@ -137,14 +180,26 @@ enum err query_slo_load_text(struct query_slo_set *set, const char *file, struct
 /* A file, or every *.yaml and *.yml of a directory, sorted by name; `paths` are resolved together. */
 enum err query_slo_load(struct query_slo_set *set, const char *const *paths, size_t count,
                         struct buf *errors) MUST_CHECK;
+/* The same; the texts of all the files go into out_text, as one stream of documents. */
+enum err query_slo_load_copy(struct query_slo_set *set, const char *const *paths, size_t count,
+                             struct buf *out_text, struct buf *errors) MUST_CHECK;
 /* What a newcomer sees before writing a document: one availability, one latency and one TTFT objective over all services. */
 enum err query_slo_load_defaults(struct query_slo_set *set) MUST_CHECK;
 
 /* The workbook's rules for a period, refused ones included. Returns how many were written (at most QUERY_SLO_RULES_MAX). */
 uint32_t query_slo_rules_for(uint32_t period_minutes, double target,
                              struct query_slo_rule out[QUERY_SLO_RULES_MAX]);
+/* Can bad events pass factor x (1 - target)? */
+bool query_slo_is_reachable(double factor, double target);
 /* How long a total outage lasts before the rule fires, in minutes of event time; negative: it can never fire. */
 double query_slo_rule_outage_minutes(const struct query_slo_rule *r, double target);
+
+/* What the objective means, for people: lines of text. more: also where each number comes from (NULL = not). */
+struct query_slo_explain_more {
+    double per_day; /* eligible events seen; 0 = not known */
+};
+void query_slo_explain(const struct query_slo *s, const struct query_slo_explain_more *more,
+                       struct buf *out);
 
 /* --- what is counted --------------------------------------------------------------------------- */
 
@@ -182,6 +237,10 @@ double query_slo_budget_left(
     double target); /* 1 = untouched, < 0 = overspent; NaN without eligible events */
 double query_slo_coverage(
     const struct query_slo_counts *c); /* measured / (measured + missing); NaN when neither */
+/* The same for an objective: a checker's flags corrected by its sensitivity and false positives, all others as they are. */
+double query_slo_ratio_of(const struct query_slo *s, const struct query_slo_counts *c);
+double query_slo_burn_of(const struct query_slo *s, const struct query_slo_counts *c);
+double query_slo_budget_left_of(const struct query_slo *s, const struct query_slo_counts *period);
 /* Minutes until nothing is left at this burn rate; INFINITY when it does not burn, 0 when it is gone, NaN without data. */
 double query_slo_exhaustion_minutes(double budget_left, double burn, uint32_t period_minutes);
 /* Lower 95 % bound (Wilson's score interval, one-sided, z = 1.645) of a ratio of bad events. */
@@ -193,10 +252,17 @@ enum query_slo_verdict {
     QUERY_SLO_BURNS_TICKET,
     QUERY_SLO_BURNS_PAGE
 };
-/* The rule on the counts of its two windows, low-traffic law included. */
+/* The rule on the counts of its two windows, low-traffic law included: of events. */
 enum query_slo_verdict query_slo_judge(const struct query_slo_rule *r, double target,
                                        const struct query_slo_counts *long_counts,
                                        const struct query_slo_counts *short_counts);
+
+/* The same for an objective: by what its indicator counts. A checker's rate pages from QUERY_SLO_CHECKED_MIN checked answers on. */
+#define QUERY_SLO_CHECKED_MIN 200
+enum query_slo_verdict query_slo_judge_for(const struct query_slo *s,
+                                           const struct query_slo_rule *r,
+                                           const struct query_slo_counts *long_counts,
+                                           const struct query_slo_counts *short_counts);
 
 /* --- sliding sums ------------------------------------------------------------------------------ */
 

@@ -54,6 +54,37 @@ double query_slo_lower_bound(int64_t bad, int64_t eligible)
     return low < 0 ? 0 : low;
 }
 
+/* What the checker flags, corrected by how often it is right (Rogan and Gladen, 1978). */
+static double corrected(const struct query_slo *s, double flagged)
+{
+    double rate = (flagged - s->false_positives) / (s->sensitivity - s->false_positives);
+    return rate < 0 ? 0 : rate > 1 ? 1 : rate; /* NaN stays */
+}
+
+double query_slo_ratio_of(const struct query_slo *s, const struct query_slo_counts *c)
+{
+    double ratio = query_slo_bad_ratio(c);
+    return s->indicator == QUERY_SLO_HALLUCINATION ? corrected(s, ratio) : ratio;
+}
+
+double query_slo_burn_of(const struct query_slo *s, const struct query_slo_counts *c)
+{
+    return query_slo_ratio_of(s, c) / (1.0 - s->target);
+}
+
+double query_slo_budget_left_of(const struct query_slo *s, const struct query_slo_counts *period)
+{
+    return 1.0 - query_slo_burn_of(s, period);
+}
+
+/* Whole slices: what is good is at most what is left. */
+static struct query_slo_counts slices_of(const struct query_slo_counts *c)
+{
+    int64_t n = (query_slo_eligible(c) + QUERY_SLO_SLICE_UNIT / 2) / QUERY_SLO_SLICE_UNIT;
+    int64_t bad = (c->bad + QUERY_SLO_SLICE_UNIT / 2) / QUERY_SLO_SLICE_UNIT;
+    return (struct query_slo_counts){.good = n - bad, .bad = bad};
+}
+
 static bool passes_low_traffic(const struct query_slo_counts *c, double threshold)
 {
     return c->bad >= PAGE_BAD_MIN &&
@@ -78,6 +109,47 @@ enum query_slo_verdict query_slo_judge(const struct query_slo_rule *r, double ta
                                                                : QUERY_SLO_BURNS_PAGE;
 }
 
+/* What is known of the true rate decides, and it has to be known well: the lower bound of the flagged share is corrected like the share. */
+static enum query_slo_verdict judge_checked(const struct query_slo *s,
+                                            const struct query_slo_rule *r,
+                                            const struct query_slo_counts *long_counts,
+                                            const struct query_slo_counts *short_counts)
+{
+    if (query_slo_eligible(long_counts) <= 0 || query_slo_eligible(short_counts) <= 0)
+        return QUERY_SLO_NO_EVENTS;
+    double threshold = r->factor * (1.0 - s->target);
+    if (r->refused || !(query_slo_ratio_of(s, long_counts) > threshold) ||
+        !(query_slo_ratio_of(s, short_counts) > threshold))
+        return QUERY_SLO_QUIET;
+    if (r->severity == QUERY_SLO_TICKET)
+        return QUERY_SLO_BURNS_TICKET;
+    int64_t n = query_slo_eligible(long_counts);
+    double low = corrected(s, query_slo_lower_bound(long_counts->bad, n));
+    if (!(low > threshold))
+        return QUERY_SLO_QUIET;
+    return n < QUERY_SLO_CHECKED_MIN ? QUERY_SLO_BURNS_TICKET : QUERY_SLO_BURNS_PAGE;
+}
+
+enum query_slo_verdict query_slo_judge_for(const struct query_slo *s,
+                                           const struct query_slo_rule *r,
+                                           const struct query_slo_counts *long_counts,
+                                           const struct query_slo_counts *short_counts)
+{
+    if (s->indicator == QUERY_SLO_HALLUCINATION)
+        return judge_checked(s, r, long_counts, short_counts);
+    if (s->method != QUERY_SLO_RATIO_TIMESLICES)
+        return query_slo_judge(r, s->target, long_counts, short_counts);
+    /* The law of low traffic is about slices: a unit is a fraction of one. */
+    struct query_slo_counts l = slices_of(long_counts), c = slices_of(short_counts);
+    double threshold = r->factor * (1.0 - s->target);
+    if (query_slo_eligible(&l) <= 0 || query_slo_eligible(&c) <= 0)
+        return QUERY_SLO_NO_EVENTS;
+    if (!(query_slo_bad_ratio(long_counts) > threshold) ||
+        !(query_slo_bad_ratio(short_counts) > threshold))
+        return QUERY_SLO_QUIET;
+    return query_slo_judge(r, s->target, &l, &c);
+}
+
 /* Share of the budget, long window, severity. The even-burn rule "10 % in 3 d" has factor 1 at 30 days by the workbook and stays a
  * ticket there; any other factor <= 1 would fire while the budget lasts. */
 static const struct {
@@ -96,6 +168,11 @@ static const struct {
 };
 _Static_assert(sizeof(workbook) / sizeof(workbook[0]) <= QUERY_SLO_RULES_MAX, "rules fit");
 
+bool query_slo_is_reachable(double factor, double target)
+{
+    return factor * (1.0 - target) < 1.0;
+}
+
 uint32_t query_slo_rules_for(uint32_t period_minutes, double target,
                              struct query_slo_rule out[QUERY_SLO_RULES_MAX])
 {
@@ -113,9 +190,10 @@ uint32_t query_slo_rules_for(uint32_t period_minutes, double target,
             .short_minutes = workbook[i].long_minutes / 12,
             .factor = factor,
             .after_minutes = workbook[i].severity == QUERY_SLO_TICKET ? TICKET_AFTER_MINUTES : 0,
-            .refused = !fits || factor * (1.0 - target) >= 1.0,
+            .refused = !fits || !query_slo_is_reachable(factor, target),
+            .is_out_of_reach = fits && !query_slo_is_reachable(factor, target),
             .why_refused = !fits ? "the factor is not above 1: it would fire while the budget lasts"
-                           : factor * (1.0 - target) >= 1.0
+                           : !query_slo_is_reachable(factor, target)
                                ? "the threshold is not below 100 % bad: it could never fire"
                                : NULL,
         };

@@ -104,6 +104,11 @@ static const char *noun_of(const struct query_slo *s)
     case QUERY_SLO_TPOT: return "calls with slow tokens";
     case QUERY_SLO_TRUNCATION: return "cut calls";
     case QUERY_SLO_AVAILABILITY_CALL: return "bad calls";
+    case QUERY_SLO_ERROR_API: return "failed calls";
+    case QUERY_SLO_ERROR_MODEL: return "calls with a useless answer";
+    case QUERY_SLO_CACHE: return "cache misses";
+    case QUERY_SLO_ROUTE: return "wrong routes";
+    case QUERY_SLO_HALLUCINATION: return "flagged answers";
     default: return "bad events";
     }
 }
@@ -176,7 +181,7 @@ enum err query_slo_source_blame(const struct query_slo_source *src, const struct
                                 struct query_slo_blame *out)
 {
     *out = (struct query_slo_blame){0};
-    if (s->indicator == QUERY_SLO_COST)
+    if (query_slo_indicator_is_sliced(s->indicator))
         return ERR_OK; /* its events are slices, not rows */
     const struct {
         const char *label;

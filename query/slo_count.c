@@ -26,43 +26,94 @@ static enum err term_minutes(const struct query_slo_source *src, const struct qu
     return e;
 }
 
-/* One slice of cost: bad above the limit whatever is unpriced in it; else incomplete when too much is. */
-static void judge_slice(const struct query_slo *s, int64_t cost, int64_t requests, int64_t unpriced,
-                        struct query_slo_counts *out)
+/* --- slices -------------------------------------------------------------------------------------- */
+
+static bool is_too_many(double part, double whole, double most)
 {
-    if (requests <= 0)
-        return;
-    if ((double)cost * 1000.0 > (double)s->cost_limit_nanousd * (double)requests)
-        out->bad++;
-    else if ((double)unpriced > SLO_UNPRICED_SHARE * (double)requests)
-        out->missing++;
-    else
-        out->good++;
+    return part > most * whole && query_slo_lower_bound((int64_t)part, (int64_t)whole) > most;
 }
 
-/* A slice is booked in its last minute. */
+/* Safety blocks: more than chance explains, or none where some had to be. */
+static bool is_bad_share(const struct query_slo *s, int64_t part, int64_t whole)
+{
+    double n = (double)whole, blocks = part > whole ? n : (double)part;
+    return is_too_many(blocks, n, s->limit / 1000) ||
+           (part <= 0 && s->expected / 1000 * n >= SLO_NONE_EXPECTED);
+}
+
+/* One slice of an indicator with a law of its own. Cost: bad above the limit whatever is unpriced in it; else incomplete when too much is. */
+static void judge_own(const struct query_slo *s, const int64_t *sum, struct query_slo_counts *out)
+{
+    int64_t part = sum[SLO_SLOT_PART], whole = sum[SLO_SLOT_WHOLE];
+    bool is_bad = false;
+    if (whole <= 0)
+        return;
+    switch (s->indicator) {
+    case QUERY_SLO_COST:
+        is_bad = (double)part * 1000.0 > (double)s->cost_limit_nanousd * (double)whole;
+        if (!is_bad && (double)sum[SLO_SLOT_UNPRICED] > SLO_UNPRICED_SHARE * (double)whole) {
+            out->missing++;
+            return;
+        }
+        break;
+    case QUERY_SLO_TOKENS: is_bad = (double)part > s->limit * (double)whole; break;
+    case QUERY_SLO_SAFETY: is_bad = is_bad_share(s, part, whole); break;
+    default: is_bad = (double)part < s->limit * (double)whole;
+    }
+    out->bad += is_bad;
+    out->good += !is_bad;
+}
+
+/* One slice of events. Too few of them measured: nothing is known of it. */
+static void judge_events(const struct query_slo *s, const int64_t *sum,
+                         struct query_slo_counts *out)
+{
+    int64_t good = MAX(sum[SLO_SLOT_GOOD], 0), n = good + MAX(sum[SLO_SLOT_BAD], 0);
+    int64_t unit = s->method == QUERY_SLO_RATIO_TIMESLICES ? QUERY_SLO_SLICE_UNIT : 1;
+    if (n + sum[SLO_SLOT_MISSING] <= 0)
+        return;
+    if ((double)sum[SLO_SLOT_MISSING] > SLO_MISSING_SHARE * (double)(n + sum[SLO_SLOT_MISSING])) {
+        out->missing += unit;
+        return;
+    }
+    double ratio = (double)good / (double)n;
+    int64_t part = unit == 1 ? ratio >= s->slice_target - 1e-12 : llround(ratio * (double)unit);
+    out->good += part;
+    out->bad += unit - part;
+}
+
+/* A slice is booked in its last minute; where none ends nothing is read. scratch has room for SLO_SLOT_COUNT + 1 rows of n minutes. */
 static enum err slices_chunk(const struct query_slo_source *src, const struct query_slo *s,
                              uint32_t from, uint32_t to, struct query_slo_counts *out,
                              int64_t *scratch)
 {
-    const uint32_t w = s->slice_minutes;
-    uint32_t begin = from < w ? 0 : from - (w - 1);
-    size_t n = to - begin;
-    CHECK(s->terms->count == 3);
-    for (uint32_t k = 0; k < 3; k++) {
-        CHECK(s->terms->terms[k].slot == (enum slo_slot)(SLO_SLOT_COST + (int)k));
-        enum err e = term_minutes(src, s, &s->terms->terms[k], begin, to, scratch + k * n);
+    const uint32_t w = s->slice_minutes, begin = from / w * w, end = to / w * w;
+    const size_t n = end - begin;
+    int64_t *slots = scratch + n;
+    if (end <= from)
+        return ERR_OK;
+    memset(slots, 0, SLO_SLOT_COUNT * n * sizeof(*slots));
+    for (uint32_t k = 0; k < s->terms->count; k++) {
+        const struct slo_term *t = &s->terms->terms[k];
+        enum err e = term_minutes(src, s, t, begin, end, scratch);
         if (e != ERR_OK)
             return e;
+        for (size_t i = 0; i < n; i++) {
+            slots[t->slot * n + i] += t->sign * scratch[i];
+            if (t->has_minus)
+                slots[t->minus * n + i] -= t->sign * scratch[i];
+        }
     }
-    for (uint32_t m = from; m < to; m++) {
-        if ((m + 1) % w != 0 || m + 1 < w)
-            continue;
-        int64_t sum[3] = {0, 0, 0};
-        for (uint32_t i = m + 1 - w; i <= m; i++)
-            for (size_t k = 0; k < 3; k++)
-                sum[k] += scratch[k * n + (i - begin)];
-        judge_slice(s, sum[0], sum[1], sum[2], &out[m - from]);
+    for (uint32_t first = begin; first < end; first += w) {
+        int64_t sum[SLO_SLOT_COUNT] = {0};
+        for (size_t k = 0; k < SLO_SLOT_COUNT; k++)
+            for (uint32_t i = 0; i < w; i++)
+                sum[k] += slots[k * n + (first - begin) + i];
+        struct query_slo_counts *at = &out[first + w - 1 - from];
+        if (query_slo_indicator_is_sliced(s->indicator))
+            judge_own(s, sum, at);
+        else
+            judge_events(s, sum, at);
     }
     return ERR_OK;
 }
@@ -94,12 +145,14 @@ enum err query_slo_source_minutes(const struct query_slo_source *src, const stru
     for (uint32_t at = from; at < to && e == ERR_OK;) {
         uint32_t end = MIN(to, at + CHUNK_MINUTES);
         if (!scratch) {
-            scratch = malloc(3 * ((size_t)(end - at) + s->slice_minutes) * sizeof(*scratch));
+            size_t minutes = (size_t)(end - at) + s->slice_minutes;
+            scratch =
+                malloc((s->slice_minutes ? SLO_SLOT_COUNT + 1 : 1) * minutes * sizeof(*scratch));
             if (!scratch)
                 return ERR_NOMEM;
         }
-        e = (s->indicator == QUERY_SLO_COST ? slices_chunk : events_chunk)(
-            src, s, at, end, out + (at - from), scratch);
+        e = (s->slice_minutes ? slices_chunk : events_chunk)(src, s, at, end, out + (at - from),
+                                                             scratch);
         at = end;
     }
     free(scratch);
@@ -139,7 +192,7 @@ static enum err sum_by_minutes(const struct query_slo_source *src, const struct 
 enum err query_slo_source_sum(const struct query_slo_source *src, const struct query_slo *s,
                               uint32_t from, uint32_t to, struct query_slo_counts *out)
 {
-    if (s->indicator == QUERY_SLO_COST || (s->terms->with_samples && src->increases))
+    if (s->slice_minutes || (s->terms->with_samples && src->increases))
         return sum_by_minutes(src, s, from, to, out);
     struct query_slo_counts sum = {0};
     for (uint32_t k = 0; k < s->terms->count; k++) {

@@ -213,6 +213,73 @@ static struct query_slo_pair *read_pairs(struct slo_documents *d, const struct s
     return list;
 }
 
+/* --- calendar windows ---------------------------------------------------------------------------- */
+
+/* "1M", "1Q", "1Y", "1w", "7d": whole months or days. */
+static bool calendar_length(struct bytes text, struct query_slo_calendar *out)
+{
+    uint64_t n;
+    if (text.size < 2 || !bytes_to_u64(bytes_slice(text, 0, text.size - 1), &n) || n < 1 || n > 400)
+        return false;
+    switch (text.data[text.size - 1]) {
+    case 'M': out->months = (uint32_t)n; break;
+    case 'Q': out->months = (uint32_t)n * 3; break;
+    case 'Y':
+    case 'y': out->months = (uint32_t)n * 12; break;
+    case 'w': out->days = (uint32_t)n * 7; break;
+    case 'd': out->days = (uint32_t)n; break;
+    default: return false;
+    }
+    return out->months <= 12 && out->days <= 366;
+}
+
+/* "2026-01-01 00:00:00", also with a T, without seconds, or the date alone: local time, seconds are dropped. */
+static bool calendar_start(struct bytes text, struct query_slo_calendar *out)
+{
+    int y, mo, d, h = 0, mi = 0, used = 0;
+    static const int days[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    char s[32];
+    if (text.size < 10 || text.size >= sizeof(s))
+        return false;
+    memcpy(s, text.data, text.size);
+    s[text.size] = 0;
+    if (sscanf(s, "%4d-%2d-%2d%n", &y, &mo, &d, &used) != 3 || used != 10)
+        return false;
+    if (s[10] && (sscanf(s + 10, "%*1[ T]%2d:%2d", &h, &mi) != 2 || text.size < 16))
+        return false;
+    if (y < 1970 || y > 9999 || mo < 1 || mo > 12 || d < 1 || d > days[mo - 1] || h < 0 || h > 23 ||
+        mi < 0 || mi > 59)
+        return false;
+    out->year = y;
+    out->month = mo;
+    out->day = d;
+    out->minute = h * 60 + mi;
+    return true;
+}
+
+static void read_calendar(struct slo_documents *d, const struct slo_document *doc,
+                          const struct yaml_node *w, struct query_slo *s)
+{
+    static const char *const keys[] = {"startTime", "timeZone", NULL};
+    const struct yaml_node *c = yaml_get(w, "calendar");
+    struct query_slo_calendar cal = {0};
+    slo_document_keys(d, doc->file, c, "spec.timeWindow.calendar", keys);
+    if (!calendar_length(yaml_get_str(w, "duration"), &cal))
+        slo_document_error(d, doc->file, w, "spec.timeWindow.duration",
+                           "\"" BYTES_FMT "\" is not a calendar period; valid are 1d to 366d, 1w, "
+                           "1M to 12M, 1Q and 1Y",
+                           BYTES_ARG(yaml_get_str(w, "duration")));
+    if (!calendar_start(yaml_get_str(c, "startTime"), &cal))
+        slo_document_error(d, doc->file, c, "spec.timeWindow.calendar.startTime",
+                           "\"" BYTES_FMT "\" is not a start such as 2026-01-01 00:00:00",
+                           BYTES_ARG(yaml_get_str(c, "startTime")));
+    cal.zone = yaml_get_str(c, "timeZone");
+    if (!cal.zone.size)
+        cal.zone = BYTES_LIT("UTC");
+    s->calendar = cal;
+    s->period_minutes = (cal.months ? cal.months * 365 / 12 : cal.days) * 1440;
+}
+
 static void read_window(struct slo_documents *d, const struct slo_document *doc,
                         struct query_slo *s)
 {
@@ -227,9 +294,16 @@ static void read_window(struct slo_documents *d, const struct slo_document *doc,
     }
     slo_document_keys(d, doc->file, w, "spec.timeWindow", keys);
     struct bytes rolling = yaml_get_str(w, "isRolling");
-    if (yaml_get(w, "calendar") || !bytes_equal_str(rolling, "true"))
+    bool has_calendar = yaml_get(w, "calendar") != NULL;
+    if (has_calendar == bytes_equal_str(rolling, "true") ||
+        (rolling.size && !bytes_equal_str(rolling, "true") && !bytes_equal_str(rolling, "false")))
         slo_document_error(d, doc->file, w, "spec.timeWindow.isRolling",
-                           "must be true: windows here are rolling, not calendar ones");
+                           "must be true for a rolling window, or false beside calendar: "
+                           "{startTime, timeZone}");
+    if (has_calendar) {
+        read_calendar(d, doc, w, s);
+        return;
+    }
     if (!slo_document_minutes(yaml_get_str(w, "duration"), &s->period_minutes) ||
         s->period_minutes < 60)
         slo_document_error(d, doc->file, w, "spec.timeWindow.duration",
@@ -288,23 +362,107 @@ static void read_target(struct slo_documents *d, const struct slo_document *doc,
     s->target = v;
 }
 
+static void read_slice_window(struct slo_documents *d, const struct slo_document *doc,
+                              const struct yaml_node *o, struct query_slo *s)
+{
+    struct bytes window = yaml_get_str(o, "timeSliceWindow");
+    uint32_t own = s->indicator == QUERY_SLO_SAFETY     ? SLO_SAFETY_SLICE_MINUTES
+                   : s->indicator == QUERY_SLO_FEEDBACK ? SLO_FEEDBACK_SLICE_MINUTES
+                                                        : SLO_SLICE_MINUTES;
+    s->slice_minutes = own;
+    if (!window.size)
+        return;
+    bool has_own = query_slo_indicator_is_sliced(s->indicator);
+    if (!slo_document_minutes(window, &s->slice_minutes) || s->slice_minutes > 1440 ||
+        1440 % s->slice_minutes != 0 || (has_own && s->slice_minutes != own))
+        slo_document_error(d, doc->file, o, "spec.objectives.timeSliceWindow",
+                           has_own ? "must be %um for this indicator"
+                                   : "must divide a day, such as 1m, 5m or 1h (default %um)",
+                           own);
+}
+
+/* The ratio from which a slice is good; what the document does not say is the target. */
+static void read_slice_target(struct slo_documents *d, const struct slo_document *doc,
+                              const struct yaml_node *o, struct query_slo *s)
+{
+    const struct yaml_node *at = yaml_get(o, "timeSliceTarget");
+    if (s->method != QUERY_SLO_TIMESLICES) {
+        if (at)
+            slo_document_error(d, doc->file, at, "spec.objectives.timeSliceTarget",
+                               "is only for budgetingMethod: Timeslices");
+        return;
+    }
+    if (!bytes_to_f64(yaml_get_str(o, "timeSliceTarget"), &s->slice_target) ||
+        !(s->slice_target > 0 && s->slice_target <= 1))
+        slo_document_error(d, doc->file, at ? at : o, "spec.objectives.timeSliceTarget",
+                           "must be the ratio from which a slice is good, above 0 and up to 1, "
+                           "such as 0.95");
+}
+
+static bool method_find(struct bytes text, enum query_slo_method *out)
+{
+    for (int i = QUERY_SLO_OCCURRENCES; i <= QUERY_SLO_RATIO_TIMESLICES; i++)
+        if (bytes_equal_str(text, query_slo_method_name((enum query_slo_method)i))) {
+            *out = (enum query_slo_method)i;
+            return true;
+        }
+    return false;
+}
+
 static void read_budgeting(struct slo_documents *d, const struct slo_document *doc,
                            const struct yaml_node *o, struct query_slo *s)
 {
     const struct yaml_node *method = yaml_get(doc->spec, "budgetingMethod");
-    struct bytes text = yaml_get_str(doc->spec, "budgetingMethod");
-    bool is_cost = s->indicator == QUERY_SLO_COST;
-    if (!bytes_equal_str(text, is_cost ? "Timeslices" : "Occurrences"))
+    bool has_own = query_slo_indicator_is_sliced(s->indicator);
+    if (!method_find(yaml_get_str(doc->spec, "budgetingMethod"), &s->method) ||
+        (has_own && s->method != QUERY_SLO_TIMESLICES) ||
+        (s->indicator == QUERY_SLO_HALLUCINATION && s->method != QUERY_SLO_OCCURRENCES)) {
         slo_document_error(d, doc->file, method ? method : doc->spec, "spec.budgetingMethod",
-                           is_cost ? "must be Timeslices: a cost objective counts 5-minute slices"
-                                   : "must be Occurrences: this objective counts events");
-    if (!is_cost)
+                           has_own ? "must be Timeslices: this objective counts time slices"
+                           : s->indicator == QUERY_SLO_HALLUCINATION
+                               ? "must be Occurrences: a slice has too few checked answers"
+                               : "must be Occurrences, Timeslices or RatioTimeslices");
         return;
+    }
+    if (s->method != QUERY_SLO_OCCURRENCES)
+        read_slice_window(d, doc, o, s);
+    else if (yaml_get(o, "timeSliceWindow"))
+        slo_document_error(d, doc->file, o, "spec.objectives.timeSliceWindow",
+                           "is only for budgetingMethod: Timeslices and RatioTimeslices");
+    if (!has_own)
+        read_slice_target(d, doc, o, s);
+}
+
+/* A short window in which no slice ends says nothing. */
+static void refuse_short_windows(struct query_slo *s)
+{
+    for (uint32_t i = 0; i < s->rule_count; i++) {
+        struct query_slo_rule *r = &s->rules[i];
+        if (r->refused || r->short_minutes >= s->slice_minutes)
+            continue;
+        r->refused = true;
+        r->why_refused = "its short window is shorter than a slice";
+    }
+}
+
+/* By events a threshold may need more than 100 % bad. By slices it does not: of slices nearly all must be good, and good is what the target says. */
+static void slice_for_windows(struct query_slo *s)
+{
+    bool out_of_reach = false;
+    for (uint32_t i = 0; i < s->rule_count; i++) {
+        if (!s->rules[i].refused)
+            return;
+        out_of_reach = out_of_reach || s->rules[i].is_out_of_reach;
+    }
+    if (!out_of_reach || s->method != QUERY_SLO_OCCURRENCES ||
+        s->indicator == QUERY_SLO_HALLUCINATION)
+        return;
+    s->is_sliced_for_windows = true;
+    s->method = QUERY_SLO_TIMESLICES;
     s->slice_minutes = SLO_SLICE_MINUTES;
-    struct bytes window = yaml_get_str(o, "timeSliceWindow");
-    uint32_t minutes;
-    if (window.size && (!slo_document_minutes(window, &minutes) || minutes != SLO_SLICE_MINUTES))
-        slo_document_error(d, doc->file, o, "spec.objectives.timeSliceWindow", "must be 5m");
+    s->slice_target = s->target;
+    s->target = SLO_SLICES_TARGET;
+    s->rule_count = query_slo_rules_for(s->period_minutes, s->target, s->rules);
 }
 
 static uint64_t fingerprint_of(const struct query_slo *s)
@@ -319,6 +477,20 @@ static uint64_t fingerprint_of(const struct query_slo *s)
     h = hash64(s->family, h);
     for (uint32_t i = 0; i < s->filter_count; i++)
         h = hash64(s->filters[i].value, hash64(s->filters[i].name, h));
+    /* What came later counts where it is given: budgets of before go on. */
+    const double numbers[] = {s->limit,           s->expected,     s->sensitivity,
+                              s->false_positives, s->slice_target, (double)s->method};
+    if (!query_slo_indicator_is_sliced(s->indicator) && s->slice_minutes)
+        h = hash64(bytes_of(&s->slice_minutes, sizeof(s->slice_minutes)), h);
+    if (s->indicator > QUERY_SLO_RATIO || s->slice_target > 0 ||
+        s->method == QUERY_SLO_RATIO_TIMESLICES)
+        h = hash64(bytes_of(numbers, sizeof(numbers)), hash64(s->cache, h));
+    if (s->calendar.months || s->calendar.days) {
+        const int32_t start[] = {
+            (int32_t)s->calendar.months, (int32_t)s->calendar.days, s->calendar.year,
+            s->calendar.month,           s->calendar.day,           s->calendar.minute};
+        h = hash64(bytes_of(start, sizeof(start)), hash64(s->calendar.zone, h));
+    }
     return h;
 }
 
@@ -348,6 +520,8 @@ static void add_objective(struct slo_documents *d, const struct slo_document *do
     slo_policy_read(d, doc, &s);
     if (d->error_count != errors)
         return;
+    slice_for_windows(&s);
+    refuse_short_windows(&s);
     s.fingerprint = fingerprint_of(&s);
     if (set->count == QUERY_SLO_MAX) {
         slo_document_error(d, doc->file, doc->root, "document", "more than %u objectives",
@@ -489,6 +663,10 @@ static void read_file(struct slo_documents *d, const char *path)
             read_text(d, name, copy);
         else
             d->out_of_memory = true;
+        if (d->copy) {
+            buf_str(d->copy, "\n---\n");
+            buf_append(d->copy, text.data, text.size);
+        }
     }
     if (f)
         fclose(f);
@@ -528,7 +706,13 @@ static void read_path(struct slo_documents *d, const char *path)
 enum err query_slo_load(struct query_slo_set *set, const char *const *paths, size_t count,
                         struct buf *errors)
 {
-    struct slo_documents d = {.set = set, .errors = errors};
+    return query_slo_load_copy(set, paths, count, NULL, errors);
+}
+
+enum err query_slo_load_copy(struct query_slo_set *set, const char *const *paths, size_t count,
+                             struct buf *out_text, struct buf *errors)
+{
+    struct slo_documents d = {.set = set, .errors = errors, .copy = out_text};
     for (size_t i = 0; i < count; i++)
         read_path(&d, paths[i]);
     slo_document_resolve(&d);

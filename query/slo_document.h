@@ -34,6 +34,7 @@ struct slo_document {
 struct slo_documents {
     struct query_slo_set *set;
     struct buf *errors;
+    struct buf *copy; /* of the files' texts; NULL = none is wanted */
     uint32_t error_count;
     bool out_of_memory;
     struct slo_document *list;

@@ -49,14 +49,24 @@ static bool is_bad_row(const struct query_slo *s, const struct tsdb_spans *sp, u
     int64_t limit = (int64_t)(s->le_seconds * 1e9);
     int64_t ttft = TSDB_SPAN_GET(sp, ttft_ns, row, -1);
     int64_t tokens = TSDB_SPAN_GET(sp, output_tokens, row, -1);
-    enum query_slo_class class = query_slo_classify(
-        s->indicator == QUERY_SLO_AVAILABILITY_CALL,
-        bytes_str(slo_outcome_name((enum tsdb_outcome)TSDB_SPAN_GET(sp, outcome, row, 0))),
-        bytes_str(slo_fault_name((enum tsdb_fault)TSDB_SPAN_GET(sp, fault, row, 0))));
+    struct bytes outcome = bytes_str(
+                     slo_outcome_name((enum tsdb_outcome)TSDB_SPAN_GET(sp, outcome, row, 0))),
+                 fault =
+                     bytes_str(slo_fault_name((enum tsdb_fault)TSDB_SPAN_GET(sp, fault, row, 0)));
+    enum query_slo_class class =
+        query_slo_classify(s->indicator == QUERY_SLO_AVAILABILITY_CALL, outcome, fault);
     switch (s->indicator) {
     case QUERY_SLO_AVAILABILITY_REQUEST:
     case QUERY_SLO_AVAILABILITY_CALL:
     case QUERY_SLO_RATIO: return class == QUERY_SLO_BAD;
+    case QUERY_SLO_ERROR_API:
+    case QUERY_SLO_ERROR_MODEL: return slo_class_of(s, outcome, fault) == QUERY_SLO_BAD;
+    case QUERY_SLO_SAFETY: return bytes_equal_str(outcome, "blocked");
+    case QUERY_SLO_TOKENS: return tokens > 0;
+    case QUERY_SLO_CACHE:
+    case QUERY_SLO_ROUTE:
+    case QUERY_SLO_HALLUCINATION:
+    case QUERY_SLO_FEEDBACK: return false; /* what makes them bad is in no column of a row */
     case QUERY_SLO_LATENCY: return class != QUERY_SLO_EXCLUDED && duration > limit;
     case QUERY_SLO_TTFT: return ttft > limit;
     case QUERY_SLO_TPOT: return tokens > 1 && ttft >= 0 && (duration - ttft) / (tokens - 1) > limit;
@@ -70,8 +80,10 @@ static bool is_bad_row(const struct query_slo *s, const struct tsdb_spans *sp, u
 static bool keep_bad(void *ctx, const struct tsdb_spans *sp, uint32_t row)
 {
     const struct query_slo *s = ctx;
-    bool is_request = s->indicator == QUERY_SLO_AVAILABILITY_REQUEST ||
-                      (s->indicator == QUERY_SLO_LATENCY && !s->level_call);
+    bool has_level = s->indicator == QUERY_SLO_LATENCY || s->indicator == QUERY_SLO_ERROR_API ||
+                     s->indicator == QUERY_SLO_ERROR_MODEL;
+    bool is_request =
+        s->indicator == QUERY_SLO_AVAILABILITY_REQUEST || (has_level && !s->level_call);
     uint8_t class = TSDB_SPAN_GET(sp, row_class, row, 0);
     if (!(class & (is_request ? TSDB_CLASS_REQUEST : TSDB_CLASS_CALL)) ||
         TSDB_SPAN_GET(sp, plane, row, 0) != TSDB_PLANE_USER)

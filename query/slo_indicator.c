@@ -2,11 +2,49 @@
 #include "query/slo_document.h"
 #include "base/check.h"
 #include "base/clock.h"
+#include <stdio.h>
 
 #define THRESHOLD_MAX_S 86400.0
 
 static const char *const label_names[] = {"service", "env",       "region",   "provider",
                                           "model",   "operation", "endpoint", "variant"};
+
+/* A source by name is a document of kind DataSource; its type, like one that is written here, says how spec is read. What is counted lies here:
+ * how the source would be reached is not used. */
+static void read_source(struct slo_documents *d, const struct slo_document *doc,
+                        const struct yaml_node *source, const char *where)
+{
+    static const char *const keys[] = {"description", "type", "connectionDetails", NULL};
+    static const char *const types[] = {"telltale", "Prometheus", "prometheus"};
+    const struct yaml_node *ref = yaml_get(source, "metricSourceRef"),
+                           *type = yaml_get(source, "type");
+    if (ref && type) {
+        slo_document_error(d, doc->file, ref, where, "has metricSourceRef and type; give one");
+        return;
+    }
+    if (ref) {
+        const struct slo_document *found =
+            slo_document_find(d, SLO_KIND_DATA_SOURCE, yaml_get_str(source, "metricSourceRef"));
+        if (!found) {
+            slo_document_error(d, doc->file, ref, where,
+                               "no document of kind DataSource is named \"" BYTES_FMT "\"",
+                               BYTES_ARG(ref->text));
+            return;
+        }
+        slo_document_keys(d, found->file, found->spec, "DataSource", keys);
+        type = yaml_get(found->spec, "type");
+        doc = found;
+    }
+    if (!type)
+        return; /* spec says enough */
+    for (size_t i = 0; i < ARRAY_LEN(types); i++)
+        if (type->type == YAML_SCALAR && bytes_equal_str(type->text, types[i]))
+            return;
+    slo_document_error(d, doc->file, type, "type",
+                       "\"" BYTES_FMT "\" is not read here; valid are telltale and Prometheus "
+                       "(selectors of counters that are sent here)",
+                       BYTES_ARG(type->text));
+}
 
 /* The metricSource's own map, after checking the wrapper around it. */
 static const struct yaml_node *metric_spec(struct slo_documents *d, const struct slo_document *doc,
@@ -18,6 +56,7 @@ static const struct yaml_node *metric_spec(struct slo_documents *d, const struct
     const struct yaml_node *source = yaml_get(metric, "metricSource");
     const struct yaml_node *spec = yaml_get(source, "spec");
     slo_document_keys(d, doc->file, source, where, source_keys);
+    read_source(d, doc, source, where);
     if (!spec || spec->type != YAML_MAP) {
         slo_document_error(d, doc->file, metric, where, "metricSource.spec is missing");
         return NULL;
@@ -120,49 +159,129 @@ static void read_cost_limit(struct slo_documents *d, const struct slo_document *
         s->cost_limit_nanousd = (int64_t)(usd * 1e9 + 0.5);
 }
 
+/* Which indicators know which parameter. */
+#define ON(i) (1u << QUERY_SLO_##i)
+_Static_assert(QUERY_SLO_INDICATOR_COUNT <= 32, "a set of indicators fits in an unsigned");
+
+static const struct parameter {
+    const char *key;
+    unsigned of;
+    double min, max; /* min < v <= max; of numbers */
+    bool is_required;
+    double otherwise;
+    size_t offset; /* of the double; 0: read apart */
+    const char *what;
+} parameters[] = {
+    {"threshold", ON(LATENCY) | ON(TTFT) | ON(TPOT), 0, 0, true, 0, 0, ""},
+    {"limitUsd", ON(COST), 0, 0, true, 0, 0, ""},
+    {"level", ON(LATENCY) | ON(COST) | ON(TOKENS) | ON(ERROR_API) | ON(ERROR_MODEL), 0, 0, false, 0,
+     0, ""},
+    {"cache", ON(CACHE), 0, 0, false, 0, 0, ""},
+    {"maxTokens", ON(TOKENS), 0, 1e9, true, 0, offsetof(struct query_slo, limit),
+     "tokens per request, such as 4000"},
+    {"maxPer1k", ON(SAFETY), 0, 1000, true, 0, offsetof(struct query_slo, limit),
+     "blocks per 1,000 calls, such as 20"},
+    {"expectedPer1k", ON(SAFETY), 0, 1000, false, 0, offsetof(struct query_slo, expected),
+     "blocks per 1,000 calls, such as 2"},
+    {"minShare", ON(FEEDBACK), 0, 1, true, 0, offsetof(struct query_slo, limit),
+     "labels per flagged answer, such as 0.2"},
+    {"sensitivity", ON(HALLUCINATION), 0, 1, false, 1, offsetof(struct query_slo, sensitivity),
+     "a share of the unsupported answers, such as 0.8"},
+    {"falsePositives", ON(HALLUCINATION), -1, 0.99, false, 0,
+     offsetof(struct query_slo, false_positives), "a share of the supported answers, such as 0.03"},
+};
+
+static void indicator_names(unsigned set, char *out, size_t size)
+{
+    size_t used = 0;
+    out[0] = 0;
+    for (unsigned i = 0; i < QUERY_SLO_INDICATOR_COUNT && used < size; i++)
+        if (set & (1u << i))
+            used += (size_t)snprintf(out + used, size - used, "%s%s", used ? ", " : "",
+                                     query_slo_indicator_name((enum query_slo_indicator)i));
+}
+
+static void read_number(struct slo_documents *d, const struct slo_document *doc,
+                        const struct yaml_node *spec, const struct parameter *p,
+                        struct query_slo *s)
+{
+    const struct yaml_node *at = yaml_get(spec, p->key);
+    double *out = (double *)(void *)((char *)s + p->offset);
+    double v = 0;
+    *out = p->otherwise;
+    if (!at && !p->is_required)
+        return;
+    if (!bytes_to_f64(yaml_get_str(spec, p->key), &v) || !(v > p->min && v <= p->max) || v < 0)
+        slo_document_error(d, doc->file, at ? at : spec, p->key,
+                           "\"" BYTES_FMT "\" is not valid; give %s",
+                           BYTES_ARG(yaml_get_str(spec, p->key)), p->what);
+    else
+        *out = v;
+}
+
+static void read_level(struct slo_documents *d, const struct slo_document *doc,
+                       const struct yaml_node *spec, struct query_slo *s)
+{
+    struct bytes level = yaml_get_str(spec, "level");
+    bool of_calls = s->indicator == QUERY_SLO_ERROR_API || s->indicator == QUERY_SLO_ERROR_MODEL;
+    if (yaml_get(spec, "level") && !bytes_equal_str(level, "call") &&
+        !bytes_equal_str(level, "request"))
+        slo_document_error(d, doc->file, yaml_get(spec, "level"), "level",
+                           "must be request or call");
+    s->level_call = level.size ? bytes_equal_str(level, "call") : of_calls;
+}
+
+static void read_parameters(struct slo_documents *d, const struct slo_document *doc,
+                            const struct yaml_node *spec, const struct yaml_node *objective,
+                            struct query_slo *s)
+{
+    read_level(d, doc, spec, s);
+    for (size_t i = 0; i < ARRAY_LEN(parameters); i++) {
+        const struct parameter *p = &parameters[i];
+        const struct yaml_node *at = yaml_get(spec, p->key);
+        if (p->of & (1u << s->indicator)) {
+            if (p->offset)
+                read_number(d, doc, spec, p, s);
+        } else if (at) {
+            char names[256];
+            indicator_names(p->of, names, sizeof(names));
+            slo_document_error(d, doc->file, at, p->key, "is only for %s", names);
+        }
+    }
+    s->cache = yaml_get_str(spec, "cache");
+    if (s->indicator == QUERY_SLO_LATENCY || s->indicator == QUERY_SLO_TTFT ||
+        s->indicator == QUERY_SLO_TPOT)
+        read_threshold(d, doc, spec, objective, s);
+    if (s->indicator == QUERY_SLO_COST)
+        read_cost_limit(d, doc, spec, s);
+    if (s->indicator == QUERY_SLO_HALLUCINATION && !(s->sensitivity > s->false_positives))
+        slo_document_error(d, doc->file, spec, "sensitivity",
+                           "must be above falsePositives: a checker that flags as many supported "
+                           "answers as others says nothing");
+}
+
 static void read_builtin(struct slo_documents *d, const struct slo_document *doc,
                          const struct yaml_node *spec, const struct yaml_node *objective,
                          struct query_slo *s)
 {
-    static const char *const keys[] = {"sli",       "indicator", "threshold", "limitUsd", "level",
-                                       "service",   "env",       "region",    "provider", "model",
-                                       "operation", "endpoint",  "variant",   NULL};
+    static const char *const keys[] = {
+        "sli",         "indicator",      "threshold", "limitUsd",      "level",
+        "cache",       "maxTokens",      "maxPer1k",  "expectedPer1k", "minShare",
+        "sensitivity", "falsePositives", "service",   "env",           "region",
+        "provider",    "model",          "operation", "endpoint",      "variant",
+        NULL};
     slo_document_keys(d, doc->file, spec, "metricSource.spec", keys);
     const char *key = yaml_get(spec, "sli") ? "sli" : "indicator";
-    struct bytes name = yaml_get_str(spec, key), level = yaml_get_str(spec, "level");
-    int i = 0;
-    while (i < QUERY_SLO_RATIO &&
-           !bytes_equal_str(name, query_slo_indicator_name((enum query_slo_indicator)i)))
-        i++;
-    if (i == QUERY_SLO_RATIO) {
+    struct bytes name = yaml_get_str(spec, key);
+    if (!query_slo_indicator_find(name, &s->indicator)) {
+        char names[512];
+        indicator_names(~ON(RATIO), names, sizeof(names));
         slo_document_error(d, doc->file, yaml_get(spec, key) ? yaml_get(spec, key) : spec, key,
-                           "\"" BYTES_FMT
-                           "\" is not known; valid are availability-request, availability-call, "
-                           "latency-under, ttft-under, tpot-under, truncation, "
-                           "cost-per-1k-requests",
-                           BYTES_ARG(name));
+                           "\"" BYTES_FMT "\" is not known; valid are %s", BYTES_ARG(name), names);
         return;
     }
-    s->indicator = (enum query_slo_indicator)i;
-    bool has_level = s->indicator == QUERY_SLO_LATENCY || s->indicator == QUERY_SLO_COST;
-    s->level_call = bytes_equal_str(level, "call");
-    if (level.size && (!has_level || (!s->level_call && !bytes_equal_str(level, "request"))))
-        slo_document_error(d, doc->file, yaml_get(spec, "level"), "level",
-                           has_level ? "must be request or call"
-                                     : "only latency-under and cost-per-1k-requests have a level");
     read_filters(d, doc, spec, s);
-    bool has_threshold = s->indicator == QUERY_SLO_LATENCY || s->indicator == QUERY_SLO_TTFT ||
-                         s->indicator == QUERY_SLO_TPOT;
-    if (has_threshold)
-        read_threshold(d, doc, spec, objective, s);
-    else if (yaml_get(spec, "threshold"))
-        slo_document_error(d, doc->file, yaml_get(spec, "threshold"), "threshold",
-                           "is only for latency-under, ttft-under and tpot-under");
-    if (s->indicator == QUERY_SLO_COST)
-        read_cost_limit(d, doc, spec, s);
-    else if (yaml_get(spec, "limitUsd"))
-        slo_document_error(d, doc->file, yaml_get(spec, "limitUsd"), "limitUsd",
-                           "is only for cost-per-1k-requests");
+    read_parameters(d, doc, spec, objective, s);
 }
 
 /* --- ratio of selectors -------------------------------------------------------------------------- */

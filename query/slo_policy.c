@@ -61,8 +61,11 @@ static void read_condition(struct slo_documents *d, const struct slo_document *d
         (!slo_document_minutes(after, &r.after_minutes) || r.after_minutes > 1440))
         slo_document_error(d, doc->file, c, "condition.alertAfter", "must be 0m to 1d");
     r.short_minutes = r.long_minutes / 12;
-    r.refused = r.factor * (1 - s->target) >= 1;
-    r.why_refused = r.refused ? "the threshold is not below 100 % bad: it could never fire" : NULL;
+    if (r.factor > 1 && !query_slo_is_reachable(r.factor, s->target))
+        slo_document_error(d, doc->file, c, "condition.threshold",
+                           "a burn rate of %.6g can never be reached: at a target of %.6g %% even "
+                           "100 %% bad events burn %.6g times; valid is a factor below that",
+                           r.factor, s->target * 100, 1 / (1 - s->target));
     struct bytes kept = arena_printf(d->set->arena, BYTES_FMT,
                                      BYTES_ARG(name.size ? name : BYTES_LIT("condition")));
     if (!kept.data) {

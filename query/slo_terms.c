@@ -7,20 +7,23 @@ static const struct outcome_row {
     const char *name;
     enum query_slo_class request, call;
     bool fault_decides; /* fault platform or provider: bad, whatever the class says */
+    bool is_of_model; /* bad: the API answered, and the answer was of no use */
 } outcomes[TSDB_OUTCOME_COUNT] = {
-    [TSDB_OUTCOME_NONE] = {"", QUERY_SLO_EXCLUDED, QUERY_SLO_EXCLUDED, false},
-    [TSDB_OUTCOME_OK] = {"ok", QUERY_SLO_GOOD, QUERY_SLO_GOOD, false},
-    [TSDB_OUTCOME_PROVIDER_ERROR] = {"provider_error", QUERY_SLO_BAD, QUERY_SLO_BAD, false},
-    [TSDB_OUTCOME_RATE_LIMITED] = {"rate_limited", QUERY_SLO_BAD, QUERY_SLO_BAD, false},
-    [TSDB_OUTCOME_TIMEOUT] = {"timeout", QUERY_SLO_BAD, QUERY_SLO_BAD, false},
-    [TSDB_OUTCOME_STREAM_CUT] = {"stream_cut", QUERY_SLO_BAD, QUERY_SLO_BAD, false},
-    [TSDB_OUTCOME_EMPTY] = {"empty", QUERY_SLO_BAD, QUERY_SLO_BAD, false},
-    [TSDB_OUTCOME_INVALID] = {"invalid", QUERY_SLO_BAD, QUERY_SLO_BAD, false},
-    [TSDB_OUTCOME_CALLER_ERROR] = {"caller_error", QUERY_SLO_EXCLUDED, QUERY_SLO_EXCLUDED, true},
-    [TSDB_OUTCOME_CANCELLED] = {"cancelled", QUERY_SLO_EXCLUDED, QUERY_SLO_EXCLUDED, false},
-    [TSDB_OUTCOME_ABANDONED] = {"abandoned", QUERY_SLO_BAD, QUERY_SLO_BAD, false},
-    [TSDB_OUTCOME_BLOCKED] = {"blocked", QUERY_SLO_GOOD, QUERY_SLO_GOOD, false},
-    [TSDB_OUTCOME_QUOTA_DENIED] = {"quota_denied", QUERY_SLO_EXCLUDED, QUERY_SLO_EXCLUDED, false},
+    [TSDB_OUTCOME_NONE] = {"", QUERY_SLO_EXCLUDED, QUERY_SLO_EXCLUDED, false, false},
+    [TSDB_OUTCOME_OK] = {"ok", QUERY_SLO_GOOD, QUERY_SLO_GOOD, false, false},
+    [TSDB_OUTCOME_PROVIDER_ERROR] = {"provider_error", QUERY_SLO_BAD, QUERY_SLO_BAD, false, false},
+    [TSDB_OUTCOME_RATE_LIMITED] = {"rate_limited", QUERY_SLO_BAD, QUERY_SLO_BAD, false, false},
+    [TSDB_OUTCOME_TIMEOUT] = {"timeout", QUERY_SLO_BAD, QUERY_SLO_BAD, false, false},
+    [TSDB_OUTCOME_STREAM_CUT] = {"stream_cut", QUERY_SLO_BAD, QUERY_SLO_BAD, false, false},
+    [TSDB_OUTCOME_EMPTY] = {"empty", QUERY_SLO_BAD, QUERY_SLO_BAD, false, true},
+    [TSDB_OUTCOME_INVALID] = {"invalid", QUERY_SLO_BAD, QUERY_SLO_BAD, false, true},
+    [TSDB_OUTCOME_CALLER_ERROR] = {"caller_error", QUERY_SLO_EXCLUDED, QUERY_SLO_EXCLUDED, true,
+                                   false},
+    [TSDB_OUTCOME_CANCELLED] = {"cancelled", QUERY_SLO_EXCLUDED, QUERY_SLO_EXCLUDED, false, false},
+    [TSDB_OUTCOME_ABANDONED] = {"abandoned", QUERY_SLO_BAD, QUERY_SLO_BAD, false, false},
+    [TSDB_OUTCOME_BLOCKED] = {"blocked", QUERY_SLO_GOOD, QUERY_SLO_GOOD, false, false},
+    [TSDB_OUTCOME_QUOTA_DENIED] = {"quota_denied", QUERY_SLO_EXCLUDED, QUERY_SLO_EXCLUDED, false,
+                                   false},
 };
 static const char *const faults[] = {
     [TSDB_FAULT_NONE] = "",
@@ -73,6 +76,21 @@ enum query_slo_class query_slo_classify(bool level_call, struct bytes outcome, s
         return level_call ? o->call : o->request;
     }
     return QUERY_SLO_EXCLUDED;
+}
+
+enum query_slo_class slo_class_of(const struct query_slo *s, struct bytes outcome,
+                                  struct bytes fault)
+{
+    bool is_of_model = false;
+    for (size_t i = 1; i < ARRAY_LEN(outcomes); i++)
+        is_of_model =
+            is_of_model || (outcomes[i].is_of_model && bytes_equal_str(outcome, outcomes[i].name));
+    enum query_slo_class class = query_slo_classify(s->level_call, outcome, fault);
+    if (s->indicator == QUERY_SLO_ERROR_API && is_of_model)
+        return QUERY_SLO_GOOD;
+    if (s->indicator == QUERY_SLO_ERROR_MODEL && class == QUERY_SLO_BAD && !is_of_model)
+        return QUERY_SLO_EXCLUDED;
+    return class;
 }
 
 /* --- building matcher sets ----------------------------------------------------------------------- */
@@ -169,49 +187,71 @@ static struct slo_term *term_end(struct building *b, enum slo_slot slot, int sig
     return t;
 }
 
-static size_t outcomes_of(bool level_call, enum query_slo_class class, bool with_fault_decides,
+/* Outcomes of a class; of the bad ones those of the model, of the API, or both. */
+enum failures { FAILURES_ALL, FAILURES_OF_MODEL, FAILURES_OF_API };
+
+static size_t outcomes_of(bool level_call, enum query_slo_class class, enum failures which,
                           struct bytes out[TSDB_OUTCOME_COUNT])
 {
     size_t n = 0;
     for (size_t i = 1; i < ARRAY_LEN(outcomes); i++) {
         const struct outcome_row *o = &outcomes[i];
-        if ((level_call ? o->call : o->request) == class &&
-            (with_fault_decides || !o->fault_decides))
+        if ((level_call ? o->call : o->request) == class && !o->fault_decides &&
+            (which == FAILURES_ALL || o->is_of_model == (which == FAILURES_OF_MODEL)))
             out[n++] = bytes_str(o->name);
     }
     return n;
 }
 
-/* Five terms that partition outcome x fault; outcomes that the table does not know are excluded. */
-static void build_availability(struct building *b, const struct query_slo *s, bool call)
+static size_t outcomes_decided(struct bytes out[TSDB_OUTCOME_COUNT])
 {
-    const char *family = call ? "llm_requests_total" : "llm_user_requests_total";
-    struct bytes good[TSDB_OUTCOME_COUNT], bad[TSDB_OUTCOME_COUNT], known[2 * TSDB_OUTCOME_COUNT],
-        decided[TSDB_OUTCOME_COUNT];
-    size_t good_n = outcomes_of(call, QUERY_SLO_GOOD, false, good);
-    size_t bad_n = outcomes_of(call, QUERY_SLO_BAD, false, bad);
-    size_t decided_n = 0, known_n = 0;
+    size_t n = 0;
     for (size_t i = 1; i < ARRAY_LEN(outcomes); i++)
         if (outcomes[i].fault_decides)
-            decided[decided_n++] = bytes_str(outcomes[i].name);
-    for (size_t i = 0; i < good_n; i++)
-        known[known_n++] = good[i];
-    for (size_t i = 0; i < bad_n; i++)
-        known[known_n++] = bad[i];
-    for (size_t i = 0; i < decided_n; i++)
-        known[known_n++] = decided[i];
+            out[n++] = bytes_str(outcomes[i].name);
+    return n;
+}
+
+static size_t append(struct bytes *to, size_t n, const struct bytes *more, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        to[n++] = more[i];
+    return n;
+}
+
+/* Outcome x fault, each in one term or in none: `apart` is what the objective is not about. */
+struct outcome_lists {
+    struct bytes good[TSDB_OUTCOME_COUNT], bad[TSDB_OUTCOME_COUNT], apart[TSDB_OUTCOME_COUNT];
+    size_t good_n, bad_n, apart_n;
+    bool decided_bad; /* a caller's error that is our fault; else it is apart */
+};
+
+/* Terms that partition outcome x fault; outcomes that the table does not know are excluded. */
+static void build_outcomes(struct building *b, const struct query_slo *s, bool call,
+                           const struct outcome_lists *l)
+{
+    const char *family = call ? "llm_requests_total" : "llm_user_requests_total";
+    struct bytes known[3 * TSDB_OUTCOME_COUNT], decided[TSDB_OUTCOME_COUNT];
+    size_t decided_n = outcomes_decided(decided), known_n = 0;
+    known_n = append(known, known_n, l->good, l->good_n);
+    known_n = append(known, known_n, l->bad, l->bad_n);
+    known_n = append(known, known_n, l->apart, l->apart_n);
+    known_n = append(known, known_n, decided, decided_n);
+    CHECK(known_n <= ARRAY_LEN(known));
 
     struct bytes outcome = BYTES_LIT("outcome"), fault = BYTES_LIT("fault");
     term_begin(b, s, family, call);
-    match_any(b, TSDB_MATCH_RE, outcome, good, good_n);
+    match_any(b, TSDB_MATCH_RE, outcome, l->good, l->good_n);
     term_end(b, SLO_SLOT_GOOD, 1);
     term_begin(b, s, family, call);
-    match_any(b, TSDB_MATCH_RE, outcome, bad, bad_n);
+    match_any(b, TSDB_MATCH_RE, outcome, l->bad, l->bad_n);
     term_end(b, SLO_SLOT_BAD, 1);
-    term_begin(b, s, family, call);
-    match_any(b, TSDB_MATCH_RE, outcome, decided, decided_n);
-    match_any(b, TSDB_MATCH_RE, fault, our_faults, ARRAY_LEN(our_faults));
-    term_end(b, SLO_SLOT_BAD, 1);
+    if (l->decided_bad) {
+        term_begin(b, s, family, call);
+        match_any(b, TSDB_MATCH_RE, outcome, decided, decided_n);
+        match_any(b, TSDB_MATCH_RE, fault, our_faults, ARRAY_LEN(our_faults));
+        term_end(b, SLO_SLOT_BAD, 1);
+    }
     term_begin(b, s, family, call);
     match_any(b, TSDB_MATCH_RE, outcome, decided, decided_n);
     match_any(b, TSDB_MATCH_NRE, fault, our_faults, ARRAY_LEN(our_faults));
@@ -220,6 +260,32 @@ static void build_availability(struct building *b, const struct query_slo *s, bo
     match_any(b, TSDB_MATCH_NRE, outcome, known, known_n);
     term_end(b, SLO_SLOT_EXCLUDED, 1);
     b->terms->reason_label = outcome;
+}
+
+static void build_availability(struct building *b, const struct query_slo *s, bool call)
+{
+    struct outcome_lists l = {.decided_bad = true};
+    l.good_n = outcomes_of(call, QUERY_SLO_GOOD, FAILURES_ALL, l.good);
+    l.bad_n = outcomes_of(call, QUERY_SLO_BAD, FAILURES_ALL, l.bad);
+    build_outcomes(b, s, call, &l);
+}
+
+/* An answer of no use is one that the API gave; what the API failed says nothing of the model. */
+static void build_errors(struct building *b, const struct query_slo *s)
+{
+    bool call = s->level_call, of_api = s->indicator == QUERY_SLO_ERROR_API;
+    struct outcome_lists l = {.decided_bad = of_api};
+    struct bytes of_model[TSDB_OUTCOME_COUNT];
+    l.good_n = outcomes_of(call, QUERY_SLO_GOOD, FAILURES_ALL, l.good);
+    size_t n = outcomes_of(call, QUERY_SLO_BAD, FAILURES_OF_MODEL, of_model);
+    if (of_api) {
+        l.bad_n = outcomes_of(call, QUERY_SLO_BAD, FAILURES_OF_API, l.bad);
+        l.good_n = append(l.good, l.good_n, of_model, n);
+    } else {
+        l.bad_n = append(l.bad, 0, of_model, n);
+        l.apart_n = outcomes_of(call, QUERY_SLO_BAD, FAILURES_OF_API, l.apart);
+    }
+    build_outcomes(b, s, call, &l);
 }
 
 /* The stage keeps an exact counter for the threshold of every loaded objective. */
@@ -267,14 +333,55 @@ static void build_truncation(struct building *b, const struct query_slo *s)
     term_end(b, SLO_SLOT_BAD, 1);
 }
 
+static const char *requests_of(const struct query_slo *s)
+{
+    return s->level_call ? "llm_requests_total" : "llm_user_requests_total";
+}
+
 static void build_cost(struct building *b, const struct query_slo *s)
 {
     term_begin(b, s, "llm_cost_nanousd_total", false);
-    term_end(b, SLO_SLOT_COST, 1);
-    term_begin(b, s, s->level_call ? "llm_requests_total" : "llm_user_requests_total", false);
-    term_end(b, SLO_SLOT_REQUESTS, 1);
+    term_end(b, SLO_SLOT_PART, 1);
+    term_begin(b, s, requests_of(s), false);
+    term_end(b, SLO_SLOT_WHOLE, 1);
     term_begin(b, s, "llm_unpriced_requests_total", false);
     term_end(b, SLO_SLOT_UNPRICED, 1);
+}
+
+/* What is read from a cache is input too; reasoning is output. */
+static void build_tokens(struct building *b, const struct query_slo *s)
+{
+    static const struct bytes types[] = {{(const uint8_t *)"input", 5},
+                                         {(const uint8_t *)"output", 6}};
+    term_begin(b, s, "llm_tokens_total", false);
+    match_any(b, TSDB_MATCH_RE, BYTES_LIT("type"), types, ARRAY_LEN(types));
+    term_end(b, SLO_SLOT_PART, 1);
+    term_begin(b, s, requests_of(s), false);
+    term_end(b, SLO_SLOT_WHOLE, 1);
+}
+
+static void build_share(struct building *b, const struct query_slo *s, const char *part,
+                        const char *whole)
+{
+    term_begin(b, s, part, false);
+    term_end(b, SLO_SLOT_PART, 1);
+    term_begin(b, s, whole, true);
+    term_end(b, SLO_SLOT_WHOLE, 1);
+}
+
+/* Events of one family, good where the label has the value. */
+static void build_labelled(struct building *b, const struct query_slo *s, const char *family,
+                           struct bytes label, struct bytes good)
+{
+    for (int is_bad = 0; is_bad < 2; is_bad++) {
+        term_begin(b, s, family, true);
+        if (s->cache.size)
+            match_eq(b, "kind", s->cache);
+        CHECK(b->n < SLO_MATCHERS_MAX);
+        b->m[b->n++] = (struct tsdb_matcher){
+            .op = is_bad ? TSDB_MATCH_NE : TSDB_MATCH_EQ, .name = label, .value = good};
+        term_end(b, is_bad ? SLO_SLOT_BAD : SLO_SLOT_GOOD, 1);
+    }
 }
 
 /* good + total: bad = total - good; bad + total: good = total - bad. */
@@ -310,6 +417,25 @@ enum err slo_terms_build(struct query_slo *s, struct arena *a)
     case QUERY_SLO_TRUNCATION: build_truncation(&b, s); break;
     case QUERY_SLO_COST: build_cost(&b, s); break;
     case QUERY_SLO_RATIO: build_ratio(&b, s); break;
+    case QUERY_SLO_ERROR_API:
+    case QUERY_SLO_ERROR_MODEL: build_errors(&b, s); break;
+    case QUERY_SLO_CACHE:
+        build_labelled(&b, s, "llm_cache_lookups_total", BYTES_LIT("result"), BYTES_LIT("hit"));
+        break;
+    case QUERY_SLO_ROUTE:
+        build_labelled(&b, s, "llm_route_decisions_total", BYTES_LIT("result"), BYTES_LIT("match"));
+        break;
+    case QUERY_SLO_HALLUCINATION:
+        build_labelled(&b, s, "llm_grounding_sampled_total", BYTES_LIT("result"),
+                       BYTES_LIT("passed"));
+        break;
+    case QUERY_SLO_SAFETY:
+        build_share(&b, s, "llm_safety_blocks_total", "llm_requests_total");
+        break;
+    case QUERY_SLO_TOKENS: build_tokens(&b, s); break;
+    case QUERY_SLO_FEEDBACK:
+        build_share(&b, s, "llm_feedback_total", "llm_grounding_flagged_total");
+        break;
     case QUERY_SLO_INDICATOR_COUNT: CHECK_UNREACHABLE();
     }
     struct slo_terms *terms = b.terms;

@@ -12,6 +12,12 @@
 #define SLO_TERMS_MAX 6u
 #define SLO_MATCHERS_MAX (QUERY_SLO_FILTERS_MAX + 6u)
 #define SLO_SLICE_MINUTES 5u
+#define SLO_SAFETY_SLICE_MINUTES 60u /* blocks are rare: an hour has enough calls to expect some */
+#define SLO_FEEDBACK_SLICE_MINUTES 1440u /* people label when they come to it */
+#define SLO_SLICES_TARGET \
+    0.99 /* of an objective that is judged by slices because no window's threshold could be reached by events */
+#define SLO_NONE_EXPECTED 6.907755278982137 /* -ln 0.001: so many expected, none seen: p < 10^-3 */
+#define SLO_MISSING_SHARE 0.10 /* of a slice's events: above it nothing is known of the slice */
 #define SLO_UNPRICED_SHARE 0.02 /* above it a slice's cost is incomplete */
 
 enum slo_slot {
@@ -19,8 +25,8 @@ enum slo_slot {
     SLO_SLOT_BAD,
     SLO_SLOT_EXCLUDED,
     SLO_SLOT_MISSING,
-    SLO_SLOT_COST, /* nano-USD */
-    SLO_SLOT_REQUESTS,
+    SLO_SLOT_PART, /* of a slice: nano-USD, tokens, blocks, labels */
+    SLO_SLOT_WHOLE, /* requests, calls, flagged answers */
     SLO_SLOT_UNPRICED,
     SLO_SLOT_COUNT
 };
@@ -53,6 +59,9 @@ struct slo_any {
 };
 bool slo_any_match(void *ctx, struct bytes value);
 
+/* As the objective's terms have it: good, bad, or neither. */
+enum query_slo_class slo_class_of(const struct query_slo *s, struct bytes outcome,
+                                  struct bytes fault);
 /* An outcome's row of the table in slo_terms.c. */
 const char *slo_outcome_name(enum tsdb_outcome o);
 const char *slo_fault_name(enum tsdb_fault f);
