@@ -82,7 +82,7 @@ void alert_text_summary(struct alert *a, const struct query_slo *s)
         snprintf(a->summary, sizeof(a->summary),
                  "%.150s: more than %.0f %% of the events are excluded; the objective looks at "
                  "too little of the traffic",
-                 title, EVALUATOR_EXCLUDED_SHARE * 100);
+                 title, SLO_JUDGE_EXCLUDED_SHARE * 100);
     } else {
         summary_burn(a, title);
     }

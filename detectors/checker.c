@@ -172,14 +172,17 @@ static enum err gather(struct detectors_checker *c, const struct checker_item *c
 static enum err put_verdict(struct detectors_checker *c, const struct checker_said *call,
                             const struct gathered *g, struct ground_verdict *v)
 {
-    struct checker_result r = {.call = call,
-                               .verdict = v,
-                               .text = &g->text,
-                               .origins = g->origins,
-                               .inclusion = detectors_checker_inclusion(
-                                   c, call->text[CHECKER_SERVICE], call->is_anomalous),
-                               .threshold = c->threshold,
-                               .version = c->version};
+    struct checker_result r = {
+        .call = call,
+        .verdict = v,
+        .text = &g->text,
+        .origins = g->origins,
+        .inclusion =
+            detectors_checker_inclusion(c, call->text[CHECKER_SERVICE], call->is_anomalous),
+        .is_uniform = place_of(call->org, call->trace_id) <=
+                      below_of(detectors_checker_inclusion(c, call->text[CHECKER_SERVICE], false)),
+        .threshold = c->threshold,
+        .version = c->version};
     struct grounding_stream stream = {.org = call->org,
                                       .service = call->text[CHECKER_SERVICE],
                                       .model = call->text[CHECKER_MODEL],

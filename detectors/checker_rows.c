@@ -307,7 +307,10 @@ enum err checker_rows_verdict(struct checker_rows *w, const struct checker_resul
     if (e != ERR_OK)
         return e;
     w->rows++;
+    const struct tsdb_label result = {
+        BYTES_LIT("result"), r->verdict->flagged ? BYTES_LIT("flagged") : BYTES_LIT("passed")};
     bool ok = put_record(w->batch, r) && count(w, r->call, "llm_grounding_checked_total", NULL) &&
+              (!r->is_uniform || count(w, r->call, "llm_grounding_sampled_total", &result)) &&
               (!r->verdict->flagged || count(w, r->call, "llm_grounding_flagged_total", NULL)) &&
               observe(w, r->call, "llm_grounding_score", r->score);
     return ok ? ERR_OK : ERR_LIMIT;

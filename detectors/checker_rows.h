@@ -24,6 +24,7 @@ struct checker_result {
     const struct checker_origin *origins; /* one a document */
     double score; /* the verdict's probability, calibrated for this application */
     double inclusion, threshold;
+    bool is_uniform; /* of the uniform sample: it would have been checked whatever it looked like */
     const char *version;
 };
 

@@ -2,6 +2,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/stats.h"
 #include "detectors/detectors_conditions.h"
 #include "detectors/evaluator.h"
 #include <stdlib.h>
@@ -65,68 +66,101 @@ static enum err check_receivers(const struct detectors_options *o, struct buf *e
     return errors->size == before ? ERR_OK : ERR_INVALID;
 }
 
-static enum err load_documents(struct detectors *d, struct buf *errors)
+static enum err load_calendar(struct loaded *l, struct objective *o, struct buf *errors)
 {
-    enum err e = query_slo_set_init(&d->set);
-    if (e != ERR_OK)
+    const struct query_slo *s = o->slo;
+    struct slo_calendar *c;
+    struct err_msg msg = {""};
+    if (!s->calendar.months && !s->calendar.days)
+        return ERR_OK;
+    c = ARENA_ARRAY(l->arena, struct slo_calendar, 1);
+    enum err e = c ? slo_calendar_load(s, l->arena, c, &msg) : ERR_NOMEM;
+    o->calendar = c;
+    if (e == ERR_OK || e == ERR_NOMEM)
         return e;
-    e = d->o.slo_path_count ? query_slo_load(&d->set, d->o.slo_paths, d->o.slo_path_count, errors)
-                            : query_slo_load_defaults(&d->set);
-    if (e != ERR_OK)
-        return e;
-    d->objectives = ARENA_ARRAY(d->arena, struct objective, d->set.count + 1);
-    if (!d->objectives)
-        return ERR_NOMEM;
-    for (uint32_t i = 0; i < d->set.count; i++) {
-        struct objective *o = &d->objectives[i];
-        o->slo = &d->set.slos[i];
-        o->dirty_from = UINT32_MAX;
-        o->tracker = query_slo_tracker_new(o->slo);
-        if (!o->tracker)
-            return ERR_NOMEM;
-        o->work.error = o->view.error = ERR_UNAVAILABLE; /* not evaluated yet */
-    }
-    d->feed = query_slo_feed_new(d->set.slos, d->set.count);
-    return d->feed ? ERR_OK : ERR_NOMEM;
+    buf_printf(errors, "%s:%u: spec.timeWindow.calendar.timeZone: %s\n", s->file, s->line,
+               msg.text);
+    return ERR_INVALID;
 }
 
-static enum err collect_thresholds(struct detectors *d)
+static enum err collect_thresholds(struct loaded *l)
 {
-    d->thresholds = ARENA_ARRAY(d->arena, struct detectors_threshold, d->set.count + 1);
-    if (!d->thresholds)
+    l->thresholds = ARENA_ARRAY(l->arena, struct detectors_threshold, l->set.count + 1);
+    if (!l->thresholds)
         return ERR_NOMEM;
-    for (uint32_t i = 0; i < d->set.count; i++) {
-        const struct query_slo *s = &d->set.slos[i];
+    for (uint32_t i = 0; i < l->set.count; i++) {
+        const struct query_slo *s = &l->set.slos[i];
         bool known = s->family.size == 0;
-        for (size_t k = 0; k < d->threshold_count && !known; k++)
-            known = bytes_equal(d->thresholds[k].family, s->family) &&
-                    d->thresholds[k].le_seconds == s->le_seconds;
+        for (size_t k = 0; k < l->threshold_count && !known; k++)
+            known = bytes_equal(l->thresholds[k].family, s->family) &&
+                    l->thresholds[k].le_seconds == s->le_seconds;
         if (!known)
-            d->thresholds[d->threshold_count++] =
+            l->thresholds[l->threshold_count++] =
                 (struct detectors_threshold){s->family, s->le_seconds};
     }
     return ERR_OK;
 }
 
-/* An objective that counts something else than before begins a new version of its budget: remember since when. */
-static enum err load_versions(struct detectors *d)
+static enum err make_objectives(struct loaded *l, struct buf *errors)
 {
-    struct tsdb_state_row *rows;
-    size_t n;
-    void *txn;
-    enum err e = d->store.scan(d->store.ctx, EVALUATOR_META_TABLE, BYTES_LIT("budget/"),
-                               2 * QUERY_SLO_MAX, d->arena, &rows, &n);
+    enum err e = ERR_OK;
+    l->objectives = ARENA_ARRAY(l->arena, struct objective, l->set.count + 1);
+    if (!l->objectives)
+        return ERR_NOMEM;
+    for (uint32_t i = 0; i < l->set.count; i++) {
+        struct objective *o = &l->objectives[i];
+        o->slo = &l->set.slos[i];
+        o->dirty_from = UINT32_MAX;
+        o->tracker = query_slo_tracker_new(o->slo);
+        if (!o->tracker)
+            return ERR_NOMEM;
+        o->work.error = o->view.error = ERR_UNAVAILABLE; /* not evaluated yet */
+        enum err one = load_calendar(l, o, errors);
+        e = e == ERR_OK ? one : e;
+    }
+    return e;
+}
+
+enum err loaded_make(const struct detectors_options *o, struct loaded *out, struct buf *errors)
+{
+    struct loaded l = {.arena = arena_new(ARENA_BYTES)};
+    enum err e = l.arena ? query_slo_set_init(&l.set) : ERR_NOMEM;
     if (e == ERR_OK)
-        e = d->store.begin(d->store.ctx, &txn);
-    if (e != ERR_OK)
-        return e;
-    for (uint32_t i = 0; i < d->set.count && e == ERR_OK; i++) {
-        struct objective *o = &d->objectives[i];
-        struct bytes key = arena_printf(d->arena, "budget/" BYTES_FMT, BYTES_ARG(o->slo->id));
-        if (!key.data) {
-            e = ERR_NOMEM;
-            break;
-        }
+        e = o->slo_path_count ? query_slo_load(&l.set, o->slo_paths, o->slo_path_count, errors)
+                              : query_slo_load_defaults(&l.set);
+    if (e == ERR_OK)
+        e = make_objectives(&l, errors);
+    if (e == ERR_OK)
+        e = collect_thresholds(&l);
+    if (e == ERR_OK && !(l.feed = query_slo_feed_new(l.set.slos, l.set.count)))
+        e = ERR_NOMEM;
+    if (e == ERR_OK)
+        *out = l;
+    else
+        loaded_free(&l);
+    return e;
+}
+
+void loaded_free(struct loaded *l)
+{
+    for (uint32_t i = 0; l->objectives && i < l->set.count; i++)
+        query_slo_tracker_free(l->objectives[i].tracker);
+    query_slo_feed_free(l->feed);
+    query_slo_set_done(&l->set);
+    arena_free(l->arena);
+    *l = (struct loaded){0};
+}
+
+/* An objective that counts something else than before begins a new version of its budget: remember since when. */
+static enum err load_versions(struct detectors *d, void *txn, struct loaded *l,
+                              const struct tsdb_state_row *rows, size_t n)
+{
+    enum err e = ERR_OK;
+    for (uint32_t i = 0; i < l->set.count && e == ERR_OK; i++) {
+        struct objective *o = &l->objectives[i];
+        struct bytes key = arena_printf(l->arena, "budget/" BYTES_FMT, BYTES_ARG(o->slo->id));
+        if (!key.data)
+            return ERR_NOMEM;
         for (size_t k = 0; k < n; k++)
             if (bytes_equal(rows[k].key, key) && rows[k].value.size == 16 &&
                 bytes_u64le(rows[k].value.data) == o->slo->fingerprint)
@@ -140,6 +174,25 @@ static enum err load_versions(struct detectors *d)
         e = d->store.put(d->store.ctx, txn, EVALUATOR_META_TABLE, key,
                          bytes_of(value, sizeof(value)));
     }
+    return e;
+}
+
+/* Budgets' versions are durable, and whoever counts thresholds has agreed, or nothing has happened. */
+static enum err settle_versions(struct detectors *d, struct loaded *l,
+                                const struct detectors_accept *accept, struct err_msg *msg)
+{
+    struct tsdb_state_row *rows;
+    size_t n;
+    void *txn;
+    enum err e = d->store.scan(d->store.ctx, EVALUATOR_META_TABLE, BYTES_LIT("budget/"),
+                               2 * QUERY_SLO_MAX, l->arena, &rows, &n);
+    if (e == ERR_OK)
+        e = d->store.begin(d->store.ctx, &txn);
+    if (e != ERR_OK)
+        return e;
+    e = load_versions(d, txn, l, rows, n);
+    if (e == ERR_OK && accept && accept->run)
+        e = accept->run(accept->ctx, l->thresholds, l->threshold_count, msg);
     if (e == ERR_OK)
         return d->store.commit(d->store.ctx, txn);
     d->store.abort(d->store.ctx, txn);
@@ -160,7 +213,7 @@ static enum err make_parts(struct detectors *d, struct buf *errors)
     if (e == ERR_OK)
         e = book_load(d, errors);
     if (e == ERR_OK)
-        e = load_versions(d);
+        e = settle_versions(d, &d->now, NULL, NULL);
     if (e != ERR_OK)
         return e;
     struct notify_options n = {.outbox = d->outbox,
@@ -202,13 +255,12 @@ enum err detectors_new(const struct detectors_options *o, struct detectors **out
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_mutex_init(&d->round_lock, NULL);
     pthread_mutex_init(&d->lock, NULL);
     pthread_cond_init(&d->wake, &attr);
     pthread_condattr_destroy(&attr);
     d->arena = arena_new(ARENA_BYTES);
-    e = d->arena ? load_documents(d, errors) : ERR_NOMEM;
-    if (e == ERR_OK)
-        e = collect_thresholds(d);
+    e = d->arena ? loaded_make(&d->o, &d->now, errors) : ERR_NOMEM;
     if (e == ERR_OK)
         e = make_parts(d, errors);
     if (e != ERR_OK) {
@@ -227,14 +279,124 @@ void detectors_free(struct detectors *d)
     notify_free(d->notify);
     outbox_free(d->outbox);
     book_free(d);
-    for (uint32_t i = 0; d->objectives && i < d->set.count; i++)
-        query_slo_tracker_free(d->objectives[i].tracker);
-    query_slo_feed_free(d->feed);
-    query_slo_set_done(&d->set);
+    loaded_free(&d->now);
+    for (uint32_t i = 0; i < d->retired_count; i++)
+        loaded_free(&d->retired[i]);
     arena_free(d->arena);
+    pthread_mutex_destroy(&d->round_lock);
     pthread_cond_destroy(&d->wake);
     pthread_mutex_destroy(&d->lock);
     free(d);
+}
+
+/* --- reading again ------------------------------------------------------------------------------- */
+
+STATS_COUNTER(stat_reloads, "telltale_slo_reloads_total", "",
+              "Times the objectives were read again.");
+STATS_COUNTER(stat_reload_failures, "telltale_slo_reload_failures_total", "",
+              "Times the objectives were to be read again and those of before stayed.");
+
+static const struct objective *same_objective(const struct loaded *l, const struct query_slo *s)
+{
+    for (uint32_t i = 0; i < l->set.count; i++)
+        if (l->set.slos[i].fingerprint == s->fingerprint && bytes_equal(l->set.slos[i].id, s->id))
+            return &l->objectives[i];
+    return NULL;
+}
+
+/* What counts as before goes on: its alerts are in the book by id and rule; here what it last said, and what may not begin again. */
+static void carry(const struct loaded *old, struct loaded *fresh)
+{
+    for (uint32_t i = 0; i < fresh->set.count; i++) {
+        struct objective *o = &fresh->objectives[i];
+        const struct objective *was = same_objective(old, o->slo);
+        if (!was)
+            continue;
+        bool same_rules = was->slo->rule_count == o->slo->rule_count;
+        for (uint32_t k = 0; same_rules && k < o->slo->rule_count; k++)
+            same_rules = strcmp(was->slo->rules[k].name, o->slo->rules[k].name) == 0 &&
+                         was->slo->rules[k].factor == o->slo->rules[k].factor &&
+                         was->slo->rules[k].long_minutes == o->slo->rules[k].long_minutes;
+        if (!same_rules)
+            continue;
+        memcpy(o->floor, was->floor, sizeof(o->floor));
+        o->work = was->work;
+        o->view = was->view;
+        o->work.judge.slo = o->view.judge.slo = o->slo;
+        o->work.judge.tracker = o->view.judge.tracker = o->tracker;
+    }
+}
+
+/* Of those of before, whom nobody can hold any more. False: there are too many that somebody may. */
+static bool make_room(struct detectors *d, int64_t now_ms)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < d->retired_count; i++) {
+        if (now_ms - d->retired[i].retired_ms > LOADED_GRACE_MS)
+            loaded_free(&d->retired[i]);
+        else
+            d->retired[n++] = d->retired[i];
+    }
+    d->retired_count = n;
+    return n < LOADED_RETIRED_MAX;
+}
+
+/* Under round_lock: no evaluation runs. */
+static enum err take_over(struct detectors *d, struct loaded *fresh,
+                          const struct detectors_accept *accept, struct buf *errors)
+{
+    struct err_msg msg = {""};
+    int64_t now_ms = clock_mono_ns() / 1000000;
+    if (!make_room(d, now_ms)) {
+        buf_printf(errors, "the objectives were read %u times within five minutes: wait a little\n",
+                   LOADED_RETIRED_MAX);
+        return ERR_UNAVAILABLE;
+    }
+    enum err e = settle_versions(d, fresh, accept, &msg);
+    if (e != ERR_OK) {
+        buf_printf(errors, "the objectives cannot be taken over: %s\n",
+                   msg.text[0] ? msg.text : err_text(e));
+        if (accept && accept->run) /* it may have agreed before the store did not */
+            (void)accept->run(accept->ctx, d->now.thresholds, d->now.threshold_count, &msg);
+        return e;
+    }
+    carry(&d->now, fresh);
+    pthread_mutex_lock(&d->lock);
+    d->retired[d->retired_count] = d->now;
+    d->retired[d->retired_count++].retired_ms = now_ms;
+    d->now = *fresh;
+    pthread_mutex_unlock(&d->lock);
+    *fresh = (struct loaded){0};
+    return ERR_OK;
+}
+
+enum err detectors_reload(struct detectors *d, const struct detectors_accept *accept,
+                          uint32_t *out_objectives, struct buf *errors)
+{
+    struct loaded fresh = {0};
+    enum err e = loaded_make(&d->o, &fresh, errors);
+    if (e == ERR_OK) {
+        pthread_mutex_lock(&d->round_lock);
+        e = take_over(d, &fresh, accept, errors);
+        *out_objectives = d->now.set.count;
+        pthread_mutex_unlock(&d->round_lock);
+    }
+    loaded_free(&fresh);
+    stats_add(e == ERR_OK ? &stat_reloads : &stat_reload_failures, 1);
+    return e;
+}
+
+enum err detectors_slo_check(const struct query_slo_set *set, struct buf *errors)
+{
+    enum err e = ERR_OK;
+    for (uint32_t i = 0; i < set->count; i++) {
+        struct objective o = {.slo = &set->slos[i]};
+        struct loaded l = {.arena = arena_new(ARENA_BYTES)};
+        enum err one = l.arena ? load_calendar(&l, &o, errors) : ERR_NOMEM;
+        arena_free(l.arena);
+        e = e == ERR_OK ? one : e;
+    }
+    return e;
 }
 
 /* --- the detect thread --------------------------------------------------------------------------- */
@@ -301,8 +463,8 @@ void detectors_stop(struct detectors *d)
 
 size_t detectors_thresholds(const struct detectors *d, const struct detectors_threshold **out)
 {
-    *out = d->thresholds;
-    return d->threshold_count;
+    *out = d->now.thresholds;
+    return d->now.threshold_count;
 }
 
 enum err detectors_outbox(struct detectors *d, struct arena *a, struct detectors_outbox_row **out,

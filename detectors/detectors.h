@@ -84,12 +84,24 @@ void detectors_free(struct detectors *d); /* NULL is fine */
 /* One evaluation at this wall time, for tests and `slo check`; not while started. */
 enum err detectors_evaluate(struct detectors *d, int64_t now_ms) MUST_CHECK;
 
-/* Latency thresholds that the stage must count exactly: (family, bound in seconds), each once. */
+/* Latency thresholds that the stage must count exactly: (family, bound in seconds), each once. Before the threads start. */
 struct detectors_threshold {
     struct bytes family;
     double le_seconds;
 };
 size_t detectors_thresholds(const struct detectors *d, const struct detectors_threshold **out);
+
+/* Reads the objectives again, while everything runs: all of them or none. What stays as it was (by what it counts) keeps its alerts, what pends, its
+ * budget; alerts of what is gone are resolved. accept (may be NULL) hears of the thresholds before anything changes, and may refuse.
+ * On an error those of before stay. */
+struct detectors_accept {
+    enum err (*run)(void *ctx, const struct detectors_threshold *t, size_t n, struct err_msg *msg);
+    void *ctx;
+};
+enum err detectors_reload(struct detectors *d, const struct detectors_accept *accept,
+                          uint32_t *out_objectives, struct buf *errors) MUST_CHECK;
+/* What loading looks at beyond the documents themselves: time zones. One line per mistake. */
+enum err detectors_slo_check(const struct query_slo_set *set, struct buf *errors) MUST_CHECK;
 
 /* --- snapshots --------------------------------------------------------------------------------- */
 
@@ -114,14 +126,15 @@ struct detectors_rule_row { /* a burn-rate rule of one objective */
 };
 
 struct detectors_slo_row {
-    const struct query_slo *slo; /* lives as long as the detectors */
+    const struct query_slo *
+        slo; /* outlives the question that it is an answer to, also when objectives are read again */
     const char *indicator; /* "availability-request" */
     const char *what; /* what it counts, a phrase */
     enum detectors_state state;
     enum query_slo_severity severity; /* of the firing rule */
     int64_t evaluated_ms; /* wall time of the last evaluation; 0 = never */
     int64_t horizon_ms; /* end of the newest minute that was looked at */
-    struct query_slo_counts period; /* of the SLO's period */
+    struct query_slo_counts period, day; /* of the SLO's period; of the last 24 h */
     double sli; /* good / eligible over the period; NaN = no data */
     double budget_left; /* 1 = untouched, < 0 = overspent; NaN = no data */
     double burn_1h, burn_24h; /* NaN = no data */

@@ -6,7 +6,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/stats.h"
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -59,25 +58,15 @@ static enum err advance(struct round *r, struct objective *o)
     return e;
 }
 
-static void sums_of(struct objective *o)
+static enum err sums_of(struct round *r, struct objective *o)
 {
     struct objective_view *v = &o->work;
-    const struct query_slo *s = o->slo;
-    query_slo_tracker_window(o->tracker, s->period_minutes, 0, &v->period);
+    enum err e = slo_judge_sums(o->slo, o->tracker, o->calendar, r->src, false, &v->judge);
     v->hour = v->day = (struct query_slo_counts){0};
     (void)query_slo_tracker_window(o->tracker, 60, 0, &v->hour);
     (void)query_slo_tracker_window(o->tracker, 1440, 0, &v->day);
-    for (uint32_t i = 0; i < s->rule_count; i++) {
-        const struct query_slo_rule *rule = &s->rules[i];
-        struct rule_view *rv = &v->rules[i];
-        *rv = (struct rule_view){.verdict = QUERY_SLO_QUIET};
-        if (rule->refused)
-            continue;
-        query_slo_tracker_window(o->tracker, rule->long_minutes, 0, &rv->long_counts);
-        query_slo_tracker_window(o->tracker, rule->short_minutes, 0, &rv->short_counts);
-        rv->verdict = query_slo_judge(rule, s->target, &rv->long_counts, &rv->short_counts);
-    }
     query_slo_tracker_revised(o->tracker, &v->revised_minutes, &v->revised_events);
+    return e;
 }
 
 /* What was excluded and why: once a minute. */
@@ -85,7 +74,7 @@ static void excluded_of(struct round *r, struct objective *o)
 {
     struct query_slo_reason *list;
     size_t n;
-    if (o->detail_minute == r->horizon || o->work.period.excluded == 0)
+    if (o->detail_minute == r->horizon || o->work.judge.period.excluded == 0)
         return;
     if (query_slo_source_excluded(r->src, o->slo, r->horizon + 1 - o->slo->period_minutes,
                                   r->horizon + 1, r->arena, &list, &n) != ERR_OK)
@@ -113,87 +102,7 @@ static void bounds_of(struct round *r, struct objective *o)
         return; /* said again in ten minutes; the counters are exact for what they cover */
     o->bounds_minute = r->horizon;
     o->work.bounds = b;
-    o->work.bounds_covered = query_slo_eligible(&o->work.period);
-}
-
-/* --- judging ------------------------------------------------------------------------------------- */
-
-const char *evaluator_rule_name(const struct objective *o, uint32_t rule)
-{
-    if (rule == EVALUATOR_EXCLUDED)
-        return "excluded-share";
-    return rule == EVALUATOR_NO_DATA ? "no-data" : o->slo->rules[rule].name;
-}
-
-static double share_excluded(const struct query_slo_counts *c)
-{
-    int64_t all = query_slo_eligible(c) + c->excluded;
-    return all >= EVALUATOR_EXCLUDED_MIN ? (double)c->excluded / (double)all : 0;
-}
-
-/* The first usable rule's long window, or the period. */
-static uint32_t own_window(const struct objective *o, bool is_short)
-{
-    for (uint32_t i = 0; i < o->slo->rule_count; i++)
-        if (!o->slo->rules[i].refused)
-            return is_short ? MAX(o->slo->rules[i].short_minutes, 1u)
-                            : o->slo->rules[i].long_minutes;
-    return o->slo->period_minutes;
-}
-
-/* No eligible event over the first long window, but some within the period: it had data and lost it. */
-static enum query_slo_verdict judge_no_data(const struct objective *o)
-{
-    struct query_slo_counts c;
-    if (o->slo->no_data != QUERY_SLO_NO_DATA_ALERT || query_slo_eligible(&o->work.period) == 0 ||
-        !query_slo_tracker_window(o->tracker, own_window(o, false), 0, &c))
-        return QUERY_SLO_QUIET;
-    return query_slo_eligible(&c) == 0 ? QUERY_SLO_BURNS_PAGE : QUERY_SLO_QUIET;
-}
-
-static enum query_slo_verdict judge_excluded(const struct objective *o, bool *out_eased)
-{
-    struct query_slo_counts c = {0};
-    query_slo_tracker_window(o->tracker, own_window(o, false), 0, &c);
-    double share = share_excluded(&c);
-    *out_eased = share < EVALUATOR_EXCLUDED_SHARE * ALERT_EASE;
-    return share > EVALUATOR_EXCLUDED_SHARE ? QUERY_SLO_BURNS_TICKET : QUERY_SLO_QUIET;
-}
-
-static bool has_eased(const struct query_slo_rule *rule, const struct rule_view *v, double target)
-{
-    double level = ALERT_EASE * rule->factor * (1 - target);
-    return !(query_slo_bad_ratio(&v->long_counts) > level) ||
-           !(query_slo_bad_ratio(&v->short_counts) > level);
-}
-
-/* The oldest of the last horizons at which the rule burned, after `floor`: rows that came a little late are judged where they belong. A page
- * needs bad events within the recheck range itself: what happened before it is the past. */
-static bool find_start(const struct objective *o, const struct query_slo_rule *rule, uint32_t floor,
-                       uint32_t *out_minute, enum query_slo_verdict *out_verdict)
-{
-    uint32_t h = query_slo_tracker_horizon(o->tracker);
-    for (uint32_t back = QUERY_SLO_RECHECK_MINUTES; back-- > 0;) {
-        struct query_slo_counts l, s;
-        if (h - back <= floor ||
-            !query_slo_tracker_window(o->tracker, rule->long_minutes, back, &l) ||
-            !query_slo_tracker_window(o->tracker, rule->short_minutes, back, &s))
-            continue;
-        enum query_slo_verdict v = query_slo_judge(rule, o->slo->target, &l, &s);
-        if (v != QUERY_SLO_BURNS_PAGE && v != QUERY_SLO_BURNS_TICKET)
-            continue;
-        if (rule->severity == QUERY_SLO_PAGE && query_slo_tracker_fresh_bad(o->tracker, 0) <= 0)
-            continue;
-        *out_minute = h - back;
-        *out_verdict = v;
-        return true;
-    }
-    return false;
-}
-
-static uint32_t resolve_minutes(uint32_t short_minutes)
-{
-    return MAX(2u, MIN(15u, short_minutes / 5));
+    o->work.bounds_covered = query_slo_eligible(&o->work.judge.period);
 }
 
 /* --- texts --------------------------------------------------------------------------------------- */
@@ -245,31 +154,6 @@ static void fill_texts(struct round *r, const struct objective *o, struct alert 
     alert_text_summary(a, o->slo);
 }
 
-static void fill_numbers(const struct objective *o, uint32_t rule, struct alert *a)
-{
-    const struct query_slo *s = o->slo;
-    struct query_slo_counts l = {0}, c = {0};
-    if (rule < s->rule_count) {
-        l = o->work.rules[rule].long_counts;
-        c = o->work.rules[rule].short_counts;
-        a->long_minutes = s->rules[rule].long_minutes;
-        a->short_minutes = s->rules[rule].short_minutes;
-        a->factor = s->rules[rule].factor;
-    } else {
-        a->long_minutes = own_window(o, false);
-        a->short_minutes = own_window(o, true);
-        query_slo_tracker_window(o->tracker, a->long_minutes, 0, &l);
-        query_slo_tracker_window(o->tracker, a->short_minutes, 0, &c);
-    }
-    a->long_burn = query_slo_burn(&l, s->target);
-    a->short_burn = query_slo_burn(&c, s->target);
-    a->bad = l.bad;
-    a->eligible = query_slo_eligible(&l);
-    a->budget_left = query_slo_budget_left(&o->work.period, s->target);
-    a->exhaustion_minutes =
-        query_slo_exhaustion_minutes(a->budget_left, a->long_burn, s->period_minutes);
-}
-
 /* --- stepping ------------------------------------------------------------------------------------ */
 
 static void copy_text(char *out, size_t size, struct bytes b)
@@ -290,10 +174,10 @@ static void open_alert(struct round *r, struct objective *o, uint32_t rule,
     struct alert *a = &t->alert;
     copy_text(a->slo_id, sizeof(a->slo_id), o->slo->id);
     copy_text(a->service, sizeof(a->service), o->slo->service);
-    copy_text(a->rule, sizeof(a->rule), bytes_str(evaluator_rule_name(o, rule)));
+    copy_text(a->rule, sizeof(a->rule), bytes_str(slo_judge_rule_name(o->slo, rule)));
     alert_fingerprint(a->slo_id, a->rule, o->slo->labels, o->slo->label_count, start,
                       a->fingerprint);
-    fill_numbers(o, rule, a);
+    slo_judge_numbers(&o->work.judge, rule, a);
     t->event = alert_open(a, in, start);
     fill_texts(r, o, a);
 }
@@ -302,7 +186,7 @@ static void step_alert(struct round *r, struct objective *o, uint32_t rule, int3
                        const struct alert_input *in)
 {
     struct alert next = *r->d->book.list[at];
-    fill_numbers(o, rule, &next);
+    slo_judge_numbers(&o->work.judge, rule, &next);
     enum alert_event event = alert_step(&next, in);
     if (event == ALERT_NOTHING) { /* fresh numbers for the page; nothing durable changes */
         pthread_mutex_lock(&r->d->lock);
@@ -321,44 +205,18 @@ static void step_alert(struct round *r, struct objective *o, uint32_t rule, int3
 
 static void run_rule(struct round *r, struct objective *o, uint32_t rule)
 {
-    const struct query_slo *s = o->slo;
-    struct alert_input in = {
-        .horizon = r->horizon, .now_ms = r->now_ms, .no_data = s->no_data, .eased = true};
-    uint32_t start = r->horizon;
-    bool opens = false;
-    if (rule == EVALUATOR_EXCLUDED) {
-        in.verdict = judge_excluded(o, &in.eased);
-        in.resolve_minutes = 15;
-        opens = in.verdict == QUERY_SLO_BURNS_TICKET;
-    } else if (rule == EVALUATOR_NO_DATA) {
-        in.verdict = judge_no_data(o);
-        in.resolve_minutes = 2;
-        opens = in.verdict == QUERY_SLO_BURNS_PAGE;
-    } else {
-        const struct query_slo_rule *def = &s->rules[rule];
-        if (def->refused)
-            return;
-        in.verdict = o->work.rules[rule].verdict;
-        in.eased = has_eased(def, &o->work.rules[rule], s->target);
-        in.after_minutes = def->after_minutes;
-        in.resolve_minutes = resolve_minutes(def->short_minutes);
-    }
+    struct slo_judge_answer answer;
     if (o->floor[rule] > r->horizon)
         o->floor[rule] = 0; /* the clock went back: nothing of that future has happened */
-    int32_t at = book_find_active(r->d, s->id, evaluator_rule_name(o, rule));
-    if (at >= 0) {
-        step_alert(r, o, rule, at, &in);
+    if (rule < SLO_JUDGE_EXCLUDED && rule >= o->slo->rule_count)
         return;
-    }
-    if (rule < QUERY_SLO_RULES_MAX) {
-        enum query_slo_verdict then;
-        opens = find_start(o, &s->rules[rule], o->floor[rule], &start, &then) &&
-                (in.after_minutes == 0 || in.verdict >= QUERY_SLO_BURNS_TICKET);
-        if (opens && in.verdict < QUERY_SLO_BURNS_TICKET)
-            in.verdict = then; /* it burned a few minutes ago and has ended: say so, then resolve */
-    }
-    if (opens)
-        open_alert(r, o, rule, &in, start);
+    int32_t at = book_find_active(r->d, o->slo->id, slo_judge_rule_name(o->slo, rule));
+    if (!slo_judge_ask(&o->work.judge, rule, o->floor[rule], at >= 0, r->now_ms, &answer))
+        return;
+    if (at >= 0)
+        step_alert(r, o, rule, at, &answer.in);
+    else if (answer.opens)
+        open_alert(r, o, rule, &answer.in, answer.start);
 }
 
 static bool is_changing(const struct transitions *t, int32_t at)
@@ -384,6 +242,32 @@ static void release(struct round *r, uint32_t at, const struct objective *o, uin
                                  .objective = o};
 }
 
+static bool has_rule(const struct objective *o, const char *name)
+{
+    for (uint32_t i = 0; i < SLO_JUDGE_RULES; i++)
+        if ((i >= QUERY_SLO_RULES_MAX || (i < o->slo->rule_count && !o->slo->rules[i].refused)) &&
+            strcmp(slo_judge_rule_name(o->slo, i), name) == 0)
+            return true;
+    return false;
+}
+
+/* Its objective was removed, or the rule was: what fires ends, what pends was nothing. */
+static void end_orphan(struct round *r, uint32_t at, const struct objective *o)
+{
+    const struct alert *a = r->d->book.list[at];
+    struct transition *t = book_change(&r->changes);
+    if (!t)
+        return;
+    *t =
+        (struct transition){.alert = *a, .at = (int32_t)at, .event = ALERT_DROPPED, .objective = o};
+    if (a->state != DETECTORS_FIRING)
+        return;
+    t->event = ALERT_RESOLVED;
+    t->alert.state = DETECTORS_RESOLVED;
+    t->alert.resolved_ms = r->now_ms;
+    alert_text_summary(&t->alert, o ? o->slo : NULL);
+}
+
 /* Repetitions of what keeps firing, and resolved alerts whose day is over. */
 static void run_book(struct round *r)
 {
@@ -393,9 +277,9 @@ static void run_book(struct round *r)
         const struct objective *o = NULL;
         if (is_changing(&r->changes, (int32_t)i))
             continue;
-        for (uint32_t k = 0; k < d->set.count && !o; k++)
-            if (bytes_equal_str(d->set.slos[k].id, a->slo_id))
-                o = &d->objectives[k];
+        for (uint32_t k = 0; k < d->now.set.count && !o; k++)
+            if (bytes_equal_str(d->now.set.slos[k].id, a->slo_id))
+                o = &d->now.objectives[k];
         if (alert_expired(a, r->now_ms)) {
             struct transition *t = book_change(&r->changes);
             if (t)
@@ -403,15 +287,9 @@ static void run_book(struct round *r)
                     .alert = *a, .at = (int32_t)i, .event = ALERT_DROPPED, .objective = o};
             continue;
         }
-        if (a->state == DETECTORS_FIRING && !o &&
-            book_is_of_objective(a)) { /* its objective was removed */
-            struct transition *t = book_change(&r->changes);
-            if (t) {
-                *t = (struct transition){.alert = *a, .at = (int32_t)i, .event = ALERT_RESOLVED};
-                t->alert.state = DETECTORS_RESOLVED;
-                t->alert.resolved_ms = r->now_ms;
-                alert_text_summary(&t->alert, NULL);
-            }
+        if (a->state != DETECTORS_RESOLVED && book_is_of_objective(a) &&
+            (!o || !has_rule(o, a->rule))) {
+            end_orphan(r, i, o);
             continue;
         }
         for (uint32_t k = 0; a->state == DETECTORS_FIRING && k < d->o.receiver_count; k++) {
@@ -440,19 +318,17 @@ static bool run_objective(struct round *r, struct objective *o)
     int64_t begin = clock_mono_ns();
     enum err e = advance(r, o);
     if (e == ERR_OK) {
-        sums_of(o);
+        e = sums_of(r, o);
         excluded_of(r, o);
         bounds_of(r, o);
-        for (uint32_t rule = 0; rule < o->slo->rule_count; rule++)
+        for (uint32_t rule = 0; rule < SLO_JUDGE_RULES; rule++)
             run_rule(r, o, rule);
-        run_rule(r, o, EVALUATOR_EXCLUDED);
-        run_rule(r, o, EVALUATOR_NO_DATA);
         o->work.evaluated_ms = r->now_ms;
         o->work.horizon_ms = ((int64_t)r->horizon + 1) * 60000;
         o->work.evaluation_ns = clock_mono_ns() - begin;
-    } else {
-        stats_add(&stat_errors, 1);
     }
+    if (e != ERR_OK)
+        stats_add(&stat_errors, 1);
     o->work.error = e;
     pthread_mutex_lock(&r->d->lock);
     o->view = o->work;
@@ -470,14 +346,14 @@ static enum err run_round(struct round *r)
     if (e != ERR_OK)
         return e;
     d->seen_seq = seq;
-    for (uint32_t i = 0; i < d->set.count; i++) { /* each keeps what it has not read yet */
-        d->objectives[i].dirty_from = MIN(d->objectives[i].dirty_from, from);
-        d->objectives[i].dirty_to =
-            from <= to ? MAX(d->objectives[i].dirty_to, to) : d->objectives[i].dirty_to;
+    for (uint32_t i = 0; i < d->now.set.count; i++) { /* each keeps what it has not read yet */
+        d->now.objectives[i].dirty_from = MIN(d->now.objectives[i].dirty_from, from);
+        d->now.objectives[i].dirty_to =
+            from <= to ? MAX(d->now.objectives[i].dirty_to, to) : d->now.objectives[i].dirty_to;
     }
-    for (uint32_t i = 0; i < d->set.count; i++)
-        if (!run_objective(r, &d->objectives[i]))
-            e = d->objectives[i].work.error;
+    for (uint32_t i = 0; i < d->now.set.count; i++)
+        if (!run_objective(r, &d->now.objectives[i]))
+            e = d->now.objectives[i].work.error;
     if (r->now_ms - d->samples_ms >= SAMPLES_EVERY_MS)
         d->samples_ms = r->now_ms;
     enum err of_budgets = budget_alerts_run(d, &r->changes, r->horizon, r->now_ms);
@@ -489,7 +365,7 @@ static enum err run_round(struct round *r)
     return committed != ERR_OK ? committed : e;
 }
 
-enum err detectors_evaluate(struct detectors *d, int64_t now_ms)
+static enum err evaluate(struct detectors *d, int64_t now_ms)
 {
     int64_t begin = clock_mono_ns();
     struct round r = {.d = d,
@@ -503,7 +379,7 @@ enum err detectors_evaluate(struct detectors *d, int64_t now_ms)
         struct tsdb_read_limits limits = {.deadline_mono_ns = begin + ROUND_LIMIT_NS};
         e = tsdb_view_open(d->o.db, d->o.org, &limits, &r.view);
         if (e == ERR_OK) {
-            view_source = query_slo_feed_source(d->feed, r.view);
+            view_source = query_slo_feed_source(d->now.feed, r.view);
             r.src = &view_source;
         }
     }
@@ -517,5 +393,13 @@ enum err detectors_evaluate(struct detectors *d, int64_t now_ms)
     stats_add(&stat_round_ns, clock_mono_ns() - begin);
     if (e == ERR_OK)
         atomic_store(&d->alive_ms, clock_mono_ns() / 1000000);
+    return e;
+}
+
+enum err detectors_evaluate(struct detectors *d, int64_t now_ms)
+{
+    pthread_mutex_lock(&d->round_lock);
+    enum err e = evaluate(d, now_ms);
+    pthread_mutex_unlock(&d->round_lock);
     return e;
 }

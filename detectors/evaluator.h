@@ -9,29 +9,19 @@
 
 #include "detectors/alert.h"
 #include "detectors/notify.h"
+#include "detectors/slo_judge.h"
 #include "query/query_slo_feed.h"
 #include <pthread.h>
 #include <stdatomic.h>
 
-/* Beyond the burn-rate rules, each objective has two of its own. */
-#define EVALUATOR_EXCLUDED QUERY_SLO_RULES_MAX
-#define EVALUATOR_NO_DATA (QUERY_SLO_RULES_MAX + 1)
-#define EVALUATOR_RULES (QUERY_SLO_RULES_MAX + 2)
-#define EVALUATOR_EXCLUDED_SHARE 0.20
-#define EVALUATOR_EXCLUDED_MIN 20 /* events in the window before the share means anything */
 #define EVALUATOR_COVERAGE_MIN 0.90
 #define EVALUATOR_REASONS 8u
 #define EVALUATOR_ALERTS_TABLE "slo_alerts"
 #define EVALUATOR_META_TABLE "slo_meta"
 
-struct rule_view {
-    struct query_slo_counts long_counts, short_counts;
-    enum query_slo_verdict verdict;
-};
-
 struct objective_view { /* what snapshots read */
-    struct rule_view rules[QUERY_SLO_RULES_MAX];
-    struct query_slo_counts period, hour, day; /* day: the last 24 h */
+    struct slo_judge judge;
+    struct query_slo_counts hour, day; /* day: the last 24 h */
     struct {
         char reason[48];
         int64_t count;
@@ -46,10 +36,11 @@ struct objective_view { /* what snapshots read */
 
 struct objective {
     const struct query_slo *slo;
+    const struct slo_calendar *calendar; /* NULL: its window rolls */
     int64_t budget_since_ms; /* immutable after init */
     /* owned by detect */
     struct query_slo_tracker *tracker;
-    uint32_t dirty_from, dirty_to, floor[EVALUATOR_RULES], detail_minute, bounds_minute;
+    uint32_t dirty_from, dirty_to, floor[SLO_JUDGE_RULES], detail_minute, bounds_minute;
     int64_t late_ms; /* when late rows were last recounted */
     struct objective_view work;
     /* guarded by lock */
@@ -61,19 +52,36 @@ struct book {
     uint32_t count, cap;
 };
 
+/* What the documents make. It changes as a whole when they are read again; who has a pointer into what was before may use it for
+ * LOADED_GRACE_MS more, which is longer than any question takes. */
+#define LOADED_GRACE_MS (5 * INT64_C(60000))
+#define LOADED_RETIRED_MAX 32u
+struct loaded {
+    struct arena *arena; /* of all but the documents */
+    struct query_slo_set set;
+    struct objective *objectives; /* one for each of set.slos */
+    struct query_slo_feed *feed; /* reads for all of them; owned by detect from then on */
+    struct detectors_threshold *thresholds;
+    size_t threshold_count;
+    int64_t retired_ms; /* monotonic; of those of before */
+};
+enum err loaded_make(const struct detectors_options *o, struct loaded *out,
+                     struct buf *errors) MUST_CHECK;
+void loaded_free(struct loaded *l);
+
 struct detectors {
     /* immutable after init */
     struct detectors_options o;
     struct arena *arena;
-    struct query_slo_set set;
     struct detectors_store store;
-    struct detectors_threshold *thresholds;
-    size_t threshold_count;
-    struct objective *objectives; /* one for each of set.slos */
-    struct query_slo_feed *feed; /* reads for all of them; owned by detect from then on */
     struct outbox *outbox;
     struct notify *notify;
-    /* owned by detect */
+    /* written under both locks: either is enough to read */
+    struct loaded now;
+    /* owned by who has round_lock: the evaluation, or a reload */
+    pthread_mutex_t round_lock;
+    struct loaded retired[LOADED_RETIRED_MAX];
+    uint32_t retired_count;
     uint64_t seen_seq;
     int64_t samples_ms;
     bool has_looked; /* at the conditions, since the start */
@@ -104,8 +112,6 @@ struct transitions {
     bool failed;
 };
 
-/* evaluator.c */
-const char *evaluator_rule_name(const struct objective *o, uint32_t rule);
 /* book.c: reads and writes alerts. book_commit: state, cursor and notifications in one transaction, then in memory. */
 enum err book_load(struct detectors *d, struct buf *errors) MUST_CHECK;
 int32_t book_find_active(const struct detectors *d, struct bytes slo_id, const char *rule);

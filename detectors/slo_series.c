@@ -14,11 +14,14 @@ struct slide {
     struct query_slo_counts sum;
     const struct query_slo_counts
         *back; /* back[i]: the minute that leaves when front minute from + i enters */
+    const struct slo_calendar *calendar; /* in place of back */
+    uint32_t start; /* of its period */
 };
 
 struct series_job {
     const struct query_slo_source *src;
     const struct query_slo *slo;
+    const struct slo_calendar *calendar; /* NULL: its window rolls */
     uint32_t from, to; /* minutes, from <= m < to */
     struct arena *arena;
     struct query_slo_counts *front;
@@ -36,6 +39,26 @@ static enum err slide_begin(const struct series_job *j, uint32_t window, struct 
     return e == ERR_OK
                ? query_slo_source_minutes(j->src, j->slo, j->from - window, j->to - window, back)
                : e;
+}
+
+/* A calendar window: nothing leaves it but all at once, when a period begins. */
+static enum err slide_calendar(const struct series_job *j, struct slide *s)
+{
+    s->calendar = j->calendar;
+    s->start = slo_calendar_start(j->calendar, j->from);
+    return s->start && s->start < j->from
+               ? query_slo_source_sum(j->src, j->slo, s->start, j->from, &s->sum)
+               : ERR_OK;
+}
+
+static void slide_period(struct slide *s, const struct query_slo_counts *enters, uint32_t minute)
+{
+    uint32_t start = slo_calendar_start(s->calendar, minute);
+    if (start != s->start)
+        s->sum = (struct query_slo_counts){0};
+    s->start = start;
+    s->sum.good += enters->good;
+    s->sum.bad += enters->bad;
 }
 
 static void slide_step(struct slide *s, const struct query_slo_counts *enters, uint32_t i)
@@ -58,7 +81,7 @@ static enum err run(struct series_job *j, uint32_t step, struct detectors_series
         return ERR_LIMIT;
     enum err e = query_slo_source_minutes(j->src, s, j->from, j->to, j->front);
     if (e == ERR_OK)
-        e = slide_begin(j, s->period_minutes, &period);
+        e = j->calendar ? slide_calendar(j, &period) : slide_begin(j, s->period_minutes, &period);
     if (e == ERR_OK && rule)
         e = slide_begin(j, rule->long_minutes, &longer);
     if (e == ERR_OK && rule)
@@ -72,7 +95,10 @@ static enum err run(struct series_job *j, uint32_t step, struct detectors_series
     }
     int64_t bad = 0, eligible = 0;
     for (uint32_t i = 0; i < n; i++) {
-        slide_step(&period, &j->front[i], i);
+        if (j->calendar)
+            slide_period(&period, &j->front[i], j->from + i);
+        else
+            slide_step(&period, &j->front[i], i);
         if (rule) {
             slide_step(&longer, &j->front[i], i);
             slide_step(&shorter, &j->front[i], i);
@@ -83,9 +109,9 @@ static enum err run(struct series_job *j, uint32_t step, struct detectors_series
             continue;
         size_t k = out->count++;
         out->t_ms[k] = ((int64_t)j->from + i + 1) * 60000;
-        out->budget_left[k] = query_slo_budget_left(&period.sum, s->target);
-        out->burn_long[k] = rule ? query_slo_burn(&longer.sum, s->target) : (double)NAN;
-        out->burn_short[k] = rule ? query_slo_burn(&shorter.sum, s->target) : (double)NAN;
+        out->budget_left[k] = query_slo_budget_left_of(s, &period.sum);
+        out->burn_long[k] = rule ? query_slo_burn_of(s, &longer.sum) : (double)NAN;
+        out->burn_short[k] = rule ? query_slo_burn_of(s, &shorter.sum) : (double)NAN;
         out->bad[k] = bad;
         out->eligible[k] = eligible;
         bad = eligible = 0;
@@ -109,15 +135,21 @@ enum err detectors_slo_series(struct detectors *d, struct bytes id, int64_t from
                               uint32_t step_minutes, struct arena *a, struct detectors_series *out)
 {
     const struct query_slo *slo = NULL;
-    for (uint32_t i = 0; i < d->set.count && !slo; i++)
-        if (bytes_equal(d->set.slos[i].id, id))
-            slo = &d->set.slos[i];
+    const struct slo_calendar *calendar = NULL;
+    pthread_mutex_lock(&d->lock); /* what is found outlives the question: LOADED_GRACE_MS */
+    for (uint32_t i = 0; i < d->now.set.count && !slo; i++)
+        if (bytes_equal(d->now.set.slos[i].id, id)) {
+            slo = &d->now.set.slos[i];
+            calendar = d->now.objectives[i].calendar;
+        }
+    pthread_mutex_unlock(&d->lock);
     if (!slo)
         return ERR_NOT_FOUND;
     if (step_minutes == 0 || to_ms <= from_ms || from_ms < 0 ||
         (to_ms - from_ms) / 60000 > MINUTES_MAX)
         return ERR_INVALID;
     struct series_job j = {.slo = slo,
+                           .calendar = calendar,
                            .from = (uint32_t)(from_ms / 60000),
                            .to = (uint32_t)((to_ms + 59999) / 60000),
                            .arena = a,

@@ -18,7 +18,7 @@ static const struct alert *active_alert(const struct detectors *d, struct bytes 
     return at < 0 ? NULL : d->book.list[at];
 }
 
-static enum detectors_state rule_state(const struct alert *a, const struct rule_view *v)
+static enum detectors_state rule_state(const struct alert *a, const struct slo_judge_rule *v)
 {
     if (a)
         return a->state;
@@ -55,12 +55,12 @@ static enum detectors_state objective_state(const struct detectors *d, const str
         return state;
     if (o->view.evaluated_ms == 0)
         return DETECTORS_STARTING;
-    if (query_slo_eligible(&o->view.period) == 0 && o->view.period.missing == 0)
+    if (query_slo_eligible(&o->view.judge.period) == 0 && o->view.judge.period.missing == 0)
         return DETECTORS_NO_DATA;
-    if (is_insufficient(o->slo, &o->view.period))
+    if (is_insufficient(o->slo, &o->view.judge.period))
         return DETECTORS_INSUFFICIENT;
-    return query_slo_budget_left(&o->view.period, o->slo->target) <= 0 ? DETECTORS_SPENT
-                                                                       : DETECTORS_OK;
+    return query_slo_budget_left_of(o->slo, &o->view.judge.period) <= 0 ? DETECTORS_SPENT
+                                                                        : DETECTORS_OK;
 }
 
 /* The sentence of the newest firing alert of the service speaks for all of them. */
@@ -84,14 +84,14 @@ static bool fill_rules(const struct detectors *d, const struct objective *o, str
     if (!row->rules)
         return false;
     for (uint32_t i = 0; i < s->rule_count; i++) {
-        const struct rule_view *v = &o->view.rules[i];
+        const struct slo_judge_rule *v = &o->view.judge.rules[i];
         const struct alert *alert = active_alert(d, s->id, s->rules[i].name);
         row->rules[row->rule_count++] = (struct detectors_rule_row){
             .rule = &s->rules[i],
             .long_counts = v->long_counts,
             .short_counts = v->short_counts,
-            .long_burn = query_slo_burn(&v->long_counts, s->target),
-            .short_burn = query_slo_burn(&v->short_counts, s->target),
+            .long_burn = query_slo_burn_of(s, &v->long_counts),
+            .short_burn = query_slo_burn_of(s, &v->short_counts),
             .state = rule_state(alert, v),
             .active_since_ms = alert ? (int64_t)alert->start_minute * 60000 : 0};
     }
@@ -138,12 +138,13 @@ static enum err fill_row(const struct detectors *d, const struct objective *o, s
         .what = query_slo_indicator_what(s->indicator),
         .evaluated_ms = v->evaluated_ms,
         .horizon_ms = v->horizon_ms,
-        .period = v->period,
-        .sli = 1 - query_slo_bad_ratio(&v->period),
-        .budget_left = query_slo_budget_left(&v->period, s->target),
-        .burn_1h = query_slo_burn(&v->hour, s->target),
-        .burn_24h = query_slo_burn(&v->day, s->target),
-        .coverage = has_coverage ? query_slo_coverage(&v->period) : (double)NAN,
+        .period = v->judge.period,
+        .day = v->day,
+        .sli = 1 - query_slo_ratio_of(s, &v->judge.period),
+        .budget_left = query_slo_budget_left_of(s, &v->judge.period),
+        .burn_1h = query_slo_burn_of(s, &v->hour),
+        .burn_24h = query_slo_burn_of(s, &v->day),
+        .coverage = has_coverage ? query_slo_coverage(&v->judge.period) : (double)NAN,
         .quality = s->indicator == QUERY_SLO_RATIO ? QUERY_SLO_METRICS_ONLY : QUERY_SLO_EXACT,
         .revised_minutes = v->revised_minutes,
         .revised_events = v->revised_events,
@@ -169,35 +170,34 @@ static enum err fill_row(const struct detectors *d, const struct objective *o, s
 enum err detectors_slos(struct detectors *d, struct arena *a, struct detectors_slo_row **out,
                         size_t *out_count)
 {
-    struct detectors_slo_row *rows = ARENA_ARRAY(a, struct detectors_slo_row, d->set.count + 1);
-    enum err e = rows ? ERR_OK : ERR_LIMIT;
     pthread_mutex_lock(&d->lock);
-    for (uint32_t i = 0; e == ERR_OK && i < d->set.count; i++)
-        e = fill_row(d, &d->objectives[i], a, &rows[i]);
+    size_t n = d->now.set.count;
+    struct detectors_slo_row *rows = ARENA_ARRAY(a, struct detectors_slo_row, n + 1);
+    enum err e = rows ? ERR_OK : ERR_LIMIT;
+    for (size_t i = 0; e == ERR_OK && i < n; i++)
+        e = fill_row(d, &d->now.objectives[i], a, &rows[i]);
     pthread_mutex_unlock(&d->lock);
     if (e == ERR_OK) {
         *out = rows;
-        *out_count = d->set.count;
+        *out_count = n;
     }
     return e;
 }
 
 static struct objective *find_objective(struct detectors *d, struct bytes id)
 {
-    for (uint32_t i = 0; i < d->set.count; i++)
-        if (bytes_equal(d->set.slos[i].id, id))
-            return &d->objectives[i];
+    for (uint32_t i = 0; i < d->now.set.count; i++)
+        if (bytes_equal(d->now.set.slos[i].id, id))
+            return &d->now.objectives[i];
     return NULL;
 }
 
 enum err detectors_slo(struct detectors *d, struct bytes id, struct arena *a,
                        struct detectors_slo_row *out)
 {
-    struct objective *o = find_objective(d, id);
-    if (!o)
-        return ERR_NOT_FOUND;
     pthread_mutex_lock(&d->lock);
-    enum err e = fill_row(d, o, a, out);
+    const struct objective *o = find_objective(d, id);
+    enum err e = o ? fill_row(d, o, a, out) : ERR_NOT_FOUND;
     pthread_mutex_unlock(&d->lock);
     return e;
 }
@@ -241,12 +241,13 @@ static struct bytes quiet_sentence(const struct detectors_headline *h, uint32_t 
 enum err detectors_headline_get(struct detectors *d, struct arena *a,
                                 struct detectors_headline *out)
 {
-    struct detectors_headline h = {.total = d->set.count};
+    struct detectors_headline h = {0};
     uint32_t spent = 0, first_minute = UINT32_MAX;
     const struct alert *first = NULL;
     pthread_mutex_lock(&d->lock);
-    for (uint32_t i = 0; i < d->set.count; i++) {
-        const struct objective *o = &d->objectives[i];
+    h.total = d->now.set.count;
+    for (uint32_t i = 0; i < d->now.set.count; i++) {
+        const struct objective *o = &d->now.objectives[i];
         enum query_slo_severity severity;
         enum detectors_state s = objective_state(d, o, &severity);
         h.burning += s == DETECTORS_FIRING;
@@ -407,12 +408,12 @@ static enum err fill_prom_rule(struct detectors *d, const struct objective *o, u
 enum err detectors_rules(struct detectors *d, struct arena *a, struct detectors_prom_group **out,
                          size_t *out_count)
 {
-    struct detectors_prom_group *groups =
-        ARENA_ARRAY(a, struct detectors_prom_group, d->set.count + 1);
-    enum err e = groups ? ERR_OK : ERR_LIMIT;
     pthread_mutex_lock(&d->lock);
-    for (uint32_t g = 0; g < d->set.count && e == ERR_OK; g++) {
-        const struct objective *o = &d->objectives[g];
+    size_t n = d->now.set.count;
+    struct detectors_prom_group *groups = ARENA_ARRAY(a, struct detectors_prom_group, n + 1);
+    enum err e = groups ? ERR_OK : ERR_LIMIT;
+    for (uint32_t g = 0; g < d->now.set.count && e == ERR_OK; g++) {
+        const struct objective *o = &d->now.objectives[g];
         struct detectors_prom_group *at = &groups[g];
         *at = (struct detectors_prom_group){
             .name = o->slo->id,
@@ -427,7 +428,6 @@ enum err detectors_rules(struct detectors *d, struct arena *a, struct detectors_
                 e = fill_prom_rule(d, o, i, a, &at->rules[at->rule_count++]);
     }
     pthread_mutex_unlock(&d->lock);
-    size_t n = d->set.count;
     if (e == ERR_OK && d->rules)
         e = rule_snapshot_groups(d->rules, a, &groups, &n);
     if (e == ERR_OK) {

@@ -160,12 +160,15 @@ static struct tsdb_id16 trace_of(uint32_t n)
     return id;
 }
 
+static bool is_odd; /* what is offered looks wrong, and is picked for that */
+
 static void offer(enum checker_kind kind, uint32_t trace, uint32_t span, const char *text)
 {
     struct checker_said s = {.kind = kind,
                              .org = ORG,
                              .trace_id = trace_of(trace),
                              .end_ns = clock_wall_ns(),
+                             .is_anomalous = is_odd,
                              .attrs = bytes_str(text)};
     bytes_put_u32le(s.span_id.b, span);
     if (kind == CHECKER_CALL) {
@@ -235,6 +238,7 @@ static void a_verdict_becomes_a_record_of_the_call_and_cells(void **state)
     assert_true(attr(&l, bad, "telltale.grounding.inclusion").number == 1);
     assert_true(bytes_equal_str(attr(&l, bad, "telltale.grounding.version").bytes, "test-1"));
     assert_int_equal(sum_of("llm_grounding_checked_total"), 2);
+    assert_int_equal(sum_of("llm_grounding_sampled_total"), 2);
     assert_int_equal(sum_of("llm_grounding_flagged_total"), 1);
     assert_int_equal(sum_of("llm_grounding_unverifiable_total"), 0);
     arena_free(a);
@@ -362,6 +366,22 @@ static void a_share_of_traces_is_chosen_by_their_ids_alone(void **state)
     assert_true(fabs(chosen / 2.0 - 400) < 5 * sqrt(4000 * 0.1 * 0.9));
 }
 
+/* All are checked, for they look wrong; a tenth would have been anyway. */
+static void what_was_picked_is_not_of_the_uniform_sample(void **state)
+{
+    t.o.sample = 0.1;
+    t.o.targeted = 1;
+    begin();
+    is_odd = true;
+    for (uint32_t i = 0; i < 400; i++)
+        offer(CHECKER_CALL, i, 7, "when?;an answer;a document");
+    is_odd = false;
+    detectors_checker_drain(t.c);
+    assert_int_equal(sum_of("llm_grounding_checked_total"), 400);
+    int64_t sampled = sum_of("llm_grounding_sampled_total");
+    assert_true(fabs((double)sampled - 40) < 5 * sqrt(400 * 0.1 * 0.9));
+}
+
 static void a_judge_that_cannot_be_opened_is_said(void **state);
 
 static enum err judge_missing(void *ctx, struct err_msg *msg)
@@ -395,6 +415,7 @@ int main(void)
         T(who_offers_never_waits_and_what_is_dropped_is_counted),
         T(a_trace_that_lost_a_row_is_not_judged),
         T(a_share_of_traces_is_chosen_by_their_ids_alone),
+        T(what_was_picked_is_not_of_the_uniform_sample),
         T(a_judge_that_cannot_be_opened_is_said),
 #undef T
     };
