@@ -10,12 +10,12 @@
 #include "base/http_client.h"
 #include "base/json_in.h"
 #include "base/json_out.h"
+#include "cli/verb_store.h"
 #include "cli/verbs.h"
 #include "tsdb/tsdb_backup.h"
 #include "tsdb/tsdb_restore.h"
 #include "tsdb/tsdb_verify.h"
 
-#define YEARS (100 * INT64_C(365) * 86400000)
 #define POLL_MS 250
 
 struct words { /* options and the two names */
@@ -88,28 +88,12 @@ static void told_damaged(void *ctx, const char *where, const char *what)
 
 static int backup_directory(const char *dir, const char *target)
 {
-    char path[4096];
     int64_t begin = clock_mono_ns();
     struct tsdb *db = NULL;
     struct tsdb_backup_report report;
     struct tsdb_backup_sink sink = {&begin, told_progress, told_damaged};
     struct err_msg msg = {""};
-    /* Nothing goes for its age or number: what is configured is for the server to know. */
-    struct tsdb_options o = {.dir = dir,
-                             .retention_ms = YEARS,
-                             .retention_content_ms = YEARS,
-                             .retention_cells_ms = YEARS,
-                             .series_max_per_org = UINT32_MAX / 2,
-                             .series_max_per_metric = UINT32_MAX / 2};
-    snprintf(path, sizeof(path), "%s/VERSION", dir);
-    enum err e = access(path, F_OK) == 0
-                     ? tsdb_open(&o, &db, &msg)
-                     : err_set(&msg, ERR_NOT_FOUND, "%s is no data directory", dir);
-    if (e == ERR_CONFLICT)
-        err_set(&msg, e,
-                "%s is in use by a running telltale: give the address of its page in place of the "
-                "directory",
-                dir);
+    enum err e = verb_store_open(dir, &db, &msg);
     if (e == ERR_OK)
         e = tsdb_backup_run(db, target, &sink, &report, &msg);
     tsdb_close(db, false);

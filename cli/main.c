@@ -21,9 +21,20 @@ static int verb_version(int argc, char **argv)
 
 static int verb_slo(int argc, char **argv)
 {
-    if (argc > 0 && strcmp(argv[0], "check") == 0)
-        return slo_check_main(argc - 1, argv + 1);
-    fprintf(stderr, "usage: telltale slo check [FILE|DIRECTORY]…\n");
+    static const struct {
+        const char *name;
+        int (*run)(int argc, char **argv);
+    } parts[] = {{"check", slo_check_main},
+                 {"explain", verbs_slo_explain},
+                 {"backtest", verbs_slo_backtest},
+                 {"import", verbs_slo_import}};
+    for (size_t i = 0; i < ARRAY_LEN(parts) && argc > 0; i++)
+        if (strcmp(argv[0], parts[i].name) == 0)
+            return parts[i].run(argc - 1, argv + 1);
+    fprintf(stderr, "usage: telltale slo check [FILE|DIRECTORY]…\n"
+                    "       telltale slo explain [OPTION…] ID|FILE\n"
+                    "       telltale slo backtest [OPTION…] [FILE|DIRECTORY]…\n"
+                    "       telltale slo import FILE…\n");
     return 2;
 }
 
@@ -36,7 +47,10 @@ static const struct verb verbs[] = {
     {"demo", "send the traffic of a synthetic LLM fleet to a server, with incidents on demand",
      demo_main},
     {"key", "create, list and revoke keys", key_main},
-    {"slo", "`slo check FILE…`: what an objective means before it is loaded", verb_slo},
+    {"slo",
+     "`slo check FILE…`: what an objective means before it is loaded; `slo explain`: where its "
+     "numbers come from; `slo backtest`: which alerts it would have fired",
+     verb_slo},
     {"rules", "`rules check FILE…`, `rules test FILE…`: rule files and their unit tests",
      verbs_rules},
     {"model", "look into a text encoder, run it over lines of JSON, time it, convert it",

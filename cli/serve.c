@@ -23,6 +23,7 @@
 #include "cli/serve_prices.h"
 #include "cli/serve_redact.h"
 #include "cli/serve_rules.h"
+#include "cli/serve_slos.h"
 #include "cli/verbs.h"
 #include "collector/collector.h"
 #include "collector/kafka/kafka.h"
@@ -52,6 +53,7 @@ struct server {
     struct serve_grounding grounding;
     struct serve_redact redact;
     struct detectors *detectors;
+    struct serve_slos slo_files;
     struct detectors_rules *rules;
     struct serve_rules rule_files;
     struct collector *collector;
@@ -246,8 +248,6 @@ static enum err start_detectors(struct server *s)
 {
     const struct serve_options *o = &s->options;
     struct detectors_receiver *receivers = NULL;
-    struct stage_threshold thresholds[STAGE_THRESHOLDS_MAX];
-    const struct detectors_threshold *wanted;
     struct bytes url = arena_printf(s->arena, "%s://%s", scheme(s), s->addresses[NET_WEB]);
     struct detectors_options d = {.db = s->db,
                                   .slo_paths = o->slos.items,
@@ -265,16 +265,7 @@ static enum err start_detectors(struct server *s)
     d.receivers = receivers;
     if (e == ERR_OK)
         e = detectors_new(&d, &s->detectors, &s->errors);
-    if (e != ERR_OK)
-        return e;
-    size_t n = detectors_thresholds(s->detectors, &wanted);
-    if (n > STAGE_THRESHOLDS_MAX)
-        return err_set(&s->msg, ERR_INVALID,
-                       "the objectives name %zu latency thresholds; at most %u are counted", n,
-                       STAGE_THRESHOLDS_MAX);
-    for (size_t i = 0; i < n; i++)
-        thresholds[i] = (struct stage_threshold){wanted[i].family, wanted[i].le_seconds};
-    return stage_set_thresholds(s->stage, thresholds, n, &s->msg);
+    return e == ERR_OK ? serve_slos_init(&s->slo_files, s->detectors, s->stage, &s->msg) : e;
 }
 
 /* Beside the objectives: their receivers, their outbox. */
@@ -316,6 +307,7 @@ static enum err start_doors(struct server *s)
         .detectors = s->detectors,
         .budgets = s->budgets,
         .budgets_reload = serve_budgets_door(&s->budget_file),
+        .slos_reload = serve_slos_door(&s->slo_files),
         .rules = s->rules,
         .rules_reload = serve_rules_door(&s->rule_files),
         .access = s->access,
@@ -448,6 +440,7 @@ static bool stop(struct server *s, bool seal)
     web_prom_free(s->prom);
     serve_rules_done(&s->rule_files);
     detectors_rules_free(s->rules);
+    serve_slos_done(&s->slo_files);
     detectors_free(s->detectors);
     if (s->db)
         detectors_budgets_unfollow(s->budgets, s->db);
@@ -490,6 +483,10 @@ static void wait_for_end(struct server *s, const sigset_t *set)
             log_error("serve", "the old budgets stay: %s", msg.text);
         else if (s->options.budgets)
             log_info("serve", "budgets read again");
+        if (serve_slos_reload(&s->slo_files, &msg) != ERR_OK)
+            log_error("serve", "the old objectives stay: %s", msg.text);
+        else if (s->options.slos.count)
+            log_info("serve", "objectives read again");
         if (serve_rules_reload(&s->rule_files, &msg) != ERR_OK)
             log_error("serve", "the old rules stay: %s", msg.text);
         else if (s->options.rules.count)
@@ -619,6 +616,8 @@ int verbs_check_config(int argc, char **argv)
             e3 = s.options.slos.count
                      ? query_slo_load(&set, s.options.slos.items, s.options.slos.count, &s.errors)
                      : ERR_OK;
+            if (e3 == ERR_OK)
+                e3 = detectors_slo_check(&set, &s.errors);
             query_slo_set_done(&set);
         }
         struct detectors_budgets *budgets = NULL;

@@ -14,6 +14,9 @@ int verbs_ground(int argc, char **argv); /* ground_verb.c */
 int verbs_backup(int argc, char **argv); /* backup_verb.c */
 int verbs_restore(int argc, char **argv); /* backup_verb.c */
 int verbs_query(int argc, char **argv); /* query_verb.c */
+int verbs_slo_import(int argc, char **argv); /* slo_import_verb.c */
+int verbs_slo_explain(int argc, char **argv); /* explain_verb.c */
+int verbs_slo_backtest(int argc, char **argv); /* backtest_verb.c */
 int verbs_rules(int argc, char **argv); /* rules_verb.c; 1 = a file is wrong, or a test fails */
 int verbs_import(int argc, char **argv); /* import_verb.c */
 int verbs_reconcile(int argc, char **argv); /* reconcile_verb.c; 1 = above the limit */

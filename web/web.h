@@ -78,6 +78,7 @@ struct web_opts {
     struct detectors *detectors; /* NULL: no objectives, no alerts */
     struct detectors_budgets *budgets; /* NULL: none */
     struct web_reload budgets_reload;
+    struct web_reload slos_reload;
     struct detectors_rules *rules; /* NULL: none; for /metrics */
     struct web_reload rules_reload;
     uint32_t detectors_org; /* whose rows they watch; 0 = TSDB_ORG_DEFAULT */

@@ -646,12 +646,13 @@ static bool is_write(struct bytes method)
     return !bytes_equal_str(method, "GET") && !bytes_equal_str(method, "HEAD");
 }
 
-/* Questions that Prometheus' API takes by POST because they are long. They change nothing. */
+/* Questions that are sent by POST because they are long. They change nothing. */
 static bool is_question(struct bytes path)
 {
-    static const char *const paths[] = {
-        "/api/v1/query",        "/api/v1/query_range",     "/api/v1/series",     "/api/v1/labels",
-        "/api/v1/format_query", "/api/v1/query_exemplars", "/api/v1/parse_query"};
+    static const char *const paths[] = {"/api/v1/query",        "/api/v1/query_range",
+                                        "/api/v1/series",       "/api/v1/labels",
+                                        "/api/v1/format_query", "/api/v1/query_exemplars",
+                                        "/api/v1/parse_query",  "/api/telltale/v1/slos/backtest"};
     for (size_t i = 0; i < ARRAY_LEN(paths); i++)
         if (bytes_equal_str(path, paths[i]))
             return true;

@@ -89,6 +89,7 @@ enum err web_grounding_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_costs_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_budgets_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_slo_routes(struct web *w, struct net *net) MUST_CHECK;
+enum err web_backtest_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_rules_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_traces_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_tempo_routes(struct web *w, struct net *net) MUST_CHECK;

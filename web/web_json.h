@@ -35,6 +35,8 @@ void web_quarantine_warnings_between(struct web_call *c, const struct web_damage
                                      int64_t from_ms, int64_t to_ms);
 enum err web_slo_table(struct web_call *c) MUST_CHECK; /* an array of objectives */
 enum err web_slo_alerts(struct web_call *c) MUST_CHECK; /* an array of alerts */
+/* What the loaded objective would have told people; an object. */
+enum err web_backtest_one(struct web_call *c, struct bytes id) MUST_CHECK;
 /* 1 to 32 hex digits: clients of Jaeger and Tempo leave out leading zeros. */
 enum err web_traces_id(struct web_call *c, struct bytes hex, struct tsdb_id16 *out) MUST_CHECK;
 /* A parameter such as 1.2s; absent: *out_ns stays. */

@@ -342,14 +342,26 @@ static enum err reload(struct web_call *c)
     return r->run(r->ctx, &c->out, &c->msg);
 }
 
+/* As Prometheus has it: everything that is not of the command line. A mistake in the first leaves the second alone. */
+static enum err reload_all(struct web_call *c)
+{
+    const struct web_reload *slos = &c->web->opts.slos_reload;
+    struct buf said = {0};
+    enum err e = ERR_OK;
+    if (web_call_org(c) == TSDB_ORG_DEFAULT && slos->run)
+        e = slos->run(slos->ctx, &said, &c->msg);
+    buf_done(&said);
+    return e == ERR_OK ? reload(c) : e;
+}
+
 enum err web_rules_routes(struct web *w, struct net *net)
 {
     static const struct web_endpoint endpoints[] = {
         {"GET", "/api/v1/rules", rules, WEB_FORM_PROM, 0},
         {"GET", "/api/v1/alerts", alerts, WEB_FORM_PROM, 0},
         {"POST", "/api/telltale/v1/admin/rules/reload", reload, WEB_FORM_OURS, 0},
-        {"POST", "/-/reload", reload, WEB_FORM_OURS, 0},
-        {"PUT", "/-/reload", reload, WEB_FORM_OURS, 0},
+        {"POST", "/-/reload", reload_all, WEB_FORM_OURS, 0},
+        {"PUT", "/-/reload", reload_all, WEB_FORM_OURS, 0},
     };
     return web_call_routes(w, net, endpoints, ARRAY_LEN(endpoints));
 }

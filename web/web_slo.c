@@ -132,14 +132,40 @@ static enum err slos(struct web_call *c)
     return e;
 }
 
+/* Where each number of the objective comes from, as lines for people. */
+static enum err explain(struct web_call *c, struct bytes id)
+{
+    struct detectors_slo_row row;
+    struct buf text;
+    enum err e = detectors_slo(c->web->opts.detectors, id, c->arena, &row);
+    if (e != ERR_OK)
+        return err_set(&c->msg, e, "%s",
+                       e == ERR_NOT_FOUND ? "there is no objective of this id" : err_text(e));
+    struct query_slo_explain_more more = {.per_day = (double)query_slo_eligible(&row.day)};
+    buf_init(&text, WEB_ANSWER_MAX);
+    query_slo_explain(row.slo, &more, &text);
+    json_out_object(&c->j);
+    web_json_str(&c->j, "id", row.slo->id);
+    web_json_str(&c->j, "text", buf_bytes(&text));
+    json_out_object_end(&c->j);
+    buf_done(&text);
+    return ERR_OK;
+}
+
+/* An id may hold "/", and end like a question about it. */
 static enum err slo_one(struct web_call *c)
 {
     struct detectors_slo_row row;
     struct web_damage damage = {0};
-    enum err e =
-        web_call_sees_detectors(c)
-            ? detectors_slo(c->web->opts.detectors, net_request_param(c->req, 0), c->arena, &row)
-            : ERR_NOT_FOUND;
+    const struct bytes backtest = BYTES_LIT("/backtest"), why = BYTES_LIT("/explain"),
+                       id = net_request_param(c->req, 0);
+    enum err e = web_call_sees_detectors(c)
+                     ? detectors_slo(c->web->opts.detectors, id, c->arena, &row)
+                     : ERR_NOT_FOUND;
+    if (e == ERR_NOT_FOUND && web_call_sees_detectors(c) && bytes_has_suffix(id, backtest))
+        return web_backtest_one(c, bytes_slice(id, 0, id.size - backtest.size));
+    if (e == ERR_NOT_FOUND && web_call_sees_detectors(c) && bytes_has_suffix(id, why))
+        return explain(c, bytes_slice(id, 0, id.size - why.size));
     if (e == ERR_OK)
         e = web_quarantine_counts(c, &damage);
     if (e != ERR_OK)
@@ -340,11 +366,23 @@ static enum err outbox_retry(struct web_call *c)
     return ERR_OK;
 }
 
+static enum err reload(struct web_call *c)
+{
+    const struct web_reload *r = &c->web->opts.slos_reload;
+    if (!r->run)
+        return err_set(&c->msg, ERR_NOT_FOUND, "there are no objectives here");
+    if (web_call_org(c) != TSDB_ORG_DEFAULT)
+        return err_set(&c->msg, ERR_FORBIDDEN,
+                       "the files are of the machine: its owner has them read again");
+    return r->run(r->ctx, &c->out, &c->msg);
+}
+
 enum err web_slo_routes(struct web *w, struct net *net)
 {
     static const struct web_endpoint endpoints[] = {
         {"GET", "/api/telltale/v1/slos", slos, WEB_FORM_OURS, 0},
         {"GET", "/api/telltale/v1/slos/*", slo_one, WEB_FORM_OURS, 0}, /* an id may hold "/" */
+        {"POST", "/api/telltale/v1/admin/slos/reload", reload, WEB_FORM_OURS, 0},
         {"GET", "/api/telltale/v1/budgets", budgets, WEB_FORM_OURS, 0},
         {"GET", "/api/telltale/v1/alerts", alerts, WEB_FORM_OURS, 0},
         {"GET", "/api/telltale/v1/outbox", outbox, WEB_FORM_OURS, 0},

@@ -35,6 +35,13 @@ export interface Alert {
   factor: number; budget_left: number | null; exhaustion_minutes: number | null; summary: string; sentence: string;
   traces: string[];
 }
+export interface PastAlert {
+  rule: string; severity: string; told: boolean; start_ms: number; fired_ms: number; resolved_ms: number; long_burn: number | null; short_burn: number | null;
+  peak_burn: number | null; factor: number; budget_left: number | null; phrase: string;
+}
+export interface Backtest {
+  id: string; from_ms: number; to_ms: number; data_from_ms: number; counts: Counts; exact_share: number | null; pages: number; tickets: number; cut: boolean; alerts: PastAlert[];
+}
 export interface Fresh { service: string; newest_ms: number; received_ms: number; spans: number; genai_spans: number }
 export interface Account {
   signal: string; received: number; stored: number; duplicate: number; quarantined: number;

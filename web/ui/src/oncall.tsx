@@ -1,6 +1,6 @@
 // The on-call page: are users hurt, since when, by what.
 import { useMemo, useState } from 'preact/hooks';
-import { post, type Alert, type Budget, type Fresh, type KafkaMessage, type KafkaTrouble, type Model, type Oncall, type Slo, type TraceLine } from './api';
+import { post, type Alert, type Backtest, type Budget, type Fresh, type KafkaMessage, type KafkaTrouble, type Model, type Oncall, type PastAlert, type Slo, type TraceLine } from './api';
 import { Chart, type Line } from './chart';
 import * as f from './format';
 import { useAnswer, useNow } from './live';
@@ -165,6 +165,33 @@ function BudgetCharts({ slo, range, to }: { slo: Slo; range: number; to: number 
       <Chart title="Bad events" note={`per ${f.minutes(data.step_minutes)}, of those this objective counts`} t_ms={data.t_ms} step_ms={step} height={120} format={f.count}
         lines={[{ label: 'bad', values: data.bad.map((v, i) => (data.eligible[i] ? v : null)), color: '--bad', bars: true }]} gaps={data.eligible.map((v) => !v)} empty="no eligible event yet" />
     </>
+  );
+}
+
+const times = (n: number) => `${n} time${n === 1 ? '' : 's'}`;
+
+// What the objective's rules would have told people over the last 30 days: asked for when somebody looks.
+function Past({ slo }: { slo: Slo }) {
+  const [asked, ask] = useState('');
+  const { data, error } = useAnswer<Backtest>(asked === slo.id ? href(`slos/${slo.id}/backtest`, { since: '30d' }) : null, false);
+  const shown = asked === slo.id && data?.id === slo.id ? data : null;
+  const columns: Column<PastAlert>[] = [
+    { head: 'fired', cell: (a) => f.stamp(a.fired_ms), sort: (a) => a.fired_ms },
+    { head: 'severity', cell: (a) => <>{a.severity}{!a.told && <span class="quiet"> (another had told)</span>}</>, sort: (a) => a.severity },
+    { head: 'rule', cell: (a) => a.rule.replaceAll('-', ' '), sort: (a) => a.rule },
+    { head: 'for', number: true, cell: (a) => (a.resolved_ms ? f.roughly((a.resolved_ms - a.fired_ms) / 60000) : 'still'), sort: (a) => (a.resolved_ms || shown!.to_ms) - a.fired_ms },
+    { head: 'burn', number: true, cell: (a) => f.burn(a.long_burn), sort: (a) => a.long_burn ?? -1, hint: 'of the long window, when it fired' },
+    { head: 'peak', number: true, cell: (a) => f.burn(a.peak_burn), sort: (a) => a.peak_burn ?? -1 },
+    { head: 'budget left', number: true, cell: (a) => f.percent(a.budget_left), sort: (a) => a.budget_left ?? 2 },
+    { head: 'responsible', cell: (a) => a.phrase || '–' },
+  ];
+  return (
+    <details class="past" open={asked === slo.id} onToggle={(e) => ask(e.currentTarget.open ? slo.id : '')}>
+      <summary>What these rules would have told in the last 30 days: {slo.name}</summary>
+      {error && !shown && <p class="bad">{error.message}</p>}
+      {shown && <p>It would have paged <b>{times(shown.pages)}</b> and written {shown.tickets} ticket{shown.tickets === 1 ? '' : 's'}{shown.cut ? '; the list is not complete' : ''}.{shown.exact_share !== null && shown.exact_share < 0.995 ? ` The threshold's own counter has ${f.percent(shown.exact_share)} of the calls.` : ''}{shown.data_from_ms > shown.from_ms + 3600000 ? ` The first event is of ${f.stamp(shown.data_from_ms)}.` : ''}</p>}
+      {shown && <Table name="alerts that would have fired" rows={shown.alerts} columns={columns} id={(a) => `${a.rule} ${a.fired_ms}`} empty="Nothing would have fired." />}
+    </details>
   );
 }
 
@@ -429,6 +456,7 @@ export function OncallPage({ params, answer }: { params: URLSearchParams; answer
       <Tiles d={d} slo={slo} />
       <Alerts alerts={d.alerts} now={now} />
       <Slos slos={d.slos} chosen={slo} params={params} />
+      {slo && <Past slo={slo} />}
       <section aria-label="pictures">
         <h2>Pictures</h2>
         <div class="charts">
