@@ -126,6 +126,20 @@ static struct bytes quality_text(const struct objective_view *v, struct arena *a
                         100 * b->high / b->count);
 }
 
+/* "uniform sample: 1204 checked, 2.1-4.8 % unsupported (90 % interval)" */
+static struct bytes sample_text(const struct query_slo *s, const struct query_slo_counts *c,
+                                struct arena *a)
+{
+    double low, high;
+    int64_t n = query_slo_eligible(c);
+    query_slo_checked_interval(s, c, &low, &high);
+    if (n <= 0)
+        return bytes_str("uniform sample: nothing checked yet");
+    return arena_printf(a,
+                        "uniform sample: %lld checked, %.1f-%.1f %% unsupported (90 %% interval)",
+                        (long long)n, 100 * low, 100 * high);
+}
+
 static enum err fill_row(const struct detectors *d, const struct objective *o, struct arena *a,
                          struct detectors_slo_row *row)
 {
@@ -145,14 +159,18 @@ static enum err fill_row(const struct detectors *d, const struct objective *o, s
         .burn_1h = query_slo_burn_of(s, &v->hour),
         .burn_24h = query_slo_burn_of(s, &v->day),
         .coverage = has_coverage ? query_slo_coverage(&v->judge.period) : (double)NAN,
-        .quality = s->indicator == QUERY_SLO_RATIO ? QUERY_SLO_METRICS_ONLY : QUERY_SLO_EXACT,
+        .quality = s->indicator == QUERY_SLO_RATIO           ? QUERY_SLO_METRICS_ONLY
+                   : s->indicator == QUERY_SLO_HALLUCINATION ? QUERY_SLO_WEIGHTED
+                                                             : QUERY_SLO_EXACT,
         .revised_minutes = v->revised_minutes,
         .revised_events = v->revised_events,
         .budget_since_ms = o->budget_since_ms};
     row->state = objective_state(d, o, &row->severity);
     row->exhaustion_minutes =
         query_slo_exhaustion_minutes(row->budget_left, row->burn_1h, s->period_minutes);
-    row->quality_text = quality_text(v, a, &row->quality);
+    row->quality_text = s->indicator == QUERY_SLO_HALLUCINATION
+                            ? sample_text(s, &v->judge.period, a)
+                            : quality_text(v, a, &row->quality);
     if (!row->quality_text.data)
         return ERR_LIMIT;
     char service[128];

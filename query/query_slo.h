@@ -241,6 +241,9 @@ double query_slo_coverage(
 double query_slo_ratio_of(const struct query_slo *s, const struct query_slo_counts *c);
 double query_slo_burn_of(const struct query_slo *s, const struct query_slo_counts *c);
 double query_slo_budget_left_of(const struct query_slo *s, const struct query_slo_counts *period);
+/* HALLUCINATION: where the true rate lies, corrected like it: 90 % of such intervals hold it (Wilson). NaN without checked answers. */
+void query_slo_checked_interval(const struct query_slo *s, const struct query_slo_counts *c,
+                                double *out_low, double *out_high);
 /* Minutes until nothing is left at this burn rate; INFINITY when it does not burn, 0 when it is gone, NaN without data. */
 double query_slo_exhaustion_minutes(double budget_left, double burn, uint32_t period_minutes);
 /* Lower 95 % bound (Wilson's score interval, one-sided, z = 1.645) of a ratio of bad events. */

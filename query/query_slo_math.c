@@ -77,6 +77,14 @@ double query_slo_budget_left_of(const struct query_slo *s, const struct query_sl
     return 1.0 - query_slo_burn_of(s, period);
 }
 
+void query_slo_checked_interval(const struct query_slo *s, const struct query_slo_counts *c,
+                                double *out_low, double *out_high)
+{
+    int64_t n = query_slo_eligible(c);
+    *out_low = corrected(s, query_slo_lower_bound(c->bad, n));
+    *out_high = corrected(s, 1 - query_slo_lower_bound(c->good, n));
+}
+
 /* Whole slices: what is good is at most what is left. */
 static struct query_slo_counts slices_of(const struct query_slo_counts *c)
 {

@@ -194,6 +194,10 @@ static void flags_are_corrected_and_page_on_200_checked(void **state)
     struct query_slo_counts none = {0},
                             clean = {.good = 500, .bad = 10}; /* below false positives */
     assert_int_equal(query_slo_judge_for(s, slow, &none, &none), QUERY_SLO_NO_EVENTS);
+    double low, high;
+    query_slo_checked_interval(s, &c, &low, &high); /* of 10 %: 7.1 to 14.1 % */
+    assert_true(fabs(low - (0.0705 - 0.04) / 0.76) < 0.002);
+    assert_true(fabs(high - (0.1400 - 0.04) / 0.76) < 0.002);
     assert_true(query_slo_ratio_of(s, &clean) == 0 && query_slo_budget_left_of(s, &clean) == 1);
     drop(&o);
 }
