@@ -10,7 +10,7 @@
 
 #include "query/query_slo_source.h"
 
-#define QUERY_SLO_REPLAY_MINUTES_MAX (800u * 1440u)
+#define QUERY_SLO_REPLAY_MINUTES_MAX (820u * 1440u) /* the longest range after the longest period */
 
 struct query_slo_replay;
 

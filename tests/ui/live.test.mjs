@@ -157,6 +157,14 @@ test('answers keep the contract that the server itself serves', async () => {
   assert.ok(breaches(contract, { $ref: '#/components/schemas/Account' }, { signal: 1 }, 'x').length > 3, 'a breach is seen');
 });
 
+test('a click says what the rules of the objective would have told', async () => {
+  await page.goto(`${server.web}/oncall`);
+  await page.waitForSelector('details.past summary');
+  assert.equal(await page.$('details.past table'), null, 'nothing is asked before somebody looks');
+  await page.click('details.past summary');
+  await page.waitForFunction(() => /would have paged \d+ times? and written \d+ tickets?/.test(document.querySelector('details.past').textContent));
+});
+
 test('a message that could not be read is shown, and read again at a click', async () => {
   const value = JSON.stringify({ resourceSpans: [{ resource: { attributes: attributes({ 'service.name': 'replayed' }) }, scopeSpans: [{ spans: [span(hex(16), hex(8), '', 'chat', Date.now() - 900, 800, {})] }] }] });
   const kept = [...attributes({ 'messaging.destination.name': 'otlp_spans', 'messaging.destination.partition.id': 2, 'messaging.kafka.offset': 41, 'messaging.message.body.size': value.length, 'telltale.quarantine.signal': 'spans' }),
