@@ -331,6 +331,72 @@ static void windows_shorter_than_a_slice_are_left_out(void **state)
     drop(&o);
 }
 
+/* --- the table of outcomes ----------------------------------------------------------------------- */
+
+/* "cell FAMILY COUNT LABEL=VALUE..." */
+static void add_cell(struct one *o, char *line)
+{
+    struct helper_slo_label labels[10] = {{"service", "shop"}};
+    char *save = NULL, *family = strtok_r(line, " ", &save), *count = strtok_r(NULL, " ", &save);
+    size_t n = 1;
+    assert_non_null(count);
+    labels[n++] = (struct helper_slo_label){"__name__", family};
+    for (char *pair; (pair = strtok_r(NULL, " ", &save)) != NULL;) {
+        char *equals = strchr(pair, '=');
+        assert_true(equals && n < ARRAY_LEN(labels) - 1);
+        *equals = 0;
+        labels[n++] = (struct helper_slo_label){pair, equals + 1};
+    }
+    helper_slo_add(o->cells, labels, BASE + 2, strtoll(count, NULL, 10));
+}
+
+static void begin_case(struct one *o, char *line)
+{
+    char *method = strstr(line, " | ");
+    assert_non_null(method);
+    *method = 0;
+    bool sliced = strcmp(method + 3, "Timeslices") == 0;
+    load(o, line, method + 3, sliced ? "target: 0.95" : "target: 0.99");
+}
+
+static void check_case(struct one *o, const char *name, const char *line)
+{
+    long long want[4];
+    struct query_slo_counts c = count(o, BASE, BASE + 1440);
+    assert_int_equal(sscanf(line, "%lld %lld %lld %lld", &want[0], &want[1], &want[2], &want[3]),
+                     4);
+    if (c.good != want[0] || c.bad != want[1] || c.excluded != want[2] || c.missing != want[3])
+        fail_msg("%s: good %lld, bad %lld, excluded %lld, missing %lld", name, (long long)c.good,
+                 (long long)c.bad, (long long)c.excluded, (long long)c.missing);
+    drop(o);
+}
+
+static void each_line_of_the_outcome_table_counts_as_its_case_says(void **state)
+{
+    (void)state;
+    char path[512], line[512], name[512] = "";
+    struct one o;
+    unsigned cases = 0;
+    snprintf(path, sizeof(path), "%s/slo/outcomes.txt", getenv("TELLTALE_FIXTURES"));
+    FILE *f = fopen(path, "re");
+    assert_non_null(f);
+    while (fgets(line, sizeof(line), f)) {
+        line[strcspn(line, "\n")] = 0;
+        if (strncmp(line, "case ", 5) == 0)
+            snprintf(name, sizeof(name), "%s", line + 5);
+        else if (strncmp(line, "of ", 3) == 0)
+            begin_case(&o, line + 3);
+        else if (strncmp(line, "cell ", 5) == 0)
+            add_cell(&o, line + 5);
+        else if (strncmp(line, "want ", 5) == 0)
+            check_case(&o, name, line + 5), cases++;
+        else
+            assert_true(line[0] == 0 || line[0] == '#');
+    }
+    fclose(f);
+    assert_int_equal(cases, 21);
+}
+
 /* --- objectives of others ------------------------------------------------------------------------ */
 
 static void import_file(const char *name, struct buf *out, struct buf *errors, enum err want)
@@ -404,6 +470,7 @@ int main(void)
         cmocka_unit_test(a_slice_is_one_event_whatever_it_held),
         cmocka_unit_test(weighed_slices_are_judged_as_slices),
         cmocka_unit_test(what_can_never_be_reached_is_judged_by_slices),
+        cmocka_unit_test(each_line_of_the_outcome_table_counts_as_its_case_says),
         cmocka_unit_test(windows_shorter_than_a_slice_are_left_out),
         cmocka_unit_test(sloth_and_pyrra_become_documents_that_load),
     };
