@@ -15,6 +15,7 @@ int verbs_backup(int argc, char **argv); /* backup_verb.c */
 int verbs_restore(int argc, char **argv); /* backup_verb.c */
 int verbs_query(int argc, char **argv); /* query_verb.c */
 int verbs_rules(int argc, char **argv); /* rules_verb.c; 1 = a file is wrong, or a test fails */
+int verbs_receivers(int argc, char **argv); /* receivers_verb.c; 1 = not delivered */
 int verbs_import(int argc, char **argv); /* import_verb.c */
 int verbs_reconcile(int argc, char **argv); /* reconcile_verb.c; 1 = above the limit */
 int verbs_costs(int argc, char **argv); /* costs_verb.c */

@@ -6,6 +6,7 @@
 #include "detectors/budget_alerts.h"
 #include "detectors/condition_alerts.h"
 #include "detectors/evaluator.h"
+#include "detectors/message.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -147,11 +148,26 @@ static bool covers(const struct alert *x, const struct alert *a, uint32_t receiv
            alert_was_told(x, receiver_hash);
 }
 
+/* Does a silence or a maintenance window cover it now? */
+static bool is_muted(const struct detectors *d, const struct alert *a, const struct objective *o)
+{
+    int64_t now_ms = clock_wall_ms();
+    if (!silences_any(d->silences, now_ms))
+        return false;
+    struct arena *arena = arena_new((size_t)1 << 20);
+    struct query_slo_pair *labels;
+    size_t n;
+    bool muted = arena && webhook_labels(a, o ? o->slo : NULL, arena, &labels, &n) == ERR_OK &&
+                 silences_mute(d->silences, labels, n, now_ms);
+    arena_free(arena);
+    return muted;
+}
+
 bool book_may_tell(const struct detectors *d, const struct transitions *ts, const struct alert *a,
                    const struct objective *o, uint32_t receiver)
 {
     const struct detectors_receiver *r = &d->o.receivers[receiver];
-    if (!wants(r, a, o ? o->slo : NULL))
+    if (!wants(r, a, o ? o->slo : NULL) || is_muted(d, a, o))
         return false;
     if (!is_burn_rule(a))
         return true;
@@ -180,7 +196,8 @@ static void decide(struct detectors *d, struct transitions *ts)
             if (t->event == ALERT_RESOLVED)
                 send = told && !d->o.receivers[r].send_resolved_off;
             else if (t->event == ALERT_NOTHING)
-                send = told && t->repeat > 0 && t->receiver == r;
+                send = told && t->repeat > 0 && t->receiver == r &&
+                       !is_muted(d, &t->alert, t->objective);
             else if (t->event == ALERT_FIRED || t->event == ALERT_STEPPED ||
                      (t->event == ALERT_RELEASED && t->receiver == r))
                 send = book_may_tell(d, ts, &t->alert, t->objective, r);
@@ -216,6 +233,11 @@ enum err book_stage(struct detectors *d, void *txn, const struct detectors_recei
         buf_done(body);
         return ERR_NOMEM;
     }
+    if (strncmp(n->event, "repeat-", 7) == 0 &&
+        outbox_waits(d->outbox, r->name, n->fingerprint)) { /* what waits will say it */
+        buf_done(body);
+        return ERR_OK;
+    }
     size_t size;
     uint8_t *taken = buf_take(body, &size);
     enum err err = outbox_stage(d->outbox, txn, &e, &taken, size);
@@ -240,10 +262,19 @@ static enum err stage_one(struct detectors *d, void *txn, const struct transitio
     struct webhook_text text = {.receiver = r->name,
                                 .external_url = d->o.external_url,
                                 .slo = t->objective ? t->objective->slo : NULL};
+    struct webhook_note about;
     struct buf body;
-    buf_init(&body, BOOK_BODY_MAX);
-    webhook_body(&t->alert, &text, &body);
-    return book_stage(d, txn, r, &note, &body, now_ms);
+    struct arena *arena = arena_new((size_t)1 << 20);
+    enum err e = arena ? webhook_note_of(&t->alert, &text, arena, &about) : ERR_NOMEM;
+    if (e == ERR_OK) {
+        about.event = event;
+        about.now_ms = now_ms;
+        buf_init(&body, BOOK_BODY_MAX);
+        message_write(r, &about, d->o.external_url, &body);
+        e = book_stage(d, txn, r, &note, &body, now_ms);
+    }
+    arena_free(arena);
+    return e;
 }
 
 static enum err put_alert(struct detectors *d, void *txn, const struct transition *t)

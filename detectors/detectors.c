@@ -4,6 +4,8 @@
 #include "base/log.h"
 #include "detectors/detectors_conditions.h"
 #include "detectors/evaluator.h"
+#include "detectors/receiver.h"
+#include <stdio.h>
 #include <stdlib.h>
 
 #define ARENA_BYTES ((size_t)64 << 20)
@@ -45,8 +47,7 @@ static enum err check_receivers(const struct detectors_options *o, struct buf *e
         buf_printf(errors, "receivers: more than %u\n", DETECTORS_RECEIVERS_MAX);
     for (size_t i = 0; i < MIN(o->receiver_count, (size_t)DETECTORS_RECEIVERS_MAX); i++) {
         const struct detectors_receiver *r = &o->receivers[i];
-        struct webhook_url url;
-        struct err_msg msg;
+        char prefix[128];
         if (!is_receiver_name(r->name))
             buf_printf(errors,
                        "receivers: name: \"%.64s\" must be 1 to 60 lower-case letters, digits, "
@@ -55,12 +56,8 @@ static enum err check_receivers(const struct detectors_options *o, struct buf *e
         for (size_t k = 0; k < i; k++)
             if (r->name && o->receivers[k].name && strcmp(r->name, o->receivers[k].name) == 0)
                 buf_printf(errors, "receivers: name: \"%s\" is given twice\n", r->name);
-        if (!r->url || webhook_url_check(r->url, &url, &msg) != ERR_OK)
-            buf_printf(errors, "receivers: %s: url: %s\n", r->name,
-                       r->url ? msg.text : "is missing");
-        for (size_t k = 0; k < DETECTORS_SECRETS_MAX && r->secrets[k]; k++)
-            if (webhook_secret_check(r->secrets[k], &msg) != ERR_OK)
-                buf_printf(errors, "receivers: %s: secret: %s\n", r->name, msg.text);
+        snprintf(prefix, sizeof(prefix), "receivers: %.64s: ", r->name ? r->name : "");
+        receiver_check(r, prefix, errors);
     }
     return errors->size == before ? ERR_OK : ERR_INVALID;
 }
@@ -158,6 +155,8 @@ static enum err make_parts(struct detectors *d, struct buf *errors)
     d->outbox = outbox_new(&d->store);
     enum err e = d->outbox ? outbox_load(d->outbox) : ERR_NOMEM;
     if (e == ERR_OK)
+        e = (d->silences = silences_new(&d->store)) ? silences_load(d->silences) : ERR_NOMEM;
+    if (e == ERR_OK)
         e = book_load(d, errors);
     if (e == ERR_OK)
         e = load_versions(d);
@@ -226,6 +225,7 @@ void detectors_free(struct detectors *d)
     CHECK(!d->is_started);
     notify_free(d->notify);
     outbox_free(d->outbox);
+    silences_free(d->silences);
     book_free(d);
     for (uint32_t i = 0; d->objectives && i < d->set.count; i++)
         query_slo_tracker_free(d->objectives[i].tracker);

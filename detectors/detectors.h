@@ -18,12 +18,27 @@
 #define DETECTORS_OUTBOX_MAX 10000u
 #define DETECTORS_SECRETS_MAX 4u
 #define DETECTORS_HEADERS_MAX 16u
+#define DETECTORS_MAIL_TO_MAX 8u
 
 struct detectors;
 
+enum detectors_receiver_kind {
+    DETECTORS_WEBHOOK, /* Alertmanager's webhook body, signed */
+    DETECTORS_SLACK,
+    DETECTORS_TEAMS,
+    DETECTORS_PAGERDUTY,
+    DETECTORS_ALERTMANAGER, /* its API; url is the base */
+    DETECTORS_EMAIL
+};
+const char *detectors_receiver_kind_name(enum detectors_receiver_kind k); /* "webhook", ... */
+
 /* Where notifications go. Strings are borrowed until detectors_free. */
 struct detectors_receiver {
+    enum detectors_receiver_kind kind;
     const char *name, *url;
+    const char *routing_key; /* PagerDuty: 32 characters */
+    const char *mail_from, *mail_to[DETECTORS_MAIL_TO_MAX], *mail_user, *mail_password;
+    bool mail_plain; /* smtp: goes on without TLS where the server has none */
     const char *secrets
         [DETECTORS_SECRETS_MAX]; /* "whsec_<base64>" or plain text; the first is the current one, others are still signed with */
     const char *headers[DETECTORS_HEADERS_MAX]; /* "Name: value" */
@@ -234,6 +249,15 @@ struct detectors_outbox_row {
 /* Newest first: everything waiting or dead, and the last delivered ones. */
 enum err detectors_outbox(struct detectors *d, struct arena *a, struct detectors_outbox_row **out,
                           size_t *out_count) MUST_CHECK;
+/* A test notification, which goes the way of every other: the outbox, the receiver's thread, the receiver. Of PagerDuty and Alertmanager also its
+ * end. ERR_NOT_FOUND: there is no receiver of this name. out_id: its webhook_id in the outbox. */
+#define DETECTORS_WEBHOOK_ID_MAX 192u
+enum err detectors_receiver_test(struct detectors *d, struct bytes name,
+                                 char out_id[DETECTORS_WEBHOOK_ID_MAX]) MUST_CHECK;
+/* Those that were given, in their order; they live as long as the detectors. Holds secrets. */
+size_t detectors_receivers(const struct detectors *d, const struct detectors_receiver **out);
+/* The host of a receiver's URL, without what may be secret in it. */
+void detectors_receiver_host(const struct detectors_receiver *r, char out[256]);
 /* Tries a dead or waiting notification again now. */
 enum err detectors_outbox_retry(struct detectors *d, uint64_t id) MUST_CHECK;
 

@@ -9,6 +9,7 @@
 
 #include "detectors/alert.h"
 #include "detectors/notify.h"
+#include "detectors/silences.h"
 #include "query/query_slo_feed.h"
 #include <pthread.h>
 #include <stdatomic.h>
@@ -73,6 +74,7 @@ struct detectors {
     struct query_slo_feed *feed; /* reads for all of them; owned by detect from then on */
     struct outbox *outbox;
     struct notify *notify;
+    struct silences *silences;
     /* owned by detect */
     uint64_t seen_seq;
     int64_t samples_ms;

@@ -5,8 +5,8 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/stats.h"
+#include "detectors/message.h"
 #include "detectors/outbox.h"
-#include "detectors/webhook.h"
 #include "tsdb/tsdb_versions.h"
 
 #include <stdio.h>
@@ -305,7 +305,7 @@ static bool event_of(const struct detectors *d, struct rule_alert *a, size_t i, 
     if (a->state != RULE_FIRING)
         return false;
     if (!told) {
-        if (!wants(r, a))
+        if (!wants(r, a) || silences_mute_labels(d->silences, a->labels, now_ms))
             return false;
         tell(a, hash);
         snprintf(out, 24, "firing");
@@ -313,7 +313,7 @@ static bool event_of(const struct detectors *d, struct rule_alert *a, size_t i, 
     }
     int64_t every = r->repeat_ms ? r->repeat_ms : BOOK_REPEAT_MS;
     uint32_t due = now_ms > a->fired_ms ? (uint32_t)((now_ms - a->fired_ms) / every) : 0;
-    if (due <= a->repeats[i])
+    if (due <= a->repeats[i] || silences_mute_labels(d->silences, a->labels, now_ms))
         return false;
     a->repeats[i] = due;
     snprintf(out, 24, "repeat-%u", due);
@@ -367,6 +367,8 @@ static enum err stage(struct detectors_rules *r, void *txn, const struct rule_al
         .ends_ms = a->resolved_ms,
         .link = (const char *)link.data,
         .fingerprint = a->fingerprint,
+        .event = event,
+        .now_ms = now_ms,
         .group_key = arena_printf(arena, "{}:{alertname=\"" BYTES_FMT "\"}", BYTES_ARG(name))};
     struct book_note note = {.fingerprint = a->fingerprint,
                              .event = event,
@@ -376,7 +378,7 @@ static enum err stage(struct detectors_rules *r, void *txn, const struct rule_al
     if (e == ERR_OK) {
         struct buf body;
         buf_init(&body, (size_t)4 << 20);
-        webhook_note_body(&n, to->name, d->o.external_url, &body);
+        message_write(to, &n, d->o.external_url, &body);
         e = book_stage(d, txn, to, &note, &body, now_ms);
     }
     arena_free(arena);
