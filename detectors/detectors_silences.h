@@ -64,6 +64,17 @@ enum detectors_silence_state detectors_silence_state_at(const struct detectors_s
 enum err detectors_silence_put(struct detectors *d, const struct detectors_silence *s,
                                char out_id[DETECTORS_SILENCE_ID_MAX],
                                struct err_msg *msg) MUST_CHECK;
+/* A maintenance window over one objective (and of it one rule), or over the alerts of one alerting rule. ERR_NOT_FOUND: there is none of this name;
+ * ERR_FORBIDDEN: it is about an outage, safety or a leak. */
+struct detectors_window {
+    struct bytes slo, rule; /* rule empty: all of the objective */
+    struct bytes alertname; /* instead of slo: of an alerting rule */
+    struct bytes author, comment;
+    int64_t starts_ms, ends_ms;
+};
+enum err detectors_window_put(struct detectors *d, const struct detectors_window *w,
+                              char out_id[DETECTORS_SILENCE_ID_MAX],
+                              struct err_msg *msg) MUST_CHECK;
 enum err detectors_silence_expire(struct detectors *d, struct bytes id,
                                   struct err_msg *msg) MUST_CHECK;
 /* All, newest first; the texts in the arena. */
