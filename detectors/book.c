@@ -163,26 +163,96 @@ static bool is_muted(const struct detectors *d, const struct alert *a, const str
     return muted;
 }
 
-bool book_may_tell(const struct detectors *d, const struct transitions *ts, const struct alert *a,
-                   const struct objective *o, uint32_t receiver)
+/* The receiver was paged for another service, and what burns here has the same cause: it is one outage. */
+static bool inhibits(const struct alert *x, const struct alert *a, uint32_t receiver_hash)
 {
-    const struct detectors_receiver *r = &d->o.receivers[receiver];
-    if (!wants(r, a, o ? o->slo : NULL) || is_muted(d, a, o))
-        return false;
-    if (!is_burn_rule(a))
-        return true;
-    uint32_t hash = alert_receiver_hash(r->name);
+    return x->state == DETECTORS_FIRING && is_burn_rule(x) && alert_shares_cause(x, a) &&
+           alert_was_told(x, receiver_hash);
+}
+
+typedef bool (*relation)(const struct alert *x, const struct alert *a, uint32_t receiver_hash);
+
+/* The first alert, of this round or of before, that stands in this relation to a. */
+static const struct alert *find_related(const struct detectors *d, const struct transitions *ts,
+                                        const struct alert *a, uint32_t hash, relation holds)
+{
     for (uint32_t i = 0; i < ts->count; i++)
-        if (covers(&ts->list[i].alert, a, hash))
-            return false;
+        if (holds(&ts->list[i].alert, a, hash))
+            return &ts->list[i].alert;
     for (uint32_t i = 0; i < d->book.count; i++) {
         bool is_changing = false;
         for (uint32_t k = 0; k < ts->count && !is_changing; k++)
             is_changing = ts->list[k].at == (int32_t)i;
-        if (!is_changing && covers(d->book.list[i], a, hash))
-            return false;
+        if (!is_changing && holds(d->book.list[i], a, hash))
+            return d->book.list[i];
     }
-    return true;
+    return NULL;
+}
+
+enum verdict { TELLS, TELLS_NOT, NOTICES };
+
+static enum verdict judge(const struct detectors *d, const struct transitions *ts,
+                          const struct alert *a, const struct objective *o, uint32_t receiver,
+                          const struct alert **out_by)
+{
+    const struct detectors_receiver *r = &d->o.receivers[receiver];
+    uint32_t hash = alert_receiver_hash(r->name);
+    if (!wants(r, a, o ? o->slo : NULL) || is_muted(d, a, o))
+        return TELLS_NOT;
+    if (!is_burn_rule(a))
+        return TELLS;
+    if (find_related(d, ts, a, hash, covers))
+        return TELLS_NOT;
+    *out_by = find_related(d, ts, a, hash, inhibits);
+    return *out_by ? NOTICES : TELLS;
+}
+
+bool book_may_tell(const struct detectors *d, const struct transitions *ts, const struct alert *a,
+                   const struct objective *o, uint32_t receiver)
+{
+    const struct alert *by = NULL;
+    return judge(d, ts, a, o, receiver, &by) == TELLS;
+}
+
+/* A page that is not sent, because another service's says it, becomes a notice: for those who take tickets, else for whom the page was. Services
+ * that would open an incident of it get none. */
+static void notice(struct detectors *d, struct transition *t, uint32_t receiver,
+                   const struct alert *by)
+{
+    struct alert as_ticket = t->alert;
+    as_ticket.severity = QUERY_SLO_TICKET;
+    for (uint32_t r = 0; r < d->o.receiver_count; r++)
+        if (wants(&d->o.receivers[r], &as_ticket, t->objective ? t->objective->slo : NULL))
+            t->notice |= 1u << r;
+    if (!t->notice)
+        t->notice = 1u << receiver;
+    for (uint32_t r = 0; r < d->o.receiver_count; r++)
+        if (d->o.receivers[r].kind == DETECTORS_PAGERDUTY ||
+            d->o.receivers[r].kind == DETECTORS_ALERTMANAGER)
+            t->notice &= ~(1u << r);
+    memcpy(t->notice_of, by->fingerprint, sizeof(t->notice_of));
+}
+
+static bool begins(const struct transition *t)
+{
+    return t->event == ALERT_FIRED || t->event == ALERT_STEPPED;
+}
+
+/* Does the receiver hear of this change? */
+static bool hears(struct detectors *d, struct transitions *ts, struct transition *t, uint32_t r)
+{
+    bool told = alert_was_told(&t->alert, alert_receiver_hash(d->o.receivers[r].name));
+    const struct alert *by = NULL;
+    if (t->event == ALERT_RESOLVED)
+        return told && !d->o.receivers[r].send_resolved_off;
+    if (t->event == ALERT_NOTHING)
+        return told && t->repeat > 0 && t->receiver == r && !is_muted(d, &t->alert, t->objective);
+    if (!begins(t) && !(t->event == ALERT_RELEASED && t->receiver == r))
+        return false;
+    enum verdict v = judge(d, ts, &t->alert, t->objective, r, &by);
+    if (v == NOTICES && begins(t))
+        notice(d, t, r, by);
+    return v == TELLS;
 }
 
 /* Which receivers hear of which change; marks in the alert who was told. */
@@ -190,21 +260,12 @@ static void decide(struct detectors *d, struct transitions *ts)
 {
     for (uint32_t i = 0; i < ts->count; i++) {
         struct transition *t = &ts->list[i];
-        for (uint32_t r = 0; r < d->o.receiver_count; r++) {
-            uint32_t hash = alert_receiver_hash(d->o.receivers[r].name);
-            bool told = alert_was_told(&t->alert, hash), send = false;
-            if (t->event == ALERT_RESOLVED)
-                send = told && !d->o.receivers[r].send_resolved_off;
-            else if (t->event == ALERT_NOTHING)
-                send = told && t->repeat > 0 && t->receiver == r &&
-                       !is_muted(d, &t->alert, t->objective);
-            else if (t->event == ALERT_FIRED || t->event == ALERT_STEPPED ||
-                     (t->event == ALERT_RELEASED && t->receiver == r))
-                send = book_may_tell(d, ts, &t->alert, t->objective, r);
-            if (send)
-                alert_tell(&t->alert, hash);
-            t->send |= (uint32_t)send << r;
-        }
+        for (uint32_t r = 0; r < d->o.receiver_count; r++)
+            if (hears(d, ts, t, r)) {
+                alert_tell(&t->alert, alert_receiver_hash(d->o.receivers[r].name));
+                t->send |= 1u << r;
+            }
+        t->notice &= ~t->send;
     }
 }
 
@@ -250,22 +311,47 @@ enum err book_stage(struct detectors *d, void *txn, const struct detectors_recei
     return err;
 }
 
+/* Says why it is no page. */
+static enum err add_inhibitor(const struct transition *t, struct arena *arena,
+                              struct webhook_note *n)
+{
+    struct query_slo_pair *list =
+        ARENA_ARRAY(arena, struct query_slo_pair, n->annotation_count + 2);
+    if (!list)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < n->annotation_count; i++)
+        list[i] = n->annotations[i];
+    list[n->annotation_count++] =
+        (struct query_slo_pair){BYTES_LIT("inhibited_by"), bytes_str(t->notice_of)};
+    list[n->annotation_count++] =
+        (struct query_slo_pair){BYTES_LIT("cause"), bytes_str(t->alert.cause)};
+    n->annotations = list;
+    return ERR_OK;
+}
+
 static enum err stage_one(struct detectors *d, void *txn, const struct transition *t,
                           const struct detectors_receiver *r, int64_t now_ms)
 {
-    char event[24];
-    event_name(t, event);
-    struct book_note note = {.fingerprint = t->alert.fingerprint,
+    char event[24] = "notice";
+    bool is_notice = !(t->send >> (r - d->o.receivers) & 1);
+    struct alert alert = t->alert;
+    if (is_notice)
+        alert.severity = QUERY_SLO_TICKET;
+    else
+        event_name(t, event);
+    struct book_note note = {.fingerprint = alert.fingerprint,
                              .event = event,
-                             .slo_id = t->alert.slo_id,
-                             .rule = t->alert.rule};
+                             .slo_id = alert.slo_id,
+                             .rule = alert.rule};
     struct webhook_text text = {.receiver = r->name,
                                 .external_url = d->o.external_url,
                                 .slo = t->objective ? t->objective->slo : NULL};
     struct webhook_note about;
     struct buf body;
     struct arena *arena = arena_new((size_t)1 << 20);
-    enum err e = arena ? webhook_note_of(&t->alert, &text, arena, &about) : ERR_NOMEM;
+    enum err e = arena ? webhook_note_of(&alert, &text, arena, &about) : ERR_NOMEM;
+    if (e == ERR_OK && is_notice)
+        e = add_inhibitor(t, arena, &about);
     if (e == ERR_OK) {
         about.event = event;
         about.now_ms = now_ms;
@@ -299,7 +385,7 @@ static enum err stage_all(struct detectors *d, void *txn, const struct transitio
     for (uint32_t i = 0; i < ts->count && e == ERR_OK; i++) {
         const struct transition *t = &ts->list[i];
         for (uint32_t r = 0; r < d->o.receiver_count && e == ERR_OK; r++)
-            if (t->send >> r & 1)
+            if ((t->send | t->notice) >> r & 1)
                 e = stage_one(d, txn, t, &d->o.receivers[r], now_ms);
     }
     return e;

@@ -98,6 +98,8 @@ struct transition {
     enum alert_event event;
     uint32_t repeat, receiver; /* of a repetition (event ALERT_NOTHING), or of ALERT_RELEASED */
     uint32_t send; /* bit r: receiver r gets a notification; set by book_commit */
+    uint32_t notice; /* bit r: it gets a notice instead of a page */
+    char notice_of[33]; /* the fingerprint of the page that was sent for the same cause */
     const struct objective *objective; /* NULL: the objective is no longer loaded */
 };
 struct transitions {
