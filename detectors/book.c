@@ -189,6 +189,14 @@ static const struct alert *find_related(const struct detectors *d, const struct 
     return NULL;
 }
 
+/* A later step of an escalation: not yet, or somebody works on it. The moment is that of firing, which is durable. */
+static bool is_early(const struct detectors *d, const struct detectors_receiver *r,
+                     const struct alert *a)
+{
+    return r->after_ms &&
+           (clock_wall_ms() - a->fired_ms < r->after_ms || acks_has(d->acks, a->fingerprint));
+}
+
 enum verdict { TELLS, TELLS_NOT, NOTICES };
 
 static enum verdict judge(const struct detectors *d, const struct transitions *ts,
@@ -197,7 +205,7 @@ static enum verdict judge(const struct detectors *d, const struct transitions *t
 {
     const struct detectors_receiver *r = &d->o.receivers[receiver];
     uint32_t hash = alert_receiver_hash(r->name);
-    if (!wants(r, a, o ? o->slo : NULL) || is_muted(d, a, o))
+    if (!wants(r, a, o ? o->slo : NULL) || is_muted(d, a, o) || is_early(d, r, a))
         return TELLS_NOT;
     if (!is_burn_rule(a))
         return TELLS;
@@ -238,6 +246,14 @@ static bool begins(const struct transition *t)
     return t->event == ALERT_FIRED || t->event == ALERT_STEPPED;
 }
 
+/* What somebody works on is not said again; to Alertmanager, which would take silence for an end, it is. */
+static bool repeats(const struct detectors *d, const struct transition *t, uint32_t r)
+{
+    bool is_acked =
+        d->o.receivers[r].kind != DETECTORS_ALERTMANAGER && acks_has(d->acks, t->alert.fingerprint);
+    return !is_acked && !is_muted(d, &t->alert, t->objective);
+}
+
 /* Does the receiver hear of this change? */
 static bool hears(struct detectors *d, struct transitions *ts, struct transition *t, uint32_t r)
 {
@@ -246,7 +262,7 @@ static bool hears(struct detectors *d, struct transitions *ts, struct transition
     if (t->event == ALERT_RESOLVED)
         return told && !d->o.receivers[r].send_resolved_off;
     if (t->event == ALERT_NOTHING)
-        return told && t->repeat > 0 && t->receiver == r && !is_muted(d, &t->alert, t->objective);
+        return told && t->repeat > 0 && t->receiver == r && repeats(d, t, r);
     if (!begins(t) && !(t->event == ALERT_RELEASED && t->receiver == r))
         return false;
     enum verdict v = judge(d, ts, &t->alert, t->objective, r, &by);
@@ -329,6 +345,22 @@ static enum err add_inhibitor(const struct transition *t, struct arena *arena,
     return ERR_OK;
 }
 
+enum err book_add_link(struct detectors *d, const struct detectors_receiver *r, struct arena *arena,
+                       struct webhook_note *n)
+{
+    struct query_slo_pair *list =
+        ARENA_ARRAY(arena, struct query_slo_pair, n->annotation_count + 1);
+    struct bytes link =
+        acks_link(d->acks, d->o.external_url, n->fingerprint, r->name, n->starts_ms, arena);
+    if (!list || !link.data)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < n->annotation_count; i++)
+        list[i] = n->annotations[i];
+    list[n->annotation_count++] = (struct query_slo_pair){BYTES_LIT("acknowledge"), link};
+    n->annotations = list;
+    return ERR_OK;
+}
+
 static enum err stage_one(struct detectors *d, void *txn, const struct transition *t,
                           const struct detectors_receiver *r, int64_t now_ms)
 {
@@ -352,6 +384,8 @@ static enum err stage_one(struct detectors *d, void *txn, const struct transitio
     enum err e = arena ? webhook_note_of(&alert, &text, arena, &about) : ERR_NOMEM;
     if (e == ERR_OK && is_notice)
         e = add_inhibitor(t, arena, &about);
+    if (e == ERR_OK && t->event != ALERT_RESOLVED)
+        e = book_add_link(d, r, arena, &about);
     if (e == ERR_OK) {
         about.event = event;
         about.now_ms = now_ms;

@@ -157,6 +157,8 @@ static enum err make_parts(struct detectors *d, struct buf *errors)
     if (e == ERR_OK)
         e = (d->silences = silences_new(&d->store)) ? silences_load(d->silences) : ERR_NOMEM;
     if (e == ERR_OK)
+        e = (d->acks = acks_new(&d->store)) ? acks_load(d->acks) : ERR_NOMEM;
+    if (e == ERR_OK)
         e = book_load(d, errors);
     if (e == ERR_OK)
         e = load_versions(d);
@@ -226,6 +228,7 @@ void detectors_free(struct detectors *d)
     notify_free(d->notify);
     outbox_free(d->outbox);
     silences_free(d->silences);
+    acks_free(d->acks);
     book_free(d);
     for (uint32_t i = 0; d->objectives && i < d->set.count; i++)
         query_slo_tracker_free(d->objectives[i].tracker);

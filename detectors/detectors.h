@@ -45,6 +45,8 @@ struct detectors_receiver {
     bool pages, tickets; /* severities it wants; both false = both */
     bool send_resolved_off;
     int64_t repeat_ms; /* a firing alert is sent again after this; 0 = 4 h */
+    int64_t after_ms; /* told only of what fires so long and nobody has acknowledged */
+    uint32_t per_minute; /* at most so many attempts; 0 = as many as there are */
     int64_t timeout_ms; /* of one attempt; 0 = 10 s */
     bool allow_private; /* loopback and private addresses; link-local never */
     bool heartbeat; /* receives only the watchdog's heartbeat, every heartbeat_ms */

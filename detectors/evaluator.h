@@ -7,6 +7,7 @@
 #ifndef DETECTORS_EVALUATOR_H
 #define DETECTORS_EVALUATOR_H
 
+#include "detectors/acks.h"
 #include "detectors/alert.h"
 #include "detectors/notify.h"
 #include "detectors/silences.h"
@@ -75,6 +76,7 @@ struct detectors {
     struct outbox *outbox;
     struct notify *notify;
     struct silences *silences;
+    struct acks *acks;
     /* owned by detect */
     uint64_t seen_seq;
     int64_t samples_ms;
@@ -125,6 +127,9 @@ struct transition *book_change(struct transitions *t);
 struct book_note {
     const char *fingerprint, *event, *slo_id, *rule;
 };
+/* The annotation "acknowledge": a link that is signed for this receiver. */
+enum err book_add_link(struct detectors *d, const struct detectors_receiver *r, struct arena *arena,
+                       struct webhook_note *n) MUST_CHECK;
 enum err book_stage(struct detectors *d, void *txn, const struct detectors_receiver *r,
                     const struct book_note *n, struct buf *body, int64_t now_ms) MUST_CHECK;
 enum err book_commit(struct detectors *d, struct transitions *t, int64_t now_ms,

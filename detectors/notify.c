@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #define IDLE_MS 1000
+#define LIMITED_MS 20
 
 struct worker {
     struct notify *notify;
@@ -18,6 +19,8 @@ struct worker {
     pthread_t thread;
     bool is_started;
     int64_t heartbeat_due_ms; /* monotonic */
+    double tokens; /* attempts that per_minute leaves */
+    int64_t filled_ms; /* monotonic */
 };
 
 struct notify {
@@ -112,6 +115,19 @@ static void send_heartbeat(struct worker *w, struct http_client *client)
     buf_done(&body);
 }
 
+/* May another attempt be made now? A bucket that holds a minute's worth. */
+static bool may_send(struct worker *w)
+{
+    double rate = w->receiver->per_minute;
+    int64_t now = clock_mono_ns() / 1000000;
+    if (!w->receiver->per_minute)
+        return true;
+    w->tokens = w->filled_ms ? w->tokens + (double)(now - w->filled_ms) * rate / 60000 : rate;
+    w->tokens = MIN(w->tokens, rate);
+    w->filled_ms = now;
+    return w->tokens >= 1;
+}
+
 static void *work(void *arg)
 {
     struct worker *w = arg;
@@ -123,8 +139,12 @@ static void *work(void *arg)
         int64_t idle = w->receiver->heartbeat && w->receiver->heartbeat_ms
                            ? MIN(w->receiver->heartbeat_ms, IDLE_MS)
                            : IDLE_MS;
-        if (outbox_take(w->notify->o.outbox, w->receiver->name, idle, &e))
+        if (!may_send(w)) {
+            clock_sleep_ms(LIMITED_MS);
+        } else if (outbox_take(w->notify->o.outbox, w->receiver->name, idle, &e)) {
+            w->tokens -= 1;
             deliver(w, client, &e);
+        }
     }
     if (!client)
         log_error("notify", "receiver=%s: out of memory, nothing will be sent", w->receiver->name);

@@ -115,6 +115,14 @@ static void read_kind(struct reading *r, const struct yaml_node *n, struct detec
         mistake(r, n, "type", "must be webhook, slack, teams, pagerduty, alertmanager or email");
 }
 
+static void read_rate(struct reading *r, const struct yaml_node *n, struct detectors_receiver *out)
+{
+    uint64_t v = 0;
+    if (n->type != YAML_SCALAR || !bytes_to_u64(n->text, &v) || v == 0 || v > 6000)
+        mistake(r, n, "per_minute", "must be a number from 1 to 6000");
+    out->per_minute = (uint32_t)v;
+}
+
 static void read_addresses(struct reading *r, const struct yaml_node *n,
                            struct detectors_receiver *out)
 {
@@ -187,6 +195,10 @@ static void read_receiver(struct reading *r, const struct yaml_node *map,
             out->send_resolved_off = !bool_of(r, n, "send_resolved");
         else if (bytes_equal_str(n->key, "repeat_interval"))
             out->repeat_ms = duration_of(r, n, "repeat_interval");
+        else if (bytes_equal_str(n->key, "after"))
+            out->after_ms = duration_of(r, n, "after");
+        else if (bytes_equal_str(n->key, "per_minute"))
+            read_rate(r, n, out);
         else if (bytes_equal_str(n->key, "timeout"))
             out->timeout_ms = duration_of(r, n, "timeout");
         else if (bytes_equal_str(n->key, "allow_private"))
@@ -201,7 +213,8 @@ static void read_receiver(struct reading *r, const struct yaml_node *map,
             mistake(r, n, "receivers",
                     "unknown key; valid are name, type, url, secrets, headers, severities, "
                     "send_resolved, repeat_interval, timeout, allow_private, heartbeat, "
-                    "heartbeat_interval, ca_file, routing_key, from, to, username, password, "
+                    "heartbeat_interval, ca_file, after, per_minute, routing_key, from, to, "
+                    "username, password, "
                     "require_tls");
     }
     if (!out->name)

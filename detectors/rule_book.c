@@ -291,6 +291,13 @@ static void tell(struct rule_alert *a, uint32_t hash)
     a->is_changed = true;
 }
 
+/* A later step of an escalation: not yet, or somebody works on it. */
+static bool is_early(const struct detectors *d, const struct detectors_receiver *r,
+                     const struct rule_alert *a, int64_t now_ms)
+{
+    return r->after_ms && (now_ms - a->fired_ms < r->after_ms || acks_has(d->acks, a->fingerprint));
+}
+
 /* What receiver i hears of the alert now; false: nothing. Marks in the alert that it was told. */
 static bool event_of(const struct detectors *d, struct rule_alert *a, size_t i, int64_t now_ms,
                      char out[24])
@@ -305,7 +312,8 @@ static bool event_of(const struct detectors *d, struct rule_alert *a, size_t i, 
     if (a->state != RULE_FIRING)
         return false;
     if (!told) {
-        if (!wants(r, a) || silences_mute_labels(d->silences, a->labels, now_ms))
+        if (!wants(r, a) || is_early(d, r, a, now_ms) ||
+            silences_mute_labels(d->silences, a->labels, now_ms))
             return false;
         tell(a, hash);
         snprintf(out, 24, "firing");
@@ -313,7 +321,8 @@ static bool event_of(const struct detectors *d, struct rule_alert *a, size_t i, 
     }
     int64_t every = r->repeat_ms ? r->repeat_ms : BOOK_REPEAT_MS;
     uint32_t due = now_ms > a->fired_ms ? (uint32_t)((now_ms - a->fired_ms) / every) : 0;
-    if (due <= a->repeats[i] || silences_mute_labels(d->silences, a->labels, now_ms))
+    bool is_acked = r->kind != DETECTORS_ALERTMANAGER && acks_has(d->acks, a->fingerprint);
+    if (due <= a->repeats[i] || is_acked || silences_mute_labels(d->silences, a->labels, now_ms))
         return false;
     a->repeats[i] = due;
     snprintf(out, 24, "repeat-%u", due);
@@ -375,6 +384,8 @@ static enum err stage(struct detectors_rules *r, void *txn, const struct rule_al
                              .slo_id = (const char *)id.data,
                              .rule = (const char *)rule.data};
     enum err e = id.data && rule.data && link.data && n.group_key.data ? ERR_OK : ERR_NOMEM;
+    if (e == ERR_OK && !n.is_resolved)
+        e = book_add_link(d, to, arena, &n);
     if (e == ERR_OK) {
         struct buf body;
         buf_init(&body, (size_t)4 << 20);

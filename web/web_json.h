@@ -43,6 +43,8 @@ struct web_silences {
 enum err web_silences_read(struct web_call *c, struct web_silences *out) MUST_CHECK;
 void web_silences_of(struct json_out *j, const struct web_silences *s,
                      const struct detectors_alert *a);
+/* The member acknowledged: who, or null. */
+void web_ack_of(struct web_call *c, const struct detectors_alert *a);
 enum err web_slo_table(struct web_call *c) MUST_CHECK; /* an array of objectives */
 enum err web_slo_alerts(struct web_call *c) MUST_CHECK; /* an array of alerts */
 /* 1 to 32 hex digits: clients of Jaeger and Tempo leave out leading zeros. */

@@ -132,6 +132,26 @@ test("when the silence ends what fires still is told, once", async () => {
   assert.equal(new Set(received.map((r) => r.id)).size, received.length);
 });
 
+test("the signed link asks, then acknowledges; a forged one does neither", async () => {
+  const { fingerprint, annotations } = received[0].body.alerts[0];
+  const link = new URL(annotations.acknowledge);
+  assert.equal(link.pathname, `/ack/${fingerprint}`);
+  const asked = await fetch(link);
+  assert.match(await asked.text(), /<form method="post">/);
+  const find = async () => (await getJson(`${server.web}/api/telltale/v1/alerts`)).body.alerts.find((a) => a.fingerprint === fingerprint);
+  assert.equal((await find()).acknowledged, null, "to look is not to acknowledge");
+  const forged = new URL(link);
+  forged.searchParams.set("receiver", "other");
+  assert.equal((await fetch(forged, { method: "POST" })).status, 403);
+  assert.equal((await find()).acknowledged, null);
+  assert.equal((await fetch(link, { method: "POST" })).status, 200);
+  assert.equal((await find()).acknowledged.by, "link of team");
+  const again = await post(`/api/telltale/v1/alerts/${fingerprint}/acknowledge`, { by: "ann" });
+  assert.equal(again.status, 200);
+  assert.equal((await find()).acknowledged.by, "link of team");
+  assert.equal((await post("/api/telltale/v1/alerts/0/acknowledge", { by: "ann" })).status, 404);
+});
+
 test("maintenance windows are short and cover no outage; mistakes are sentences", async () => {
   const by = { createdBy: "ann", comment: "deploy" };
   assert.equal((await post("/api/telltale/v1/windows", { slo: "cut", minutes: 30, ...by })).status, 200);

@@ -449,6 +449,30 @@ static void nothing_secret_is_in_an_error_or_in_the_outbox(void **state)
     rig_end(&r);
 }
 
+static void a_receiver_gets_no_more_a_minute_than_it_may(void **state)
+{
+    (void)state;
+    static const int ok[] = {200};
+    struct helper_receiver *hook = helper_receiver_new(ok, 1, -1),
+                           *free_hook = helper_receiver_new(ok, 1, -1);
+    struct detectors_receiver list[2] = {
+        {.name = "slow", .url = helper_receiver_url(hook), .allow_private = true, .per_minute = 2},
+        {.name = "free", .url = helper_receiver_url(free_hook), .allow_private = true}};
+    char id[DETECTORS_WEBHOOK_ID_MAX];
+    struct rig r;
+    rig_begin(&r, list, 2);
+    for (size_t i = 0; i < 4; i++)
+        for (size_t k = 0; k < 2; k++)
+            assert_int_equal(detectors_receiver_test(r.d, bytes_str(list[k].name), id), ERR_OK);
+    assert_true(helper_receiver_wait(free_hook, 4, WAIT_MS));
+    assert_true(helper_receiver_wait(hook, 2, WAIT_MS));
+    clock_sleep_ms(300);
+    assert_int_equal(helper_receiver_count(hook), 2); /* the third is due in half a minute */
+    rig_end(&r);
+    helper_receiver_free(hook);
+    helper_receiver_free(free_hook);
+}
+
 /* --- the file ------------------------------------------------------------------------------------ */
 
 static enum err load(const char *text, struct arena *a, struct detectors_receiver **list, size_t *n,
@@ -527,6 +551,7 @@ int main(void)
         cmocka_unit_test(a_test_takes_the_real_path_to_every_kind),
         cmocka_unit_test(a_mail_server_that_refuses_for_good_makes_a_dead_letter),
         cmocka_unit_test(nothing_secret_is_in_an_error_or_in_the_outbox),
+        cmocka_unit_test(a_receiver_gets_no_more_a_minute_than_it_may),
         cmocka_unit_test(kinds_are_read_and_their_mistakes_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
