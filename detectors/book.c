@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/stats.h"
 #include "detectors/budget_alerts.h"
+#include "detectors/catalogue.h"
 #include "detectors/condition_alerts.h"
 #include "detectors/evaluator.h"
 #include "detectors/message.h"
@@ -115,12 +116,27 @@ struct transition *book_change(struct transitions *t)
 
 /* --- into the transaction ------------------------------------------------------------------------ */
 
-static bool wants(const struct detectors_receiver *r, const struct alert *a,
-                  const struct query_slo *s)
+/* The objective's targets go before what the service's owner says. */
+static bool is_routed(const struct detectors *d, const struct detectors_receiver *r,
+                      const struct alert *a, const struct query_slo *s)
+{
+    const struct detectors_service *of =
+        catalogue_find(d->o.services, d->o.service_count, bytes_str(a->service));
+    struct bytes kind = BYTES_NONE;
+    for (uint32_t i = 0; s && i < s->label_count; i++)
+        if (bytes_equal_str(s->labels[i].name, "kind"))
+            kind = s->labels[i].value;
+    return (s && s->target_count) || catalogue_routes(of, kind, a->severity, r->name);
+}
+
+static bool wants(const struct detectors *d, const struct detectors_receiver *r,
+                  const struct alert *a, const struct query_slo *s)
 {
     if (r->heartbeat)
         return false;
     if ((r->pages || r->tickets) && !(a->severity == QUERY_SLO_PAGE ? r->pages : r->tickets))
+        return false;
+    if (!is_routed(d, r, a, s))
         return false;
     for (uint32_t i = 0; s && i < s->target_count; i++)
         if (bytes_equal_str(s->targets[i], r->name))
@@ -205,7 +221,7 @@ static enum verdict judge(const struct detectors *d, const struct transitions *t
 {
     const struct detectors_receiver *r = &d->o.receivers[receiver];
     uint32_t hash = alert_receiver_hash(r->name);
-    if (!wants(r, a, o ? o->slo : NULL) || is_muted(d, a, o) || is_early(d, r, a))
+    if (!wants(d, r, a, o ? o->slo : NULL) || is_muted(d, a, o) || is_early(d, r, a))
         return TELLS_NOT;
     if (!is_burn_rule(a))
         return TELLS;
@@ -230,7 +246,7 @@ static void notice(struct detectors *d, struct transition *t, uint32_t receiver,
     struct alert as_ticket = t->alert;
     as_ticket.severity = QUERY_SLO_TICKET;
     for (uint32_t r = 0; r < d->o.receiver_count; r++)
-        if (wants(&d->o.receivers[r], &as_ticket, t->objective ? t->objective->slo : NULL))
+        if (wants(d, &d->o.receivers[r], &as_ticket, t->objective ? t->objective->slo : NULL))
             t->notice |= 1u << r;
     if (!t->notice)
         t->notice = 1u << receiver;
@@ -345,18 +361,26 @@ static enum err add_inhibitor(const struct transition *t, struct arena *arena,
     return ERR_OK;
 }
 
-enum err book_add_link(struct detectors *d, const struct detectors_receiver *r, struct arena *arena,
-                       struct webhook_note *n)
+enum err book_add_pairs(struct detectors *d, const struct detectors_receiver *r, bool with_link,
+                        struct arena *arena, struct webhook_note *n)
 {
     struct query_slo_pair *list =
-        ARENA_ARRAY(arena, struct query_slo_pair, n->annotation_count + 1);
-    struct bytes link =
-        acks_link(d->acks, d->o.external_url, n->fingerprint, r->name, n->starts_ms, arena);
-    if (!list || !link.data)
+        ARENA_ARRAY(arena, struct query_slo_pair, n->annotation_count + 2);
+    struct bytes service = message_label(n, "service");
+    const struct detectors_service *of = catalogue_find(d->o.services, d->o.service_count, service);
+    if (!list)
         return ERR_NOMEM;
     for (size_t i = 0; i < n->annotation_count; i++)
         list[i] = n->annotations[i];
-    list[n->annotation_count++] = (struct query_slo_pair){BYTES_LIT("acknowledge"), link};
+    if (of && !message_annotation(n, "owner").size)
+        list[n->annotation_count++] = (struct query_slo_pair){BYTES_LIT("owner"), of->owner};
+    if (with_link) {
+        struct bytes link =
+            acks_link(d->acks, d->o.external_url, n->fingerprint, r->name, n->starts_ms, arena);
+        if (!link.data)
+            return ERR_NOMEM;
+        list[n->annotation_count++] = (struct query_slo_pair){BYTES_LIT("acknowledge"), link};
+    }
     n->annotations = list;
     return ERR_OK;
 }
@@ -384,8 +408,8 @@ static enum err stage_one(struct detectors *d, void *txn, const struct transitio
     enum err e = arena ? webhook_note_of(&alert, &text, arena, &about) : ERR_NOMEM;
     if (e == ERR_OK && is_notice)
         e = add_inhibitor(t, arena, &about);
-    if (e == ERR_OK && t->event != ALERT_RESOLVED)
-        e = book_add_link(d, r, arena, &about);
+    if (e == ERR_OK)
+        e = book_add_pairs(d, r, t->event != ALERT_RESOLVED, arena, &about);
     if (e == ERR_OK) {
         about.event = event;
         about.now_ms = now_ms;

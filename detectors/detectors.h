@@ -67,6 +67,7 @@ enum err detectors_receivers_read(const struct yaml_node *list, const char *file
 
 struct detectors_budgets; /* detectors_budgets.h */
 struct detectors_condition; /* detectors_conditions.h */
+struct detectors_service; /* detectors_catalogue.h */
 struct query_slo_source; /* query_slo_source.h */
 struct detectors_store; /* detectors_store.h; tests put faults here */
 
@@ -80,6 +81,8 @@ struct detectors_options {
     struct detectors_budgets *budgets; /* watched beside the objectives; NULL = none */
     const struct detectors_condition *conditions; /* of the program itself; borrowed */
     size_t condition_count;
+    const struct detectors_service *services; /* the catalogue; borrowed */
+    size_t service_count;
     const char *external_url; /* for links in notifications; NULL = http://127.0.0.1:4320 */
     int64_t interval_ms; /* 0 = 2 s */
     int64_t retry_base_ms, retry_max_ms; /* back-off of deliveries; 0 = 5 s, 10 min */

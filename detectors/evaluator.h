@@ -127,9 +127,9 @@ struct transition *book_change(struct transitions *t);
 struct book_note {
     const char *fingerprint, *event, *slo_id, *rule;
 };
-/* The annotation "acknowledge": a link that is signed for this receiver. */
-enum err book_add_link(struct detectors *d, const struct detectors_receiver *r, struct arena *arena,
-                       struct webhook_note *n) MUST_CHECK;
+/* The annotations "owner", of the catalogue, and "acknowledge": a link that is signed for this receiver. */
+enum err book_add_pairs(struct detectors *d, const struct detectors_receiver *r, bool with_link,
+                        struct arena *arena, struct webhook_note *n) MUST_CHECK;
 enum err book_stage(struct detectors *d, void *txn, const struct detectors_receiver *r,
                     const struct book_note *n, struct buf *body, int64_t now_ms) MUST_CHECK;
 enum err book_commit(struct detectors *d, struct transitions *t, int64_t now_ms,

@@ -5,6 +5,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/stats.h"
+#include "detectors/catalogue.h"
 #include "detectors/message.h"
 #include "detectors/outbox.h"
 #include "tsdb/tsdb_versions.h"
@@ -264,9 +265,13 @@ enum query_slo_severity rule_book_severity(const struct rule_alert *a)
                                                                         : QUERY_SLO_TICKET;
 }
 
-static bool wants(const struct detectors_receiver *r, const struct rule_alert *a)
+static bool wants(const struct detectors *d, const struct detectors_receiver *r,
+                  const struct rule_alert *a)
 {
-    if (r->heartbeat)
+    const struct detectors_service *of = catalogue_find(
+        d->o.services, d->o.service_count, tsdb_labels_get(a->labels, BYTES_LIT("service")));
+    if (r->heartbeat || !catalogue_routes(of, tsdb_labels_get(a->labels, BYTES_LIT("kind")),
+                                          rule_book_severity(a), r->name))
         return false;
     if (!r->pages && !r->tickets)
         return true;
@@ -312,7 +317,7 @@ static bool event_of(const struct detectors *d, struct rule_alert *a, size_t i, 
     if (a->state != RULE_FIRING)
         return false;
     if (!told) {
-        if (!wants(r, a) || is_early(d, r, a, now_ms) ||
+        if (!wants(d, r, a) || is_early(d, r, a, now_ms) ||
             silences_mute_labels(d->silences, a->labels, now_ms))
             return false;
         tell(a, hash);
@@ -384,8 +389,8 @@ static enum err stage(struct detectors_rules *r, void *txn, const struct rule_al
                              .slo_id = (const char *)id.data,
                              .rule = (const char *)rule.data};
     enum err e = id.data && rule.data && link.data && n.group_key.data ? ERR_OK : ERR_NOMEM;
-    if (e == ERR_OK && !n.is_resolved)
-        e = book_add_link(d, to, arena, &n);
+    if (e == ERR_OK)
+        e = book_add_pairs(d, to, !n.is_resolved, arena, &n);
     if (e == ERR_OK) {
         struct buf body;
         buf_init(&body, (size_t)4 << 20);
