@@ -1,14 +1,17 @@
 #include "detectors/detectors.h"
+#include "base/alive.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "detectors/detectors_conditions.h"
 #include "detectors/evaluator.h"
 #include "detectors/receiver.h"
+#include "detectors/watchdog.h"
 #include <stdio.h>
 #include <stdlib.h>
 
 #define ARENA_BYTES ((size_t)64 << 20)
+#define ALIVE_LIMIT_MS INT64_C(300000) /* the longest round and the wait behind it */
 #define DEFAULT_URL "http://127.0.0.1:4320"
 
 const char *detectors_state_name(enum detectors_state s)
@@ -174,7 +177,8 @@ static enum err make_parts(struct detectors *d, struct buf *errors)
                                .is_alive = is_alive,
                                .ctx = d};
     d->notify = notify_new(&n);
-    return d->notify ? ERR_OK : ERR_NOMEM;
+    d->watchdog = watchdog_new(d);
+    return d->notify && d->watchdog ? ERR_OK : ERR_NOMEM;
 }
 
 static void apply_defaults(struct detectors_options *o)
@@ -225,6 +229,7 @@ void detectors_free(struct detectors *d)
     if (!d)
         return;
     CHECK(!d->is_started);
+    watchdog_free(d->watchdog);
     notify_free(d->notify);
     outbox_free(d->outbox);
     silences_free(d->silences);
@@ -263,13 +268,17 @@ static void *detect(void *arg)
     struct detectors *d = arg;
     enum err last = ERR_OK;
     int64_t begin;
+    int alive = alive_begin("detect", ALIVE_LIMIT_MS);
     do {
         begin = clock_mono_ns();
+        alive_beat(alive);
         enum err e = detectors_evaluate(d, clock_wall_ms());
         if (e != ERR_OK && e != last)
             log_warn("detect", "evaluation failed and will be repeated: %s", err_text(e));
         last = e;
+        alive_beat(alive);
     } while (wait_round(d, clock_mono_ns() - begin));
+    alive_end(alive);
     return NULL;
 }
 
@@ -284,13 +293,17 @@ enum err detectors_start(struct detectors *d, struct err_msg *msg)
         return err_set(msg, ERR_NOMEM, "no thread for the detectors");
     }
     d->is_started = true;
-    return ERR_OK;
+    e = watchdog_start(d->watchdog, msg);
+    if (e != ERR_OK)
+        detectors_stop(d);
+    return e;
 }
 
 void detectors_stop(struct detectors *d)
 {
     if (!d->is_started)
         return;
+    watchdog_stop(d->watchdog);
     pthread_mutex_lock(&d->lock);
     d->is_stopping = true;
     pthread_cond_broadcast(&d->wake);
@@ -298,6 +311,30 @@ void detectors_stop(struct detectors *d)
     pthread_join(d->thread, NULL);
     notify_stop(d->notify);
     d->is_started = false;
+}
+
+/* --- watermarks ---------------------------------------------------------------------------------- */
+
+void detectors_metrics(struct detectors *d, struct buf *out)
+{
+    int64_t now_ms = clock_wall_ms();
+    buf_str(out, "# HELP telltale_slo_watermark_age_seconds How long ago the objective was last "
+                 "evaluated.\n# TYPE telltale_slo_watermark_age_seconds gauge\n");
+    pthread_mutex_lock(&d->lock);
+    for (uint32_t i = 0; i < d->set.count; i++) {
+        int64_t at_ms = d->objectives[i].view.evaluated_ms;
+        if (!at_ms)
+            continue; /* not yet */
+        buf_str(out, "telltale_slo_watermark_age_seconds{slo=\"");
+        struct bytes id = d->set.slos[i].id;
+        for (size_t k = 0; k < id.size; k++) {
+            if (id.data[k] == '"' || id.data[k] == '\\')
+                buf_u8(out, '\\');
+            buf_u8(out, id.data[k] == '\n' ? ' ' : id.data[k]);
+        }
+        buf_printf(out, "\"} %.3f\n", (double)MAX(now_ms - at_ms, 0) / 1000);
+    }
+    pthread_mutex_unlock(&d->lock);
 }
 
 /* --- small answers ------------------------------------------------------------------------------- */

@@ -101,6 +101,8 @@ enum err detectors_new(const struct detectors_options *o, struct detectors **out
 enum err detectors_start(struct detectors *d, struct err_msg *msg) MUST_CHECK;
 void detectors_stop(struct detectors *d); /* joins the threads; nothing is lost */
 void detectors_free(struct detectors *d); /* NULL is fine */
+/* How old the watermark of each objective is (telltale_slo_watermark_age_seconds), as a text page. */
+void detectors_metrics(struct detectors *d, struct buf *out);
 /* One evaluation at this wall time, for tests and `slo check`; not while started. */
 enum err detectors_evaluate(struct detectors *d, int64_t now_ms) MUST_CHECK;
 

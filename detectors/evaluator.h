@@ -77,6 +77,7 @@ struct detectors {
     struct notify *notify;
     struct silences *silences;
     struct acks *acks;
+    struct watchdog *watchdog;
     /* owned by detect */
     uint64_t seen_seq;
     int64_t samples_ms;

@@ -1,4 +1,5 @@
 #include "detectors/notify.h"
+#include "base/alive.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -11,6 +12,7 @@
 
 #define IDLE_MS 1000
 #define LIMITED_MS 20
+#define ALIVE_SLACK_MS INT64_C(120000) /* two attempts, names that resolve slowly, a slow disk */
 
 struct worker {
     struct notify *notify;
@@ -132,8 +134,13 @@ static void *work(void *arg)
 {
     struct worker *w = arg;
     struct http_client *client = http_client_new();
+    char name[ALIVE_NAME_MAX];
+    snprintf(name, sizeof(name), "notify %.60s", w->receiver->name);
+    int alive = alive_begin(name, (w->receiver->timeout_ms ? w->receiver->timeout_ms : 10000) +
+                                      ALIVE_SLACK_MS);
     while (client && !atomic_load(&w->notify->is_stopping)) {
         struct outbox_entry e;
+        alive_beat(alive);
         if (w->receiver->heartbeat)
             send_heartbeat(w, client);
         int64_t idle = w->receiver->heartbeat && w->receiver->heartbeat_ms
@@ -148,6 +155,8 @@ static void *work(void *arg)
     }
     if (!client)
         log_error("notify", "receiver=%s: out of memory, nothing will be sent", w->receiver->name);
+    else
+        alive_end(alive); /* without a client it is dead, and is said to be */
     http_client_free(client);
     return NULL;
 }
