@@ -177,9 +177,11 @@ static enum err silence_delete(struct web_call *c)
         return no_detectors(c);
     enum err e =
         detectors_silence_expire(c->web->opts.detectors, net_request_param(c->req, 0), &c->msg);
-    if (e == ERR_OK)
-        json_out_object(&c->j), json_out_object_end(&c->j);
-    return e;
+    if (e != ERR_OK)
+        return e;
+    json_out_object(&c->j);
+    json_out_object_end(&c->j);
+    return ERR_OK;
 }
 
 /* --- reading a silence --------------------------------------------------------------------------- */
