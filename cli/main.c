@@ -53,6 +53,8 @@ static const struct verb verbs[] = {
      verb_slo},
     {"rules", "`rules check FILE…`, `rules test FILE…`: rule files and their unit tests",
      verbs_rules},
+    {"receivers", "`receivers test NAME`: send a test notification from a running server",
+     verbs_receivers},
     {"model", "look into a text encoder, run it over lines of JSON, time it, convert it",
      verbs_model},
     {"ground", "check a response against its context, offline; measure and train the checker",

@@ -31,6 +31,7 @@
 #include "collector/net/net.h"
 #include "collector/stage/stage.h"
 #include "detectors/detectors.h"
+#include "detectors/detectors_catalogue.h"
 #include "detectors/detectors_budgets.h"
 #include "tsdb/tsdb.h"
 #include "web/web.h"
@@ -248,6 +249,7 @@ static enum err start_detectors(struct server *s)
 {
     const struct serve_options *o = &s->options;
     struct detectors_receiver *receivers = NULL;
+    struct detectors_service *services = NULL;
     struct bytes url = arena_printf(s->arena, "%s://%s", scheme(s), s->addresses[NET_WEB]);
     struct detectors_options d = {.db = s->db,
                                   .slo_paths = o->slos.items,
@@ -263,6 +265,10 @@ static enum err start_detectors(struct server *s)
         e = detectors_receivers_load(o->config_file, s->arena, &receivers, &d.receiver_count,
                                      &s->errors);
     d.receivers = receivers;
+    if (e == ERR_OK)
+        e = detectors_catalogue_read(o->services, o->config_file, receivers, d.receiver_count,
+                                     s->arena, &services, &d.service_count, &s->errors);
+    d.services = services;
     if (e == ERR_OK)
         e = detectors_new(&d, &s->detectors, &s->errors);
     return e == ERR_OK ? serve_slos_init(&s->slo_files, s->detectors, s->stage, &s->msg) : e;
@@ -605,19 +611,25 @@ int verbs_check_config(int argc, char **argv)
         return 0;
     }
     if (server_init(&s, argc, argv)) {
-        struct detectors_receiver *receivers;
+        struct detectors_receiver *receivers = NULL;
+        struct detectors_service *services = NULL;
         struct query_slo_set set;
-        size_t n = 0;
+        size_t n = 0, service_count = 0;
         enum err e = start_stage(&s), e2 = ERR_OK, e3 = query_slo_set_init(&set);
         if (s.options.receivers)
             e2 =
                 detectors_receivers_load(s.options.config_file, s.arena, &receivers, &n, &s.errors);
+        if (e2 == ERR_OK)
+            e2 = detectors_catalogue_read(s.options.services, s.options.config_file, receivers, n,
+                                          s.arena, &services, &service_count, &s.errors);
         if (e3 == ERR_OK) {
             e3 = s.options.slos.count
                      ? query_slo_load(&set, s.options.slos.items, s.options.slos.count, &s.errors)
                      : ERR_OK;
             if (e3 == ERR_OK)
                 e3 = detectors_slo_check(&set, &s.errors);
+            if (e3 == ERR_OK)
+                e3 = detectors_catalogue_lint(services, service_count, &set, &s.errors);
             query_slo_set_done(&set);
         }
         struct detectors_budgets *budgets = NULL;

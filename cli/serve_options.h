@@ -25,6 +25,7 @@ struct serve_options {
         body_memory, loops;
     struct config_list slos;
     const struct yaml_node *receivers; /* read by detectors_receivers_load */
+    const struct yaml_node *services; /* read by detectors_catalogue_read */
     const struct yaml_node *entries; /* list of {service, route, operation, name} */
     const char *kafka, *kafka_group, *kafka_config, *kafka_start, *kafka_on_loss;
     bool kafka_tls;

@@ -18,6 +18,7 @@ int verbs_slo_import(int argc, char **argv); /* slo_import_verb.c */
 int verbs_slo_explain(int argc, char **argv); /* explain_verb.c */
 int verbs_slo_backtest(int argc, char **argv); /* backtest_verb.c */
 int verbs_rules(int argc, char **argv); /* rules_verb.c; 1 = a file is wrong, or a test fails */
+int verbs_receivers(int argc, char **argv); /* receivers_verb.c; 1 = not delivered */
 int verbs_import(int argc, char **argv); /* import_verb.c */
 int verbs_reconcile(int argc, char **argv); /* reconcile_verb.c; 1 = above the limit */
 int verbs_costs(int argc, char **argv); /* costs_verb.c */

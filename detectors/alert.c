@@ -2,6 +2,7 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "tsdb/tsdb_versions.h"
+#include <stdio.h>
 #include <stdlib.h>
 
 static int pair_order(const void *a, const void *b)
@@ -97,6 +98,29 @@ bool alert_expired(const struct alert *a, int64_t now_ms)
     return a->state == DETECTORS_RESOLVED && now_ms - a->resolved_ms > ALERT_KEEP_RESOLVED_MS;
 }
 
+/* --- one cause ----------------------------------------------------------------------------------- */
+
+void alert_blame(struct alert *a, const struct query_slo_blame *b)
+{
+    bool by_provider = b->provider.size && b->provider_share >= ALERT_CAUSE_SHARE,
+         by_model = !b->provider.size && b->model.size && b->model_share >= ALERT_CAUSE_SHARE;
+    struct bytes who = by_provider ? b->provider : b->model;
+    a->cause[0] = 0;
+    if ((by_provider || by_model) && b->region.size && b->region_share >= ALERT_CAUSE_SHARE &&
+        who.size + b->region.size + 5 <= ALERT_CAUSE_MAX)
+        snprintf(a->cause, sizeof(a->cause), BYTES_FMT " in " BYTES_FMT, BYTES_ARG(who),
+                 BYTES_ARG(b->region));
+}
+
+bool alert_shares_cause(const struct alert *x, const struct alert *y)
+{
+    uint32_t apart = x->start_minute > y->start_minute ? x->start_minute - y->start_minute
+                                                       : y->start_minute - x->start_minute;
+    return x->cause[0] && strcmp(x->cause, y->cause) == 0 && strcmp(x->service, y->service) != 0 &&
+           x->severity == QUERY_SLO_PAGE && y->severity == QUERY_SLO_PAGE &&
+           apart <= ALERT_CAUSE_MINUTES;
+}
+
 /* --- who knows ----------------------------------------------------------------------------------- */
 
 uint32_t alert_receiver_hash(const char *name)
@@ -157,6 +181,7 @@ void alert_encode(const struct alert *a, struct buf *out)
     buf_varint(out, a->told_count);
     for (uint32_t i = 0; i < a->told_count; i++)
         buf_u32(out, a->told[i]);
+    buf_lenbytes(out, bytes_str(a->cause));
 }
 
 static void read_text(struct reader *r, char *out, size_t size)
@@ -221,6 +246,8 @@ enum err alert_decode(struct bytes b, struct alert *out)
         return ERR_CORRUPT;
     for (uint32_t i = 0; i < a->told_count; i++)
         a->told[i] = reader_u32(&r);
+    if (!r.failed && reader_left(&r)) /* rows that were written before have none */
+        read_text(&r, a->cause, sizeof(a->cause));
     bool known_state =
         state == DETECTORS_PENDING || state == DETECTORS_FIRING || state == DETECTORS_RESOLVED;
     return r.failed || !known_state || severity > QUERY_SLO_TICKET ? ERR_CORRUPT : ERR_OK;

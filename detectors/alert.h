@@ -20,6 +20,9 @@
 
 #define ALERT_TEXT_MAX 512u
 #define ALERT_TRACES_MAX 5u
+#define ALERT_CAUSE_MAX 128u
+#define ALERT_CAUSE_SHARE 0.8 /* of all bad events, by the provider (or model) and by the region */
+#define ALERT_CAUSE_MINUTES 30u /* alerts of one cause begin within so long of each other */
 #define ALERT_KEEP_RESOLVED_MS (24 * INT64_C(3600000))
 #define ALERT_EASE \
     0.9 /* a firing alert stays until both windows are below this share of the threshold */
@@ -37,6 +40,8 @@ struct alert {
     uint32_t long_minutes, short_minutes;
     int64_t bad, eligible; /* of the long window */
     char summary[ALERT_TEXT_MAX], sentence[ALERT_TEXT_MAX];
+    char cause
+        [ALERT_CAUSE_MAX]; /* "openai in eu-west": what nearly all bad events have in common; empty = nothing */
     char traces[ALERT_TRACES_MAX][33];
     uint32_t trace_count;
     uint32_t told[DETECTORS_RECEIVERS_MAX]; /* hashes of the receivers that were told it fires */
@@ -70,6 +75,11 @@ void alert_fingerprint(const char *slo_id, const char *rule, const struct query_
 enum alert_event alert_open(struct alert *a, const struct alert_input *in, uint32_t start_minute);
 enum alert_event alert_step(struct alert *a, const struct alert_input *in);
 bool alert_expired(const struct alert *a, int64_t now_ms);
+
+/* Remembers what the bad events have in common: a provider, or where none is known a model, in a region. */
+void alert_blame(struct alert *a, const struct query_slo_blame *b);
+/* Pages of two services that one outage makes. */
+bool alert_shares_cause(const struct alert *x, const struct alert *y);
 
 uint32_t alert_receiver_hash(const char *name);
 bool alert_was_told(const struct alert *a, uint32_t receiver_hash);

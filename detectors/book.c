@@ -4,8 +4,10 @@
 #include "base/log.h"
 #include "base/stats.h"
 #include "detectors/budget_alerts.h"
+#include "detectors/catalogue.h"
 #include "detectors/condition_alerts.h"
 #include "detectors/evaluator.h"
+#include "detectors/message.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -114,12 +116,27 @@ struct transition *book_change(struct transitions *t)
 
 /* --- into the transaction ------------------------------------------------------------------------ */
 
-static bool wants(const struct detectors_receiver *r, const struct alert *a,
-                  const struct query_slo *s)
+/* The objective's targets go before what the service's owner says. */
+static bool is_routed(const struct detectors *d, const struct detectors_receiver *r,
+                      const struct alert *a, const struct query_slo *s)
+{
+    const struct detectors_service *of =
+        catalogue_find(d->o.services, d->o.service_count, bytes_str(a->service));
+    struct bytes kind = BYTES_NONE;
+    for (uint32_t i = 0; s && i < s->label_count; i++)
+        if (bytes_equal_str(s->labels[i].name, "kind"))
+            kind = s->labels[i].value;
+    return (s && s->target_count) || catalogue_routes(of, kind, a->severity, r->name);
+}
+
+static bool wants(const struct detectors *d, const struct detectors_receiver *r,
+                  const struct alert *a, const struct query_slo *s)
 {
     if (r->heartbeat)
         return false;
     if ((r->pages || r->tickets) && !(a->severity == QUERY_SLO_PAGE ? r->pages : r->tickets))
+        return false;
+    if (!is_routed(d, r, a, s))
         return false;
     for (uint32_t i = 0; s && i < s->target_count; i++)
         if (bytes_equal_str(s->targets[i], r->name))
@@ -147,26 +164,127 @@ static bool covers(const struct alert *x, const struct alert *a, uint32_t receiv
            alert_was_told(x, receiver_hash);
 }
 
-bool book_may_tell(const struct detectors *d, const struct transitions *ts, const struct alert *a,
-                   const struct objective *o, uint32_t receiver)
+/* Does a silence or a maintenance window cover it now? */
+static bool is_muted(const struct detectors *d, const struct alert *a, const struct objective *o)
 {
-    const struct detectors_receiver *r = &d->o.receivers[receiver];
-    if (!wants(r, a, o ? o->slo : NULL))
+    int64_t now_ms = clock_wall_ms();
+    if (!silences_any(d->silences, now_ms))
         return false;
-    if (!is_burn_rule(a))
-        return true;
-    uint32_t hash = alert_receiver_hash(r->name);
+    struct arena *arena = arena_new((size_t)1 << 20);
+    struct query_slo_pair *labels;
+    size_t n;
+    bool muted = arena && webhook_labels(a, o ? o->slo : NULL, arena, &labels, &n) == ERR_OK &&
+                 silences_mute(d->silences, labels, n, now_ms);
+    arena_free(arena);
+    return muted;
+}
+
+/* The receiver was paged for another service, and what burns here has the same cause: it is one outage. */
+static bool inhibits(const struct alert *x, const struct alert *a, uint32_t receiver_hash)
+{
+    return x->state == DETECTORS_FIRING && is_burn_rule(x) && alert_shares_cause(x, a) &&
+           alert_was_told(x, receiver_hash);
+}
+
+typedef bool (*relation)(const struct alert *x, const struct alert *a, uint32_t receiver_hash);
+
+/* The first alert, of this round or of before, that stands in this relation to a. */
+static const struct alert *find_related(const struct detectors *d, const struct transitions *ts,
+                                        const struct alert *a, uint32_t hash, relation holds)
+{
     for (uint32_t i = 0; i < ts->count; i++)
-        if (covers(&ts->list[i].alert, a, hash))
-            return false;
+        if (holds(&ts->list[i].alert, a, hash))
+            return &ts->list[i].alert;
     for (uint32_t i = 0; i < d->book.count; i++) {
         bool is_changing = false;
         for (uint32_t k = 0; k < ts->count && !is_changing; k++)
             is_changing = ts->list[k].at == (int32_t)i;
-        if (!is_changing && covers(d->book.list[i], a, hash))
-            return false;
+        if (!is_changing && holds(d->book.list[i], a, hash))
+            return d->book.list[i];
     }
-    return true;
+    return NULL;
+}
+
+/* A later step of an escalation: not yet, or somebody works on it. The moment is that of firing, which is durable. */
+static bool is_early(const struct detectors *d, const struct detectors_receiver *r,
+                     const struct alert *a)
+{
+    return r->after_ms &&
+           (clock_wall_ms() - a->fired_ms < r->after_ms || acks_has(d->acks, a->fingerprint));
+}
+
+enum verdict { TELLS, TELLS_NOT, NOTICES };
+
+static enum verdict judge(const struct detectors *d, const struct transitions *ts,
+                          const struct alert *a, const struct objective *o, uint32_t receiver,
+                          const struct alert **out_by)
+{
+    const struct detectors_receiver *r = &d->o.receivers[receiver];
+    uint32_t hash = alert_receiver_hash(r->name);
+    if (!wants(d, r, a, o ? o->slo : NULL) || is_muted(d, a, o) || is_early(d, r, a))
+        return TELLS_NOT;
+    if (!is_burn_rule(a))
+        return TELLS;
+    if (find_related(d, ts, a, hash, covers))
+        return TELLS_NOT;
+    *out_by = find_related(d, ts, a, hash, inhibits);
+    return *out_by ? NOTICES : TELLS;
+}
+
+bool book_may_tell(const struct detectors *d, const struct transitions *ts, const struct alert *a,
+                   const struct objective *o, uint32_t receiver)
+{
+    const struct alert *by = NULL;
+    return judge(d, ts, a, o, receiver, &by) == TELLS;
+}
+
+/* A page that is not sent, because another service's says it, becomes a notice: for those who take tickets, else for whom the page was. Services
+ * that would open an incident of it get none. */
+static void notice(struct detectors *d, struct transition *t, uint32_t receiver,
+                   const struct alert *by)
+{
+    struct alert as_ticket = t->alert;
+    as_ticket.severity = QUERY_SLO_TICKET;
+    for (uint32_t r = 0; r < d->o.receiver_count; r++)
+        if (wants(d, &d->o.receivers[r], &as_ticket, t->objective ? t->objective->slo : NULL))
+            t->notice |= 1u << r;
+    if (!t->notice)
+        t->notice = 1u << receiver;
+    for (uint32_t r = 0; r < d->o.receiver_count; r++)
+        if (d->o.receivers[r].kind == DETECTORS_PAGERDUTY ||
+            d->o.receivers[r].kind == DETECTORS_ALERTMANAGER)
+            t->notice &= ~(1u << r);
+    memcpy(t->notice_of, by->fingerprint, sizeof(t->notice_of));
+}
+
+static bool begins(const struct transition *t)
+{
+    return t->event == ALERT_FIRED || t->event == ALERT_STEPPED;
+}
+
+/* What somebody works on is not said again; to Alertmanager, which would take silence for an end, it is. */
+static bool repeats(const struct detectors *d, const struct transition *t, uint32_t r)
+{
+    bool is_acked =
+        d->o.receivers[r].kind != DETECTORS_ALERTMANAGER && acks_has(d->acks, t->alert.fingerprint);
+    return !is_acked && !is_muted(d, &t->alert, t->objective);
+}
+
+/* Does the receiver hear of this change? */
+static bool hears(struct detectors *d, struct transitions *ts, struct transition *t, uint32_t r)
+{
+    bool told = alert_was_told(&t->alert, alert_receiver_hash(d->o.receivers[r].name));
+    const struct alert *by = NULL;
+    if (t->event == ALERT_RESOLVED)
+        return told && !d->o.receivers[r].send_resolved_off;
+    if (t->event == ALERT_NOTHING)
+        return told && t->repeat > 0 && t->receiver == r && repeats(d, t, r);
+    if (!begins(t) && !(t->event == ALERT_RELEASED && t->receiver == r))
+        return false;
+    enum verdict v = judge(d, ts, &t->alert, t->objective, r, &by);
+    if (v == NOTICES && begins(t))
+        notice(d, t, r, by);
+    return v == TELLS;
 }
 
 /* Which receivers hear of which change; marks in the alert who was told. */
@@ -174,20 +292,12 @@ static void decide(struct detectors *d, struct transitions *ts)
 {
     for (uint32_t i = 0; i < ts->count; i++) {
         struct transition *t = &ts->list[i];
-        for (uint32_t r = 0; r < d->o.receiver_count; r++) {
-            uint32_t hash = alert_receiver_hash(d->o.receivers[r].name);
-            bool told = alert_was_told(&t->alert, hash), send = false;
-            if (t->event == ALERT_RESOLVED)
-                send = told && !d->o.receivers[r].send_resolved_off;
-            else if (t->event == ALERT_NOTHING)
-                send = told && t->repeat > 0 && t->receiver == r;
-            else if (t->event == ALERT_FIRED || t->event == ALERT_STEPPED ||
-                     (t->event == ALERT_RELEASED && t->receiver == r))
-                send = book_may_tell(d, ts, &t->alert, t->objective, r);
-            if (send)
-                alert_tell(&t->alert, hash);
-            t->send |= (uint32_t)send << r;
-        }
+        for (uint32_t r = 0; r < d->o.receiver_count; r++)
+            if (hears(d, ts, t, r)) {
+                alert_tell(&t->alert, alert_receiver_hash(d->o.receivers[r].name));
+                t->send |= 1u << r;
+            }
+        t->notice &= ~t->send;
     }
 }
 
@@ -216,6 +326,11 @@ enum err book_stage(struct detectors *d, void *txn, const struct detectors_recei
         buf_done(body);
         return ERR_NOMEM;
     }
+    if (strncmp(n->event, "repeat-", 7) == 0 &&
+        outbox_waits(d->outbox, r->name, n->fingerprint)) { /* what waits will say it */
+        buf_done(body);
+        return ERR_OK;
+    }
     size_t size;
     uint8_t *taken = buf_take(body, &size);
     enum err err = outbox_stage(d->outbox, txn, &e, &taken, size);
@@ -228,22 +343,82 @@ enum err book_stage(struct detectors *d, void *txn, const struct detectors_recei
     return err;
 }
 
+/* Says why it is no page. */
+static enum err add_inhibitor(const struct transition *t, struct arena *arena,
+                              struct webhook_note *n)
+{
+    struct query_slo_pair *list =
+        ARENA_ARRAY(arena, struct query_slo_pair, n->annotation_count + 2);
+    if (!list)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < n->annotation_count; i++)
+        list[i] = n->annotations[i];
+    list[n->annotation_count++] =
+        (struct query_slo_pair){BYTES_LIT("inhibited_by"), bytes_str(t->notice_of)};
+    list[n->annotation_count++] =
+        (struct query_slo_pair){BYTES_LIT("cause"), bytes_str(t->alert.cause)};
+    n->annotations = list;
+    return ERR_OK;
+}
+
+enum err book_add_pairs(struct detectors *d, const struct detectors_receiver *r, bool with_link,
+                        struct arena *arena, struct webhook_note *n)
+{
+    struct query_slo_pair *list =
+        ARENA_ARRAY(arena, struct query_slo_pair, n->annotation_count + 2);
+    struct bytes service = message_label(n, "service");
+    const struct detectors_service *of = catalogue_find(d->o.services, d->o.service_count, service);
+    if (!list)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < n->annotation_count; i++)
+        list[i] = n->annotations[i];
+    if (of && !message_annotation(n, "owner").size)
+        list[n->annotation_count++] = (struct query_slo_pair){BYTES_LIT("owner"), of->owner};
+    if (with_link) {
+        struct bytes link =
+            acks_link(d->acks, d->o.external_url, n->fingerprint, r->name, n->starts_ms, arena);
+        if (!link.data)
+            return ERR_NOMEM;
+        list[n->annotation_count++] = (struct query_slo_pair){BYTES_LIT("acknowledge"), link};
+    }
+    n->annotations = list;
+    return ERR_OK;
+}
+
 static enum err stage_one(struct detectors *d, void *txn, const struct transition *t,
                           const struct detectors_receiver *r, int64_t now_ms)
 {
-    char event[24];
-    event_name(t, event);
-    struct book_note note = {.fingerprint = t->alert.fingerprint,
+    char event[24] = "notice";
+    bool is_notice = !(t->send >> (r - d->o.receivers) & 1);
+    struct alert alert = t->alert;
+    if (is_notice)
+        alert.severity = QUERY_SLO_TICKET;
+    else
+        event_name(t, event);
+    struct book_note note = {.fingerprint = alert.fingerprint,
                              .event = event,
-                             .slo_id = t->alert.slo_id,
-                             .rule = t->alert.rule};
+                             .slo_id = alert.slo_id,
+                             .rule = alert.rule};
     struct webhook_text text = {.receiver = r->name,
                                 .external_url = d->o.external_url,
                                 .slo = t->objective ? t->objective->slo : NULL};
+    struct webhook_note about;
     struct buf body;
-    buf_init(&body, BOOK_BODY_MAX);
-    webhook_body(&t->alert, &text, &body);
-    return book_stage(d, txn, r, &note, &body, now_ms);
+    struct arena *arena = arena_new((size_t)1 << 20);
+    enum err e = arena ? webhook_note_of(&alert, &text, arena, &about) : ERR_NOMEM;
+    if (e == ERR_OK && is_notice)
+        e = add_inhibitor(t, arena, &about);
+    if (e == ERR_OK)
+        e = book_add_pairs(d, r, t->event != ALERT_RESOLVED, arena, &about);
+    if (e == ERR_OK) {
+        about.event = event;
+        about.now_ms = now_ms;
+        buf_init(&body, BOOK_BODY_MAX);
+        message_write(r, &about, d->o.external_url, &body);
+        e = book_stage(d, txn, r, &note, &body, now_ms);
+    }
+    arena_free(arena);
+    return e;
 }
 
 static enum err put_alert(struct detectors *d, void *txn, const struct transition *t)
@@ -268,7 +443,7 @@ static enum err stage_all(struct detectors *d, void *txn, const struct transitio
     for (uint32_t i = 0; i < ts->count && e == ERR_OK; i++) {
         const struct transition *t = &ts->list[i];
         for (uint32_t r = 0; r < d->o.receiver_count && e == ERR_OK; r++)
-            if (t->send >> r & 1)
+            if ((t->send | t->notice) >> r & 1)
                 e = stage_one(d, txn, t, &d->o.receivers[r], now_ms);
     }
     return e;

@@ -1,13 +1,18 @@
 #include "detectors/detectors.h"
+#include "base/alive.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/stats.h"
 #include "detectors/detectors_conditions.h"
 #include "detectors/evaluator.h"
+#include "detectors/receiver.h"
+#include "detectors/watchdog.h"
+#include <stdio.h>
 #include <stdlib.h>
 
 #define ARENA_BYTES ((size_t)64 << 20)
+#define ALIVE_LIMIT_MS INT64_C(300000) /* the longest round and the wait behind it */
 #define DEFAULT_URL "http://127.0.0.1:4320"
 
 const char *detectors_state_name(enum detectors_state s)
@@ -46,8 +51,7 @@ static enum err check_receivers(const struct detectors_options *o, struct buf *e
         buf_printf(errors, "receivers: more than %u\n", DETECTORS_RECEIVERS_MAX);
     for (size_t i = 0; i < MIN(o->receiver_count, (size_t)DETECTORS_RECEIVERS_MAX); i++) {
         const struct detectors_receiver *r = &o->receivers[i];
-        struct webhook_url url;
-        struct err_msg msg;
+        char prefix[128];
         if (!is_receiver_name(r->name))
             buf_printf(errors,
                        "receivers: name: \"%.64s\" must be 1 to 60 lower-case letters, digits, "
@@ -56,12 +60,8 @@ static enum err check_receivers(const struct detectors_options *o, struct buf *e
         for (size_t k = 0; k < i; k++)
             if (r->name && o->receivers[k].name && strcmp(r->name, o->receivers[k].name) == 0)
                 buf_printf(errors, "receivers: name: \"%s\" is given twice\n", r->name);
-        if (!r->url || webhook_url_check(r->url, &url, &msg) != ERR_OK)
-            buf_printf(errors, "receivers: %s: url: %s\n", r->name,
-                       r->url ? msg.text : "is missing");
-        for (size_t k = 0; k < DETECTORS_SECRETS_MAX && r->secrets[k]; k++)
-            if (webhook_secret_check(r->secrets[k], &msg) != ERR_OK)
-                buf_printf(errors, "receivers: %s: secret: %s\n", r->name, msg.text);
+        snprintf(prefix, sizeof(prefix), "receivers: %.64s: ", r->name ? r->name : "");
+        receiver_check(r, prefix, errors);
     }
     return errors->size == before ? ERR_OK : ERR_INVALID;
 }
@@ -211,6 +211,10 @@ static enum err make_parts(struct detectors *d, struct buf *errors)
     d->outbox = outbox_new(&d->store);
     enum err e = d->outbox ? outbox_load(d->outbox) : ERR_NOMEM;
     if (e == ERR_OK)
+        e = (d->silences = silences_new(&d->store)) ? silences_load(d->silences) : ERR_NOMEM;
+    if (e == ERR_OK)
+        e = (d->acks = acks_new(&d->store)) ? acks_load(d->acks) : ERR_NOMEM;
+    if (e == ERR_OK)
         e = book_load(d, errors);
     if (e == ERR_OK)
         e = settle_versions(d, &d->now, NULL, NULL);
@@ -226,7 +230,8 @@ static enum err make_parts(struct detectors *d, struct buf *errors)
                                .is_alive = is_alive,
                                .ctx = d};
     d->notify = notify_new(&n);
-    return d->notify ? ERR_OK : ERR_NOMEM;
+    d->watchdog = watchdog_new(d);
+    return d->notify && d->watchdog ? ERR_OK : ERR_NOMEM;
 }
 
 static void apply_defaults(struct detectors_options *o)
@@ -276,8 +281,11 @@ void detectors_free(struct detectors *d)
     if (!d)
         return;
     CHECK(!d->is_started);
+    watchdog_free(d->watchdog);
     notify_free(d->notify);
     outbox_free(d->outbox);
+    silences_free(d->silences);
+    acks_free(d->acks);
     book_free(d);
     loaded_free(&d->now);
     for (uint32_t i = 0; i < d->retired_count; i++)
@@ -422,13 +430,17 @@ static void *detect(void *arg)
     struct detectors *d = arg;
     enum err last = ERR_OK;
     int64_t begin;
+    int alive = alive_begin("detect", ALIVE_LIMIT_MS);
     do {
         begin = clock_mono_ns();
+        alive_beat(alive);
         enum err e = detectors_evaluate(d, clock_wall_ms());
         if (e != ERR_OK && e != last)
             log_warn("detect", "evaluation failed and will be repeated: %s", err_text(e));
         last = e;
+        alive_beat(alive);
     } while (wait_round(d, clock_mono_ns() - begin));
+    alive_end(alive);
     return NULL;
 }
 
@@ -443,13 +455,17 @@ enum err detectors_start(struct detectors *d, struct err_msg *msg)
         return err_set(msg, ERR_NOMEM, "no thread for the detectors");
     }
     d->is_started = true;
-    return ERR_OK;
+    e = watchdog_start(d->watchdog, msg);
+    if (e != ERR_OK)
+        detectors_stop(d);
+    return e;
 }
 
 void detectors_stop(struct detectors *d)
 {
     if (!d->is_started)
         return;
+    watchdog_stop(d->watchdog);
     pthread_mutex_lock(&d->lock);
     d->is_stopping = true;
     pthread_cond_broadcast(&d->wake);
@@ -457,6 +473,30 @@ void detectors_stop(struct detectors *d)
     pthread_join(d->thread, NULL);
     notify_stop(d->notify);
     d->is_started = false;
+}
+
+/* --- watermarks ---------------------------------------------------------------------------------- */
+
+void detectors_metrics(struct detectors *d, struct buf *out)
+{
+    int64_t now_ms = clock_wall_ms();
+    buf_str(out, "# HELP telltale_slo_watermark_age_seconds How long ago the objective was last "
+                 "evaluated.\n# TYPE telltale_slo_watermark_age_seconds gauge\n");
+    pthread_mutex_lock(&d->lock);
+    for (uint32_t i = 0; i < d->now.set.count; i++) {
+        int64_t at_ms = d->now.objectives[i].view.evaluated_ms;
+        if (!at_ms)
+            continue; /* not yet */
+        buf_str(out, "telltale_slo_watermark_age_seconds{slo=\"");
+        struct bytes id = d->now.set.slos[i].id;
+        for (size_t k = 0; k < id.size; k++) {
+            if (id.data[k] == '"' || id.data[k] == '\\')
+                buf_u8(out, '\\');
+            buf_u8(out, id.data[k] == '\n' ? ' ' : id.data[k]);
+        }
+        buf_printf(out, "\"} %.3f\n", (double)MAX(now_ms - at_ms, 0) / 1000);
+    }
+    pthread_mutex_unlock(&d->lock);
 }
 
 /* --- small answers ------------------------------------------------------------------------------- */

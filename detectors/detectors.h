@@ -18,18 +18,35 @@
 #define DETECTORS_OUTBOX_MAX 10000u
 #define DETECTORS_SECRETS_MAX 4u
 #define DETECTORS_HEADERS_MAX 16u
+#define DETECTORS_MAIL_TO_MAX 8u
 
 struct detectors;
 
+enum detectors_receiver_kind {
+    DETECTORS_WEBHOOK, /* Alertmanager's webhook body, signed */
+    DETECTORS_SLACK,
+    DETECTORS_TEAMS,
+    DETECTORS_PAGERDUTY,
+    DETECTORS_ALERTMANAGER, /* its API; url is the base */
+    DETECTORS_EMAIL
+};
+const char *detectors_receiver_kind_name(enum detectors_receiver_kind k); /* "webhook", ... */
+
 /* Where notifications go. Strings are borrowed until detectors_free. */
 struct detectors_receiver {
+    enum detectors_receiver_kind kind;
     const char *name, *url;
+    const char *routing_key; /* PagerDuty: 32 characters */
+    const char *mail_from, *mail_to[DETECTORS_MAIL_TO_MAX], *mail_user, *mail_password;
+    bool mail_plain; /* smtp: goes on without TLS where the server has none */
     const char *secrets
         [DETECTORS_SECRETS_MAX]; /* "whsec_<base64>" or plain text; the first is the current one, others are still signed with */
     const char *headers[DETECTORS_HEADERS_MAX]; /* "Name: value" */
     bool pages, tickets; /* severities it wants; both false = both */
     bool send_resolved_off;
     int64_t repeat_ms; /* a firing alert is sent again after this; 0 = 4 h */
+    int64_t after_ms; /* told only of what fires so long and nobody has acknowledged */
+    uint32_t per_minute; /* at most so many attempts; 0 = as many as there are */
     int64_t timeout_ms; /* of one attempt; 0 = 10 s */
     bool allow_private; /* loopback and private addresses; link-local never */
     bool heartbeat; /* receives only the watchdog's heartbeat, every heartbeat_ms */
@@ -50,6 +67,7 @@ enum err detectors_receivers_read(const struct yaml_node *list, const char *file
 
 struct detectors_budgets; /* detectors_budgets.h */
 struct detectors_condition; /* detectors_conditions.h */
+struct detectors_service; /* detectors_catalogue.h */
 struct query_slo_source; /* query_slo_source.h */
 struct detectors_store; /* detectors_store.h; tests put faults here */
 
@@ -63,6 +81,8 @@ struct detectors_options {
     struct detectors_budgets *budgets; /* watched beside the objectives; NULL = none */
     const struct detectors_condition *conditions; /* of the program itself; borrowed */
     size_t condition_count;
+    const struct detectors_service *services; /* the catalogue; borrowed */
+    size_t service_count;
     const char *external_url; /* for links in notifications; NULL = http://127.0.0.1:4320 */
     int64_t interval_ms; /* 0 = 2 s */
     int64_t retry_base_ms, retry_max_ms; /* back-off of deliveries; 0 = 5 s, 10 min */
@@ -81,6 +101,8 @@ enum err detectors_new(const struct detectors_options *o, struct detectors **out
 enum err detectors_start(struct detectors *d, struct err_msg *msg) MUST_CHECK;
 void detectors_stop(struct detectors *d); /* joins the threads; nothing is lost */
 void detectors_free(struct detectors *d); /* NULL is fine */
+/* How old the watermark of each objective is (telltale_slo_watermark_age_seconds), as a text page. */
+void detectors_metrics(struct detectors *d, struct buf *out);
 /* One evaluation at this wall time, for tests and `slo check`; not while started. */
 enum err detectors_evaluate(struct detectors *d, int64_t now_ms) MUST_CHECK;
 
@@ -247,6 +269,15 @@ struct detectors_outbox_row {
 /* Newest first: everything waiting or dead, and the last delivered ones. */
 enum err detectors_outbox(struct detectors *d, struct arena *a, struct detectors_outbox_row **out,
                           size_t *out_count) MUST_CHECK;
+/* A test notification, which goes the way of every other: the outbox, the receiver's thread, the receiver. Of PagerDuty and Alertmanager also its
+ * end. ERR_NOT_FOUND: there is no receiver of this name. out_id: its webhook_id in the outbox. */
+#define DETECTORS_WEBHOOK_ID_MAX 192u
+enum err detectors_receiver_test(struct detectors *d, struct bytes name,
+                                 char out_id[DETECTORS_WEBHOOK_ID_MAX]) MUST_CHECK;
+/* Those that were given, in their order; they live as long as the detectors. Holds secrets. */
+size_t detectors_receivers(const struct detectors *d, const struct detectors_receiver **out);
+/* The host of a receiver's URL, without what may be secret in it. */
+void detectors_receiver_host(const struct detectors_receiver *r, char out[256]);
 /* Tries a dead or waiting notification again now. */
 enum err detectors_outbox_retry(struct detectors *d, uint64_t id) MUST_CHECK;
 

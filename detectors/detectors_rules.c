@@ -1,5 +1,6 @@
 #include "detectors/detectors_rules.h"
 
+#include "base/alive.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -222,17 +223,22 @@ static bool wait_until(struct detectors_rules *r, int64_t at_ms)
     return go_on;
 }
 
+#define ALIVE_LIMIT_MS INT64_C(600000) /* a round of many groups of slow rules */
+
 static void *run(void *arg)
 {
     struct detectors_rules *r = arg;
     enum err last = ERR_OK;
     int64_t next;
+    int alive = alive_begin("rules", ALIVE_LIMIT_MS);
     do {
+        alive_beat(alive);
         enum err e = run_due(r, clock_wall_ms(), &next);
         if (e != ERR_OK && e != last && !atomic_load(&r->cancel))
             log_warn("rules", "an evaluation failed and will be repeated: %s", err_text(e));
         last = e;
     } while (wait_until(r, next));
+    alive_end(alive);
     return NULL;
 }
 

@@ -140,6 +140,7 @@ static void fill_texts(struct round *r, const struct objective *o, struct alert 
             blame =
                 (struct query_slo_blame){0}; /* an alert without its culprit is still an alert */
         unsigned n = burning_of(r, a->service, a->slo_id, &since);
+        alert_blame(a, &blame);
         alert_text_sentence(a->service, n, (int64_t)since * 60000, blame.phrase, a->sentence);
         struct bytes *ids;
         size_t count = 0;

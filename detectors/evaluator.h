@@ -7,8 +7,10 @@
 #ifndef DETECTORS_EVALUATOR_H
 #define DETECTORS_EVALUATOR_H
 
+#include "detectors/acks.h"
 #include "detectors/alert.h"
 #include "detectors/notify.h"
+#include "detectors/silences.h"
 #include "detectors/slo_judge.h"
 #include "query/query_slo_feed.h"
 #include <pthread.h>
@@ -76,6 +78,9 @@ struct detectors {
     struct detectors_store store;
     struct outbox *outbox;
     struct notify *notify;
+    struct silences *silences;
+    struct acks *acks;
+    struct watchdog *watchdog;
     /* written under both locks: either is enough to read */
     struct loaded now;
     /* owned by who has round_lock: the evaluation, or a reload */
@@ -104,6 +109,8 @@ struct transition {
     enum alert_event event;
     uint32_t repeat, receiver; /* of a repetition (event ALERT_NOTHING), or of ALERT_RELEASED */
     uint32_t send; /* bit r: receiver r gets a notification; set by book_commit */
+    uint32_t notice; /* bit r: it gets a notice instead of a page */
+    char notice_of[33]; /* the fingerprint of the page that was sent for the same cause */
     const struct objective *objective; /* NULL: the objective is no longer loaded */
 };
 struct transitions {
@@ -127,6 +134,9 @@ struct transition *book_change(struct transitions *t);
 struct book_note {
     const char *fingerprint, *event, *slo_id, *rule;
 };
+/* The annotations "owner", of the catalogue, and "acknowledge": a link that is signed for this receiver. */
+enum err book_add_pairs(struct detectors *d, const struct detectors_receiver *r, bool with_link,
+                        struct arena *arena, struct webhook_note *n) MUST_CHECK;
 enum err book_stage(struct detectors *d, void *txn, const struct detectors_receiver *r,
                     const struct book_note *n, struct buf *body, int64_t now_ms) MUST_CHECK;
 enum err book_commit(struct detectors *d, struct transitions *t, int64_t now_ms,

@@ -1,8 +1,9 @@
 #include "detectors/notify.h"
+#include "base/alive.h"
 #include "base/check.h"
 #include "base/clock.h"
-#include "base/http_client.h"
 #include "base/log.h"
+#include "detectors/attempt.h"
 #include <pthread.h>
 #include <sodium.h>
 #include <stdatomic.h>
@@ -10,7 +11,8 @@
 #include <stdlib.h>
 
 #define IDLE_MS 1000
-#define RETRY_AFTER_MAX_MS INT64_C(3600000)
+#define LIMITED_MS 20
+#define ALIVE_SLACK_MS INT64_C(120000) /* two attempts, names that resolve slowly, a slow disk */
 
 struct worker {
     struct notify *notify;
@@ -19,6 +21,8 @@ struct worker {
     pthread_t thread;
     bool is_started;
     int64_t heartbeat_due_ms; /* monotonic */
+    double tokens; /* attempts that per_minute leaves */
+    int64_t filled_ms; /* monotonic */
 };
 
 struct notify {
@@ -48,74 +52,15 @@ struct notify *notify_new(const struct notify_options *o)
     for (size_t i = 0; i < n->count; i++) {
         n->workers[i].notify = n;
         n->workers[i].receiver = &o->receivers[i];
-        enum err e = webhook_url_check(o->receivers[i].url, &n->workers[i].url, NULL);
+        enum err e = o->receivers[i].kind == DETECTORS_EMAIL
+                         ? webhook_mail_url_check(o->receivers[i].url, &n->workers[i].url, NULL)
+                         : webhook_url_check(o->receivers[i].url, &n->workers[i].url, NULL);
         CHECK(e == ERR_OK); /* detectors_new has looked */
     }
     return n;
 }
 
-/* --- one attempt --------------------------------------------------------------------------------- */
-
-struct attempt {
-    int status;
-    int64_t retry_after_ms; /* -1 = not said */
-    enum err err;
-    struct err_msg msg;
-};
-
-static void send_once(struct worker *w, struct http_client *client, const char *id,
-                      struct bytes body, struct attempt *out)
-{
-    const struct detectors_receiver *r = w->receiver;
-    int64_t now_s = clock_wall_ms() / 1000;
-    char id_header[256], time_header[64], signature[WEBHOOK_SIGNATURES_MAX],
-        signature_header[WEBHOOK_SIGNATURES_MAX + 32];
-    const char *headers[DETECTORS_HEADERS_MAX + 6];
-    size_t n = 0;
-    *out = (struct attempt){.retry_after_ms = -1};
-    out->err = webhook_connect_check(&w->url, r->allow_private, &out->msg);
-    if (out->err != ERR_OK)
-        return;
-    webhook_sign(r->secrets, id, now_s, body, signature);
-    snprintf(id_header, sizeof(id_header), "webhook-id: %s", id);
-    snprintf(time_header, sizeof(time_header), "webhook-timestamp: %lld", (long long)now_s);
-    snprintf(signature_header, sizeof(signature_header), "webhook-signature: %s", signature);
-    headers[n++] = "Content-Type: application/json";
-    headers[n++] = "User-Agent: telltale/" TELLTALE_VERSION;
-    headers[n++] = id_header;
-    headers[n++] = time_header;
-    if (signature[0])
-        headers[n++] = signature_header;
-    for (size_t i = 0; i < DETECTORS_HEADERS_MAX && r->headers[i]; i++)
-        headers[n++] = r->headers[i];
-    headers[n] = NULL;
-    struct http_client_request req = {.method = "POST",
-                                      .url = r->url,
-                                      .headers = headers,
-                                      .body = body,
-                                      .timeout_ms = r->timeout_ms ? r->timeout_ms : 10000,
-                                      .ca_file = r->ca_file};
-    struct http_client_response res = {0};
-    buf_init(&res.body, 0);
-    out->err = http_client_send(client, &req, &res, &out->msg);
-    if (out->err == ERR_TOO_LARGE && res.status / 100 == 2)
-        out->err = ERR_OK; /* it took the notification; what else it says is not read */
-    if (out->err == ERR_OK) {
-        out->status = res.status;
-        if (res.retry_after_s >= 0)
-            out->retry_after_ms = MIN(res.retry_after_s * 1000, RETRY_AFTER_MAX_MS);
-        snprintf(out->msg.text, sizeof(out->msg.text), "HTTP %d", res.status);
-    }
-    buf_done(&res.body);
-}
-
-static bool is_final(const struct attempt *a)
-{
-    if (a->err == ERR_INVALID)
-        return true;
-    return a->err == ERR_OK && a->status / 100 != 2 && a->status / 100 != 5 && a->status != 408 &&
-           a->status != 429;
-}
+/* --- deliveries ---------------------------------------------------------------------------------- */
 
 static void deliver(struct worker *w, struct http_client *client, const struct outbox_entry *e)
 {
@@ -125,11 +70,11 @@ static void deliver(struct worker *w, struct http_client *client, const struct o
     if (o->mutate & DETECTORS_MUTATE_NEW_IDS)
         snprintf(id, sizeof(id), "%.190s-%u", e->webhook_id, e->attempts);
     struct attempt a;
-    send_once(w, client, id, bytes_of(e->body, e->body_size), &a);
+    attempt_run(w->receiver, &w->url, client, id, bytes_of(e->body, e->body_size), &a);
     int64_t now_ms = clock_wall_ms();
     struct outbox_result r = {.state = DETECTORS_DELIVERED, .now_ms = now_ms, .status = a.status};
-    if (a.err != ERR_OK || a.status / 100 != 2) {
-        bool dead = is_final(&a) || now_ms - e->created_ms > OUTBOX_GIVE_UP_MS;
+    if (!attempt_is_taken(&a)) {
+        bool dead = attempt_is_final(w->receiver, &a) || now_ms - e->created_ms > OUTBOX_GIVE_UP_MS;
         int64_t wait = notify_backoff_ms(o->retry_base_ms, o->retry_max_ms, e->attempts + 1,
                                          (double)randombytes_uniform(1u << 20) / (1u << 20));
         r.state = dead ? DETECTORS_DEAD : DETECTORS_WAITING;
@@ -165,29 +110,53 @@ static void send_heartbeat(struct worker *w, struct http_client *client)
              (long long)(clock_wall_ms() / every));
     struct attempt a;
     if (buf_ok(&body)) {
-        send_once(w, client, id, buf_bytes(&body), &a);
-        if (a.err != ERR_OK || a.status / 100 != 2)
+        attempt_run(w->receiver, &w->url, client, id, buf_bytes(&body), &a);
+        if (!attempt_is_taken(&a))
             log_warn("notify", "receiver=%s heartbeat failed: %s", w->receiver->name, a.msg.text);
     }
     buf_done(&body);
+}
+
+/* May another attempt be made now? A bucket that holds a minute's worth. */
+static bool may_send(struct worker *w)
+{
+    double rate = w->receiver->per_minute;
+    int64_t now = clock_mono_ns() / 1000000;
+    if (!w->receiver->per_minute)
+        return true;
+    w->tokens = w->filled_ms ? w->tokens + (double)(now - w->filled_ms) * rate / 60000 : rate;
+    w->tokens = MIN(w->tokens, rate);
+    w->filled_ms = now;
+    return w->tokens >= 1;
 }
 
 static void *work(void *arg)
 {
     struct worker *w = arg;
     struct http_client *client = http_client_new();
+    char name[ALIVE_NAME_MAX];
+    snprintf(name, sizeof(name), "notify %.60s", w->receiver->name);
+    int alive = alive_begin(name, (w->receiver->timeout_ms ? w->receiver->timeout_ms : 10000) +
+                                      ALIVE_SLACK_MS);
     while (client && !atomic_load(&w->notify->is_stopping)) {
         struct outbox_entry e;
+        alive_beat(alive);
         if (w->receiver->heartbeat)
             send_heartbeat(w, client);
         int64_t idle = w->receiver->heartbeat && w->receiver->heartbeat_ms
                            ? MIN(w->receiver->heartbeat_ms, IDLE_MS)
                            : IDLE_MS;
-        if (outbox_take(w->notify->o.outbox, w->receiver->name, idle, &e))
+        if (!may_send(w)) {
+            clock_sleep_ms(LIMITED_MS);
+        } else if (outbox_take(w->notify->o.outbox, w->receiver->name, idle, &e)) {
+            w->tokens -= 1;
             deliver(w, client, &e);
+        }
     }
     if (!client)
         log_error("notify", "receiver=%s: out of memory, nothing will be sent", w->receiver->name);
+    else
+        alive_end(alive); /* without a client it is dead, and is said to be */
     http_client_free(client);
     return NULL;
 }

@@ -231,6 +231,17 @@ static uint32_t waiting_of(struct outbox *o, const char *receiver)
     return n;
 }
 
+bool outbox_waits(struct outbox *o, const char *receiver, const char *fingerprint)
+{
+    bool waits = false;
+    pthread_mutex_lock(&o->lock);
+    for (struct item *i = o->first; i && !waits; i = i->next)
+        waits = i->e.state == DETECTORS_WAITING && strcmp(i->e.receiver, receiver) == 0 &&
+                strcmp(i->e.fingerprint, fingerprint) == 0;
+    pthread_mutex_unlock(&o->lock);
+    return waits;
+}
+
 enum err outbox_stage(struct outbox *o, void *txn, const struct outbox_entry *e,
                       uint8_t **take_body, size_t body_size)
 {

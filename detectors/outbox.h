@@ -46,6 +46,8 @@ void outbox_end(struct outbox *o);
 /* Takes the body (malloc'ed) on ERR_OK; fills id and created_ms from the arguments. */
 enum err outbox_stage(struct outbox *o, void *txn, const struct outbox_entry *e,
                       uint8_t **take_body, size_t body_size) MUST_CHECK;
+/* Does something about this alert wait for the receiver? */
+bool outbox_waits(struct outbox *o, const char *receiver, const char *fingerprint);
 void outbox_publish(struct outbox *o);
 void outbox_discard(struct outbox *o);
 

@@ -4,7 +4,7 @@
 #include "base/clock.h"
 #include "base/yaml_in.h"
 #include "detectors/detectors.h"
-#include "detectors/webhook.h"
+#include "detectors/receiver.h"
 #include <errno.h>
 #include <stdio.h>
 
@@ -55,13 +55,10 @@ static void read_secrets(struct reading *r, const struct yaml_node *n,
     size_t count = 0;
     const struct yaml_node *c = n->type == YAML_LIST ? n->child : n;
     for (; c; c = n->type == YAML_LIST ? c->next : NULL) {
-        struct err_msg msg;
         const char *s = text_of(r, c, "secrets");
         if (count == DETECTORS_SECRETS_MAX)
             mistake(r, c, "secrets", "at most 4");
-        else if (s && webhook_secret_check(s, &msg) != ERR_OK)
-            mistake(r, c, "secrets", msg.text);
-        else
+        else if (s)
             out->secrets[count++] = s;
     }
 }
@@ -112,14 +109,80 @@ static void read_severities(struct reading *r, const struct yaml_node *n,
     }
 }
 
+static void read_kind(struct reading *r, const struct yaml_node *n, struct detectors_receiver *out)
+{
+    if (n->type != YAML_SCALAR || !receiver_kind_parse(n->text, &out->kind))
+        mistake(r, n, "type", "must be webhook, slack, teams, pagerduty, alertmanager or email");
+}
+
+static void read_rate(struct reading *r, const struct yaml_node *n, struct detectors_receiver *out)
+{
+    uint64_t v = 0;
+    if (n->type != YAML_SCALAR || !bytes_to_u64(n->text, &v) || v == 0 || v > 6000)
+        mistake(r, n, "per_minute", "must be a number from 1 to 6000");
+    out->per_minute = (uint32_t)v;
+}
+
+static void read_addresses(struct reading *r, const struct yaml_node *n,
+                           struct detectors_receiver *out)
+{
+    size_t count = 0;
+    const struct yaml_node *c = n->type == YAML_LIST ? n->child : n;
+    for (; c; c = n->type == YAML_LIST ? c->next : NULL) {
+        const char *s = text_of(r, c, "to");
+        if (count == DETECTORS_MAIL_TO_MAX)
+            mistake(r, c, "to", "at most 8 addresses");
+        else if (s)
+            out->mail_to[count++] = s;
+    }
+}
+
+/* What cannot be seen key by key. Each mistake is put at the key that it names, if that is given. */
+static void check_receiver(struct reading *r, const struct yaml_node *map,
+                           struct detectors_receiver *out)
+{
+    struct buf found;
+    buf_init(&found, 4096);
+    if (!out->url && out->kind == DETECTORS_PAGERDUTY)
+        out->url = RECEIVER_PAGERDUTY_URL;
+    if (!out->repeat_ms && out->kind == DETECTORS_ALERTMANAGER)
+        out->repeat_ms = RECEIVER_ALERTMANAGER_REPEAT_MS;
+    receiver_check(out, "", &found);
+    for (struct bytes left = buf_bytes(&found); left.size;) {
+        size_t end = bytes_find(left, BYTES_LIT("\n"));
+        struct bytes line = bytes_slice(left, 0, end);
+        size_t colon = bytes_find(line, BYTES_LIT(": "));
+        const struct yaml_node *at = map;
+        for (const struct yaml_node *n = map->child; n; n = n->next)
+            if (bytes_equal(n->key, bytes_slice(line, 0, colon)))
+                at = n;
+        buf_printf(r->errors, "%s:%u: " BYTES_FMT "\n", r->path, at->line, BYTES_ARG(line));
+        r->failed = true;
+        left = bytes_slice(left, MIN(end + 1, left.size), left.size);
+    }
+    buf_done(&found);
+}
+
 static void read_receiver(struct reading *r, const struct yaml_node *map,
                           struct detectors_receiver *out)
 {
-    struct webhook_url url;
-    struct err_msg msg;
     for (const struct yaml_node *n = map->child; n; n = n->next) {
         if (bytes_equal_str(n->key, "name"))
             out->name = text_of(r, n, "name");
+        else if (bytes_equal_str(n->key, "type"))
+            read_kind(r, n, out);
+        else if (bytes_equal_str(n->key, "routing_key"))
+            out->routing_key = text_of(r, n, "routing_key");
+        else if (bytes_equal_str(n->key, "from"))
+            out->mail_from = text_of(r, n, "from");
+        else if (bytes_equal_str(n->key, "to"))
+            read_addresses(r, n, out);
+        else if (bytes_equal_str(n->key, "username"))
+            out->mail_user = text_of(r, n, "username");
+        else if (bytes_equal_str(n->key, "password"))
+            out->mail_password = text_of(r, n, "password");
+        else if (bytes_equal_str(n->key, "require_tls"))
+            out->mail_plain = !bool_of(r, n, "require_tls");
         else if (bytes_equal_str(n->key, "url"))
             out->url = text_of(r, n, "url");
         else if (bytes_equal_str(n->key, "secrets") || bytes_equal_str(n->key, "secret"))
@@ -132,6 +195,10 @@ static void read_receiver(struct reading *r, const struct yaml_node *map,
             out->send_resolved_off = !bool_of(r, n, "send_resolved");
         else if (bytes_equal_str(n->key, "repeat_interval"))
             out->repeat_ms = duration_of(r, n, "repeat_interval");
+        else if (bytes_equal_str(n->key, "after"))
+            out->after_ms = duration_of(r, n, "after");
+        else if (bytes_equal_str(n->key, "per_minute"))
+            read_rate(r, n, out);
         else if (bytes_equal_str(n->key, "timeout"))
             out->timeout_ms = duration_of(r, n, "timeout");
         else if (bytes_equal_str(n->key, "allow_private"))
@@ -144,16 +211,15 @@ static void read_receiver(struct reading *r, const struct yaml_node *map,
             out->ca_file = text_of(r, n, "ca_file");
         else
             mistake(r, n, "receivers",
-                    "unknown key; valid are name, url, secrets, headers, severities, "
+                    "unknown key; valid are name, type, url, secrets, headers, severities, "
                     "send_resolved, repeat_interval, timeout, allow_private, heartbeat, "
-                    "heartbeat_interval, ca_file");
+                    "heartbeat_interval, ca_file, after, per_minute, routing_key, from, to, "
+                    "username, password, "
+                    "require_tls");
     }
     if (!out->name)
         mistake(r, map, "name", "is missing");
-    if (!out->url)
-        mistake(r, map, "url", "is missing");
-    else if (webhook_url_check(out->url, &url, &msg) != ERR_OK)
-        mistake(r, yaml_get(map, "url"), "url", msg.text);
+    check_receiver(r, map, out);
 }
 
 enum err detectors_receivers_read(const struct yaml_node *list, const char *file, struct arena *a,

@@ -5,8 +5,9 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/stats.h"
+#include "detectors/catalogue.h"
+#include "detectors/message.h"
 #include "detectors/outbox.h"
-#include "detectors/webhook.h"
 #include "tsdb/tsdb_versions.h"
 
 #include <stdio.h>
@@ -264,9 +265,13 @@ enum query_slo_severity rule_book_severity(const struct rule_alert *a)
                                                                         : QUERY_SLO_TICKET;
 }
 
-static bool wants(const struct detectors_receiver *r, const struct rule_alert *a)
+static bool wants(const struct detectors *d, const struct detectors_receiver *r,
+                  const struct rule_alert *a)
 {
-    if (r->heartbeat)
+    const struct detectors_service *of = catalogue_find(
+        d->o.services, d->o.service_count, tsdb_labels_get(a->labels, BYTES_LIT("service")));
+    if (r->heartbeat || !catalogue_routes(of, tsdb_labels_get(a->labels, BYTES_LIT("kind")),
+                                          rule_book_severity(a), r->name))
         return false;
     if (!r->pages && !r->tickets)
         return true;
@@ -291,6 +296,13 @@ static void tell(struct rule_alert *a, uint32_t hash)
     a->is_changed = true;
 }
 
+/* A later step of an escalation: not yet, or somebody works on it. */
+static bool is_early(const struct detectors *d, const struct detectors_receiver *r,
+                     const struct rule_alert *a, int64_t now_ms)
+{
+    return r->after_ms && (now_ms - a->fired_ms < r->after_ms || acks_has(d->acks, a->fingerprint));
+}
+
 /* What receiver i hears of the alert now; false: nothing. Marks in the alert that it was told. */
 static bool event_of(const struct detectors *d, struct rule_alert *a, size_t i, int64_t now_ms,
                      char out[24])
@@ -305,7 +317,8 @@ static bool event_of(const struct detectors *d, struct rule_alert *a, size_t i, 
     if (a->state != RULE_FIRING)
         return false;
     if (!told) {
-        if (!wants(r, a))
+        if (!wants(d, r, a) || is_early(d, r, a, now_ms) ||
+            silences_mute_labels(d->silences, a->labels, now_ms))
             return false;
         tell(a, hash);
         snprintf(out, 24, "firing");
@@ -313,7 +326,8 @@ static bool event_of(const struct detectors *d, struct rule_alert *a, size_t i, 
     }
     int64_t every = r->repeat_ms ? r->repeat_ms : BOOK_REPEAT_MS;
     uint32_t due = now_ms > a->fired_ms ? (uint32_t)((now_ms - a->fired_ms) / every) : 0;
-    if (due <= a->repeats[i])
+    bool is_acked = r->kind != DETECTORS_ALERTMANAGER && acks_has(d->acks, a->fingerprint);
+    if (due <= a->repeats[i] || is_acked || silences_mute_labels(d->silences, a->labels, now_ms))
         return false;
     a->repeats[i] = due;
     snprintf(out, 24, "repeat-%u", due);
@@ -367,16 +381,20 @@ static enum err stage(struct detectors_rules *r, void *txn, const struct rule_al
         .ends_ms = a->resolved_ms,
         .link = (const char *)link.data,
         .fingerprint = a->fingerprint,
+        .event = event,
+        .now_ms = now_ms,
         .group_key = arena_printf(arena, "{}:{alertname=\"" BYTES_FMT "\"}", BYTES_ARG(name))};
     struct book_note note = {.fingerprint = a->fingerprint,
                              .event = event,
                              .slo_id = (const char *)id.data,
                              .rule = (const char *)rule.data};
     enum err e = id.data && rule.data && link.data && n.group_key.data ? ERR_OK : ERR_NOMEM;
+    if (e == ERR_OK)
+        e = book_add_pairs(d, to, !n.is_resolved, arena, &n);
     if (e == ERR_OK) {
         struct buf body;
         buf_init(&body, (size_t)4 << 20);
-        webhook_note_body(&n, to->name, d->o.external_url, &body);
+        message_write(to, &n, d->o.external_url, &body);
         e = book_stage(d, txn, to, &note, &body, now_ms);
     }
     arena_free(arena);

@@ -21,6 +21,9 @@ struct webhook_url {
 
 enum err webhook_url_check(const char *url, struct webhook_url *out,
                            struct err_msg *msg) MUST_CHECK;
+/* The same for a mail server: smtp:// or smtps:// and no path. */
+enum err webhook_mail_url_check(const char *url, struct webhook_url *out,
+                                struct err_msg *msg) MUST_CHECK;
 /* Every address that the host resolves to must be allowed: link-local, multicast and unspecified never are; loopback, private and other
  * inward ranges only where allow_private. */
 enum err webhook_connect_check(const struct webhook_url *url, bool allow_private,
@@ -37,17 +40,21 @@ struct webhook_text {
     const char *receiver, *external_url;
     const struct query_slo *slo;
 };
-/* The alert as version 4 of Alertmanager's webhook, one alert a body. */
-void webhook_body(const struct alert *a, const struct webhook_text *t, struct buf *out);
-/* The same of any alert: one with labels and annotations of its own. */
+/* What is said of an alert, to receivers of any kind (message.h). */
 struct webhook_note {
     bool is_resolved;
     const struct query_slo_pair *labels, *annotations;
     size_t label_count, annotation_count, group_count; /* group_count: labels it is grouped by */
     int64_t starts_ms, ends_ms; /* ends_ms: once resolved */
     const char *link, *fingerprint;
+    const char *event; /* "firing", "repeat-2", "resolved", "test" */
+    int64_t now_ms;
     struct bytes group_key;
 };
+/* The note about an alert; event and now_ms are the caller's. In the arena. */
+enum err webhook_note_of(const struct alert *a, const struct webhook_text *t, struct arena *arena,
+                         struct webhook_note *out) MUST_CHECK;
+/* As version 4 of Alertmanager's webhook, one alert a body. */
 void webhook_note_body(const struct webhook_note *n, const char *receiver, const char *external_url,
                        struct buf *out);
 void webhook_heartbeat_body(const char *receiver, const char *external_url, int64_t now_ms,

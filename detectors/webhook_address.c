@@ -34,12 +34,17 @@ static bool is_disguised_number(struct bytes h)
     return inet_pton(AF_INET, text, &v4) != 1;
 }
 
-enum err webhook_url_check(const char *url, struct webhook_url *out, struct err_msg *msg)
+/* "http" or "smtp"; with an s it is the one over TLS. */
+static enum err url_check(const char *url, const char *scheme, const unsigned ports[2],
+                          struct webhook_url *out, struct err_msg *msg)
 {
     struct bytes u = bytes_str(url);
-    *out = (struct webhook_url){.is_tls = bytes_has_prefix(u, BYTES_LIT("https://"))};
-    if (!out->is_tls && !bytes_has_prefix(u, BYTES_LIT("http://")))
-        return err_set(msg, ERR_INVALID, "the URL must begin with https:// or http://");
+    char plain[16], tls[16];
+    snprintf(plain, sizeof(plain), "%s://", scheme);
+    snprintf(tls, sizeof(tls), "%ss://", scheme);
+    *out = (struct webhook_url){.is_tls = bytes_has_prefix(u, bytes_str(tls))};
+    if (!out->is_tls && !bytes_has_prefix(u, bytes_str(plain)))
+        return err_set(msg, ERR_INVALID, "the URL must begin with %s or %s", tls, plain);
     for (size_t i = 0; i < u.size; i++)
         if (u.data[i] <= ' ' || u.data[i] >= 127)
             return err_set(msg, ERR_INVALID, "the URL has a blank or a byte that is not ASCII");
@@ -60,7 +65,7 @@ enum err webhook_url_check(const char *url, struct webhook_url *out, struct err_
         port = bytes_slice(authority, colon + 1, authority.size);
     }
     host = is_v6 ? bytes_slice(authority, 1, close) : bytes_slice(authority, 0, colon);
-    uint64_t number = out->is_tls ? 443 : 80;
+    uint64_t number = ports[out->is_tls];
     if (colon < authority.size && (!bytes_to_u64(port, &number) || number == 0 || number > 65535))
         return err_set(msg, ERR_INVALID, "the URL's port must be 1 to 65535");
     struct in6_addr v6;
@@ -75,6 +80,22 @@ enum err webhook_url_check(const char *url, struct webhook_url *out, struct err_
     memcpy(out->host, host.data, host.size);
     snprintf(out->port, sizeof(out->port), "%u", (unsigned)number);
     return ERR_OK;
+}
+
+enum err webhook_url_check(const char *url, struct webhook_url *out, struct err_msg *msg)
+{
+    static const unsigned ports[] = {80, 443};
+    return url_check(url, "http", ports, out, msg);
+}
+
+enum err webhook_mail_url_check(const char *url, struct webhook_url *out, struct err_msg *msg)
+{
+    static const unsigned ports[] = {25, 465};
+    enum err e = url_check(url, "smtp", ports, out, msg);
+    const char *path = e == ERR_OK ? strpbrk(url + 7, "/?#") : NULL;
+    if (path && path[0] == '/' && out->is_tls)
+        path = strpbrk(url + 8, "/?#");
+    return path && path[1] ? err_set(msg, ERR_INVALID, "the URL of a mail server has no path") : e;
 }
 
 struct range {

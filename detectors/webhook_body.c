@@ -183,33 +183,35 @@ static void write_envelope(struct json_out *j, const char *status, const char *r
     json_out_str(j, external_url);
 }
 
-void webhook_body(const struct alert *a, const struct webhook_text *t, struct buf *out)
+enum err webhook_note_of(const struct alert *a, const struct webhook_text *t, struct arena *arena,
+                         struct webhook_note *out)
 {
-    struct arena *arena = arena_new((size_t)1 << 20);
     struct query_slo_pair *labels, *notes;
     size_t label_count, note_count;
-    if (!arena || webhook_labels(a, t->slo, arena, &labels, &label_count) != ERR_OK ||
-        webhook_annotations(a, t, arena, &notes, &note_count) != ERR_OK) {
-        out->failed = true;
-        arena_free(arena);
-        return;
-    }
-    char link[ALERT_TEXT_MAX];
-    link_to(a, t->external_url, link);
-    struct webhook_note n = {.is_resolved = a->state == DETECTORS_RESOLVED,
-                             .labels = labels,
-                             .annotations = notes,
-                             .label_count = label_count,
-                             .annotation_count = note_count,
-                             .group_count = 2, /* alertname, slo */
-                             .starts_ms = (int64_t)a->start_minute * 60000,
-                             .ends_ms = a->resolved_ms,
-                             .link = link,
-                             .fingerprint = a->fingerprint,
-                             .group_key = arena_printf(arena, "{}:{alertname=\"%s\", slo=\"%s\"}",
-                                                       alert_name(a), a->slo_id)};
-    webhook_note_body(&n, t->receiver, t->external_url, out);
-    arena_free(arena);
+    enum err e = webhook_labels(a, t->slo, arena, &labels, &label_count);
+    if (e == ERR_OK)
+        e = webhook_annotations(a, t, arena, &notes, &note_count);
+    if (e != ERR_OK)
+        return e;
+    char text[ALERT_TEXT_MAX];
+    link_to(a, t->external_url, text);
+    struct bytes link = arena_printf(arena, "%s", text),
+                 key = arena_printf(arena, "{}:{alertname=\"%s\", slo=\"%s\"}", alert_name(a),
+                                    a->slo_id);
+    if (!link.data || !key.data)
+        return ERR_LIMIT;
+    *out = (struct webhook_note){.is_resolved = a->state == DETECTORS_RESOLVED,
+                                 .labels = labels,
+                                 .annotations = notes,
+                                 .label_count = label_count,
+                                 .annotation_count = note_count,
+                                 .group_count = 2, /* alertname, slo */
+                                 .starts_ms = (int64_t)a->start_minute * 60000,
+                                 .ends_ms = a->resolved_ms,
+                                 .link = (const char *)link.data,
+                                 .fingerprint = a->fingerprint,
+                                 .group_key = key};
+    return ERR_OK;
 }
 
 void webhook_note_body(const struct webhook_note *n, const char *receiver, const char *external_url,

@@ -23,6 +23,8 @@
 #define FORMAT_KEY 1u
 #define FORMAT_SESSION 1u
 #define FORMAT_RULE 1u /* of rules' alerts and groups, likewise */
+#define FORMAT_SILENCE 1u
+#define FORMAT_ACK 1u
 #define FORMAT_BACKUP 1u /* BACKUP: backup= */
 
 /* What found is, of what ("a block"): ERR_OK when it is `current`, ERR_NEWER (logged, counted) when it is above, ERR_CORRUPT else. */

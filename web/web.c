@@ -1,5 +1,6 @@
 #include "web/web_call.h"
 
+#include "base/alive.h"
 #include "base/clock.h"
 #include "base/stats.h"
 #include "detectors/detectors_budgets.h"
@@ -69,7 +70,13 @@ void web_free(struct web *w)
 
 static void healthy(void *ctx, struct net_request *req)
 {
-    net_reply_text(req, 200, "text/plain; charset=utf-8", BYTES_LIT("Telltale is healthy.\n"));
+    struct buf late;
+    buf_init(&late, 16384);
+    if (alive_check(&late))
+        net_reply_text(req, 200, "text/plain; charset=utf-8", BYTES_LIT("Telltale is healthy.\n"));
+    else
+        net_reply_text(req, 503, "text/plain; charset=utf-8", buf_bytes(&late));
+    buf_done(&late);
 }
 
 static void ready(void *ctx, struct net_request *req)
@@ -220,6 +227,8 @@ static enum err metrics(struct web_call *c)
     render_status(c->web, &c->out);
     render_accounts(c, &c->out);
     render_series(c, &c->out);
+    if (web_call_sees_detectors(c))
+        detectors_metrics(c->web->opts.detectors, &c->out);
     if (c->web->opts.rules && web_call_sees_detectors(c))
         detectors_rules_metrics(c->web->opts.rules, &c->out);
     buf_printf(&c->out,
@@ -250,7 +259,8 @@ enum err web_routes(struct web *w, struct net *net)
         web_tempo_routes,       web_spans_routes,    web_logs_routes,       web_stream_routes,
         web_cardinality_routes, web_backup_routes,   web_quarantine_routes, web_kafka_routes,
         web_prices_routes,      web_sessions_routes, web_grounding_routes,  web_costs_routes,
-        web_budgets_routes,     web_rules_routes};
+        web_budgets_routes,     web_rules_routes,    web_alerts_routes,     web_alertmanager_routes,
+        web_acks_routes};
     enum err e = plain_route(w, net, "/-/healthy", healthy);
     if (e == ERR_OK)
         e = plain_route(w, net, "/-/ready", ready);

@@ -69,6 +69,21 @@ static void reply_prom_error(struct web_call *c, enum err e)
     buf_done(&b);
 }
 
+/* Alertmanager's clients read a string. */
+static void reply_alertmanager_error(struct web_call *c, enum err e)
+{
+    struct buf b;
+    buf_init(&b, 4096);
+    struct json_out j = json_out_to(&b);
+    json_out_str(&j, c->msg.text[0] ? c->msg.text : err_text(e));
+    net_reply(c->req, &(struct net_response){.status = err_http_status(e),
+                                             .content_type = "application/json",
+                                             .headers = safe_headers,
+                                             .header_count = ARRAY_LEN(safe_headers),
+                                             .body = buf_bytes(&b)});
+    buf_done(&b);
+}
+
 static void reply(struct web_call *c, enum err e)
 {
     struct net_header headers[ARRAY_LEN(safe_headers) + 1];
@@ -81,6 +96,8 @@ static void reply(struct web_call *c, enum err e)
             reply_jaeger_error(c, e);
         else if (c->endpoint->form == WEB_FORM_PROM)
             reply_prom_error(c, e);
+        else if (c->endpoint->form == WEB_FORM_ALERTMANAGER)
+            reply_alertmanager_error(c, e);
         else
             net_reply_err(c->req, e, c->msg.text[0] ? c->msg.text : err_text(e),
                           e == ERR_LIMIT || e == ERR_UNAVAILABLE ? 1 : 0);

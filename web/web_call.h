@@ -39,7 +39,7 @@ struct web_call {
     const struct web_endpoint *endpoint;
 };
 
-enum web_endpoint_form { WEB_FORM_OURS, WEB_FORM_JAEGER, WEB_FORM_PROM };
+enum web_endpoint_form { WEB_FORM_OURS, WEB_FORM_JAEGER, WEB_FORM_PROM, WEB_FORM_ALERTMANAGER };
 
 struct web_endpoint {
     const char *method, *pattern;
@@ -88,6 +88,9 @@ enum err web_sessions_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_grounding_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_costs_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_budgets_routes(struct web *w, struct net *net) MUST_CHECK;
+enum err web_alerts_routes(struct web *w, struct net *net) MUST_CHECK;
+enum err web_alertmanager_routes(struct web *w, struct net *net) MUST_CHECK;
+enum err web_acks_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_slo_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_backtest_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_rules_routes(struct web *w, struct net *net) MUST_CHECK;

@@ -5,6 +5,7 @@
 #ifndef WEB_WEB_JSON_H
 #define WEB_WEB_JSON_H
 
+#include "detectors/detectors_silences.h"
 #include "query/query_trace.h"
 #include "web/web_call.h"
 
@@ -33,6 +34,17 @@ enum err web_quarantine_counts(struct web_call *c, struct web_damage *out) MUST_
 /* The member "warnings" for counts between two moments. */
 void web_quarantine_warnings_between(struct web_call *c, const struct web_damage *d, bool samples,
                                      int64_t from_ms, int64_t to_ms);
+/* The members silenced_by and muted_by: of an alert, the silences and the maintenance windows that cover it now, with who asked for them. */
+struct web_silences {
+    struct detectors_silence *list;
+    size_t count;
+    int64_t now_ms;
+};
+enum err web_silences_read(struct web_call *c, struct web_silences *out) MUST_CHECK;
+void web_silences_of(struct json_out *j, const struct web_silences *s,
+                     const struct detectors_alert *a);
+/* The member acknowledged: who, or null. */
+void web_ack_of(struct web_call *c, const struct detectors_alert *a);
 enum err web_slo_table(struct web_call *c) MUST_CHECK; /* an array of objectives */
 enum err web_slo_alerts(struct web_call *c) MUST_CHECK; /* an array of alerts */
 /* What the loaded objective would have told people; an object. */

@@ -243,8 +243,10 @@ static enum err budgets(struct web_call *c)
 
 /* --- alerts ------------------------------------------------------------------------------------ */
 
-static void alert_json(struct json_out *j, const struct detectors_alert *a)
+static void alert_json(struct web_call *c, const struct detectors_alert *a,
+                       const struct web_silences *silences)
 {
+    struct json_out *j = &c->j;
     json_out_object(j);
     web_json_str(j, "fingerprint", a->fingerprint);
     web_json_str(j, "slo", a->slo_id);
@@ -271,6 +273,8 @@ static void alert_json(struct json_out *j, const struct detectors_alert *a)
     json_out_array_end(j);
     pairs_json(j, "labels", a->labels, a->label_count);
     pairs_json(j, "annotations", a->annotations, a->annotation_count);
+    web_silences_of(j, silences, a);
+    web_ack_of(c, a);
     json_out_object_end(j);
 }
 
@@ -287,13 +291,16 @@ static enum err alerts_read(struct web_call *c, struct detectors_alert **out, si
 enum err web_slo_alerts(struct web_call *c)
 {
     struct detectors_alert *rows;
+    struct web_silences silences;
     size_t n;
     enum err e = alerts_read(c, &rows, &n);
+    if (e == ERR_OK)
+        e = web_silences_read(c, &silences);
     if (e != ERR_OK)
         return e;
     json_out_array(&c->j);
     for (size_t i = 0; i < n; i++)
-        alert_json(&c->j, &rows[i]);
+        alert_json(c, &rows[i], &silences);
     json_out_array_end(&c->j);
     return ERR_OK;
 }

@@ -59,6 +59,7 @@ static bool read_request(int fd, struct helper_receiver_request *q)
             length = (size_t)atol(value);
         }
     }
+    (void)!sscanf(text, "%*15s %127s", q->path);
     header_value(text, "webhook-id", q->id, sizeof(q->id));
     header_value(text, "webhook-timestamp", q->timestamp, sizeof(q->timestamp));
     header_value(text, "webhook-signature", q->signature, sizeof(q->signature));

@@ -13,6 +13,7 @@
 struct helper_receiver;
 
 struct helper_receiver_request {
+    char path[128]; /* of the request line */
     char id[256], timestamp[32], signature[512], extra[128]; /* extra: the header X-Extra */
     char body[16384];
     size_t body_size;

@@ -11,6 +11,7 @@
 #include "base/stats.h"
 #include "detectors/detectors_rule_test.h"
 #include "detectors/detectors_rules.h"
+#include "detectors/detectors_silences.h"
 #include "detectors/helper_state.h"
 #include "query/helper_slo.h"
 #include "query/query.h"
@@ -344,6 +345,32 @@ static void states_that_are_committed_before_their_notifications_are_seen_to_los
     assert_true(has_lost);
 }
 
+static void a_rule_that_is_silenced_tells_nobody_until_the_silence_ends(void **state)
+{
+    char id[DETECTORS_SILENCE_ID_MAX];
+    struct err_msg msg;
+    struct detectors_silence s = {.starts_ms = t.now_ms,
+                                  .ends_ms = t.now_ms + 3600000,
+                                  .author = BYTES_LIT("ann"),
+                                  .comment = BYTES_LIT("known"),
+                                  .matcher_count = 1};
+    s.matchers[0] =
+        (struct detectors_matcher){DETECTORS_MATCH_EQ, BYTES_LIT("alertname"), BYTES_LIT("Down")};
+    rules_are(down);
+    program_start();
+    assert_int_equal(detectors_silence_put(t.d, &s, id, &msg), ERR_OK);
+    pass(20, 0);
+    assert_int_equal(alerts(DETECTORS_FIRING), 1);
+    assert_int_equal(told("firing"), 0);
+    program_stop();
+    program_start(); /* the silence is there, and so is the alert that was not told */
+    pass(4, 0);
+    assert_int_equal(told("firing"), 0);
+    assert_int_equal(detectors_silence_expire(t.d, bytes_str(id), &msg), ERR_OK);
+    pass(4, 0);
+    assert_int_equal(told("firing"), 1);
+}
+
 static void keep_firing_for_bridges_a_gap(void **state)
 {
     rules_are("groups:\n- name: g\n  rules:\n  - {alert: Down, expr: 'up == 0', "
@@ -574,6 +601,7 @@ int main(void)
         RULES_TEST(an_alert_waits_for_its_series_to_come_back_after_a_start),
         RULES_TEST(a_store_that_fails_at_any_write_loses_no_alert_and_sends_none_twice),
         RULES_TEST(states_that_are_committed_before_their_notifications_are_seen_to_lose_one),
+        RULES_TEST(a_rule_that_is_silenced_tells_nobody_until_the_silence_ends),
         RULES_TEST(keep_firing_for_bridges_a_gap),
         RULES_TEST(rules_of_a_group_see_what_the_ones_before_them_recorded),
         RULES_TEST(evaluations_that_a_stop_has_missed_are_made_up_for),
