@@ -17,6 +17,7 @@ struct fitting {
     const struct ground_fit_options *o;
     struct ground_judge judge;
     uint32_t *targets, targets_count; /* cases that the stack learns from */
+    uint32_t judged; /* of them, the first: those that the encoder has judged; without one all */
     struct arena *a;
 };
 
@@ -103,12 +104,18 @@ static struct ground_judge_input input_of(const struct ground_judge *j, const st
                                        c->s.question.size > 0};
 }
 
+/* Those that the encoder has judged first. */
 static void find_targets(struct fitting *f)
 {
-    for (uint32_t i = 0; i < f->all->count; i++) {
-        const struct ground_case *c = &f->all->cases[i];
-        if (f->use[i] && c->target && c->answer.count && (!f->o->encoder || c->tokens))
-            f->targets[f->targets_count++] = i;
+    for (int others = 0; others < 2; others++) {
+        for (uint32_t i = 0; i < f->all->count; i++) {
+            const struct ground_case *c = &f->all->cases[i];
+            bool is_judged = !f->o->encoder || c->tokens;
+            if (f->use[i] && c->target && c->answer.count && is_judged == !others)
+                f->targets[f->targets_count++] = i;
+        }
+        if (!others)
+            f->judged = f->targets_count;
     }
 }
 
@@ -122,7 +129,7 @@ static void narrow(float *rows, uint32_t n, uint32_t from, uint32_t to)
 static enum err fit_sentences(struct fitting *f)
 {
     uint32_t n = 0, columns = ground_judge_sentence_columns(f->judge.encoder);
-    for (uint32_t t = 0; t < f->targets_count; t++)
+    for (uint32_t t = 0; t < f->judged; t++)
         n += f->all->cases[f->targets[t]].answer.count;
     float *rows = ARENA_ARRAY(f->a, float, (size_t)(n + 1) * GROUND_JUDGE_SENTENCE);
     float *logit = ARENA_ARRAY(f->a, float, n + 1);
@@ -130,7 +137,7 @@ static enum err fit_sentences(struct fitting *f)
     if (!rows || !logit || !label)
         return ERR_NOMEM;
     n = 0;
-    for (uint32_t t = 0; t < f->targets_count; t++) {
+    for (uint32_t t = 0; t < f->judged; t++) {
         const struct ground_case *c = &f->all->cases[f->targets[t]];
         struct ground_judge_input in = input_of(&f->judge, c, c->trees);
         ground_judge_sentence_rows(&in, rows + (size_t)n * GROUND_JUDGE_SENTENCE);
@@ -158,6 +165,7 @@ static void sentence_logits(const struct ground_judge *j, const struct ground_ju
                                   GROUND_JUDGE_SENTENCE);
 }
 
+/* A row and a label for each target. */
 static enum err response_rows(struct fitting *f, uint32_t columns, float *rows, uint8_t *label)
 {
     for (uint32_t t = 0; t < f->targets_count; t++) {
@@ -169,31 +177,79 @@ static enum err response_rows(struct fitting *f, uint32_t columns, float *rows, 
         if (!scratch || !logit)
             return ERR_NOMEM;
         sentence_logits(&f->judge, &in, scratch, logit);
-        ground_judge_response_row(&in, logit, row);
+        /* With an encoder the trees' columns are made of the trees alone, judged or not. */
+        ground_judge_response_row(&in, f->judge.encoder ? c->trees : logit, row);
         memcpy(rows + (size_t)t * columns, row, sizeof(float) * columns);
         label[t] = (uint8_t)c->s.label;
     }
     return ERR_OK;
 }
 
-/* Logits of each target by a stack that has not seen its fold. */
-static enum err cross_fit_responses(struct fitting *f, const float *rows, uint32_t columns,
-                                    const uint8_t *label, float *logit)
+struct stack { /* what the response's stack is fitted on */
+    const float *rows; /* [targets][columns] */
+    const uint8_t *label;
+    float *weight, *few; /* [targets]; [targets][1 + GROUND_JUDGE_RESPONSE_TOKENS] */
+    uint32_t columns;
+};
+
+/* Each task counts as much as another: most judged answers are to questions. 0: of the fold that is left out (FOLDS: none is). */
+static void weigh_by_task(const struct fitting *f, uint32_t left_out, uint32_t n, bool even,
+                          float *weight)
 {
-    float *weight = ARENA_ARRAY(f->a, float, f->targets_count + 1);
-    if (!weight)
+    uint32_t counts[3] = {0};
+    for (uint32_t t = 0; t < n; t++)
+        counts[f->all->cases[f->targets[t]].s.task]++;
+    for (uint32_t t = 0; t < n; t++) {
+        const struct ground_case *c = &f->all->cases[f->targets[t]];
+        bool out = ground_case_fold(c, FOLDS, FOLD_SEED) == left_out;
+        weight[t] = out ? 0 : even ? (float)n / (3.f * (float)counts[c->s.task]) : 1;
+    }
+}
+
+/* The trees' columns learn from all targets. What tokens add is a number or two, and learns from those that the encoder had not seen: some hundred,
+ * on which sixteen weights would fit noise. w [columns + 1]: of the whole, in the columns of rows. */
+static enum err fit_stack(struct fitting *f, struct stack *s, uint32_t left_out, float *w)
+{
+    enum { FEW = 1 + GROUND_JUDGE_RESPONSE_TOKENS, TREES = GROUND_JUDGE_RESPONSE_TREES };
+    float trees[TREES + 1], few[FEW + 1];
+    float *narrow_rows = ARENA_ARRAY(f->a, float, (size_t)(f->targets_count + 1) * TREES);
+    if (!narrow_rows)
         return ERR_NOMEM;
+    for (uint32_t t = 0; t < f->targets_count; t++)
+        memcpy(narrow_rows + (size_t)t * TREES, s->rows + (size_t)t * s->columns,
+               sizeof(float) * TREES);
+    weigh_by_task(f, left_out, f->targets_count, false, s->weight);
+    enum err e = ground_curve_logistic(narrow_rows, f->targets_count, TREES, s->label, s->weight, 4,
+                                       GROUND_JUDGE_RESPONSE_FREE, trees);
+    if (e != ERR_OK || !f->judge.encoder) {
+        memcpy(w, trees, sizeof(trees));
+        return e;
+    }
+    for (uint32_t t = 0; t < f->judged; t++) {
+        const float *row = s->rows + (size_t)t * s->columns;
+        s->few[(size_t)t * FEW] = ground_curve_dot(trees, row, TREES);
+        memcpy(s->few + (size_t)t * FEW + 1, row + TREES, sizeof(float) * (FEW - 1));
+    }
+    weigh_by_task(f, left_out, f->judged, true, s->weight);
+    e = ground_curve_logistic(s->few, f->judged, FEW, s->label, s->weight, 4, 0, few);
+    for (uint32_t k = 0; k < TREES; k++)
+        w[k] = few[0] * trees[k];
+    memcpy(w + TREES, few + 1, sizeof(float) * (FEW - 1));
+    w[s->columns] = few[0] * trees[TREES] + few[FEW];
+    return e;
+}
+
+/* Logits of each judged target by a stack that has not seen its fold. */
+static enum err cross_fit_responses(struct fitting *f, struct stack *s, float *logit)
+{
     for (uint32_t fold = 0; fold < FOLDS; fold++) {
         float w[GROUND_JUDGE_RESPONSE + 1];
-        for (uint32_t t = 0; t < f->targets_count; t++)
-            weight[t] = ground_case_fold(&f->all->cases[f->targets[t]], FOLDS, FOLD_SEED) != fold;
-        enum err e = ground_curve_logistic(rows, f->targets_count, columns, label, weight, 4,
-                                           GROUND_JUDGE_RESPONSE_FREE, w);
+        enum err e = fit_stack(f, s, fold, w);
         if (e != ERR_OK)
             return e;
-        for (uint32_t t = 0; t < f->targets_count; t++)
-            if (weight[t] == 0)
-                logit[t] = ground_curve_dot(w, rows + (size_t)t * columns, columns);
+        for (uint32_t t = 0; t < f->judged; t++)
+            if (ground_case_fold(&f->all->cases[f->targets[t]], FOLDS, FOLD_SEED) == fold)
+                logit[t] = ground_curve_dot(w, s->rows + (size_t)t * s->columns, s->columns);
     }
     return ERR_OK;
 }
@@ -204,21 +260,26 @@ static enum err fit_responses(struct fitting *f)
     float *rows = ARENA_ARRAY(f->a, float, (size_t)(n + 1) * columns);
     float *logit = ARENA_ARRAY(f->a, float, n + 1);
     uint8_t *label = ARENA_ARRAY(f->a, uint8_t, n + 1);
+    struct stack s = {
+        rows, label, ARENA_ARRAY(f->a, float, n + 1),
+        ARENA_ARRAY(f->a, float, (size_t)(n + 1) * (1 + GROUND_JUDGE_RESPONSE_TOKENS)), columns};
     float w[GROUND_JUDGE_RESPONSE + 1] = {0};
-    enum err e = rows && logit && label ? response_rows(f, columns, rows, label) : ERR_NOMEM;
+    enum err e = rows && logit && label && s.weight && s.few
+                     ? response_rows(f, columns, rows, label)
+                     : ERR_NOMEM;
     if (e == ERR_OK)
-        e = cross_fit_responses(f, rows, columns, label, logit);
+        e = cross_fit_responses(f, &s, logit);
     if (e == ERR_OK)
-        e = ground_curve_logistic(rows, n, columns, label, NULL, 4, GROUND_JUDGE_RESPONSE_FREE, w);
+        e = fit_stack(f, &s, FOLDS, w);
     if (e == ERR_OK)
-        e = ground_curve_fit(logit, label, n, &f->judge.response_curve);
+        e = ground_curve_fit(logit, label, f->judged, &f->judge.response_curve);
     if (e != ERR_OK)
         return e;
     memcpy(f->judge.response, w, sizeof(float) * columns);
     f->judge.response[GROUND_JUDGE_RESPONSE] = w[columns];
-    for (uint32_t t = 0; t < n; t++)
+    for (uint32_t t = 0; t < f->judged; t++)
         logit[t] = ground_curve_probability(&f->judge.response_curve, logit[t]);
-    f->judge.threshold = (float)ground_measure_best_threshold(logit, label, n);
+    f->judge.threshold = (float)ground_measure_best_threshold(logit, label, f->judged);
     return ERR_OK;
 }
 
@@ -240,7 +301,7 @@ static uint64_t overlap(const struct ground_case *c, const struct ground_fit_ver
 static enum err span_f1(struct fitting *f, double *out)
 {
     uint64_t both = 0, said = 0, true_ones = 0;
-    for (uint32_t t = 0; t < f->targets_count; t++) {
+    for (uint32_t t = 0; t < f->judged; t++) {
         const struct ground_case *c = &f->all->cases[f->targets[t]];
         struct ground_fit_verdict v;
         struct arena *scratch = arena_new(16u << 20);
@@ -290,13 +351,13 @@ static enum err fit_judge(struct fitting *f, struct buf *out, struct err_msg *ms
     if (!f->targets)
         return ERR_NOMEM;
     find_targets(f);
-    for (uint32_t t = 0; t < f->targets_count; t++)
+    for (uint32_t t = 0; t < f->judged; t++)
         positives += f->all->cases[f->targets[t]].s.label == 1;
-    if (positives < TARGETS_LEAST || f->targets_count - positives < TARGETS_LEAST)
+    if (positives < TARGETS_LEAST || f->judged - positives < TARGETS_LEAST)
         return err_set(msg, ERR_INVALID,
                        "%u responses that are supported and %u that are not, with their spans "
                        "marked: too few to calibrate on (%u of each)",
-                       f->targets_count - positives, positives, TARGETS_LEAST);
+                       f->judged - positives, positives, TARGETS_LEAST);
     enum err e = cross_fit_trees(f);
     if (e == ERR_OK)
         e = fit_sentences(f);

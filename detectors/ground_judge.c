@@ -7,6 +7,7 @@
 
 #define MAGIC 0x314a4754u /* "TGJ1" */
 #define FLAG_ENCODER 1u
+#define FLAG_SUM 2u /* the response's stack has the sum over tokens */
 
 /* --- columns --------------------------------------------------------------------------------------- */
 
@@ -16,7 +17,7 @@ uint32_t ground_judge_sentence_columns(bool encoder)
 }
 uint32_t ground_judge_response_columns(bool encoder)
 {
-    return encoder ? GROUND_JUDGE_RESPONSE : GROUND_JUDGE_RESPONSE_TREES;
+    return GROUND_JUDGE_RESPONSE_TREES + (encoder ? GROUND_JUDGE_RESPONSE_TOKENS : 0);
 }
 
 static float sigmoid(float x)
@@ -91,27 +92,18 @@ void ground_judge_response_row(const struct ground_judge_input *in, const float 
 {
     float json = in->json, asked = in->question && !in->json;
     memset(row, 0, sizeof(*row) * GROUND_JUDGE_RESPONSE);
-    summarise(in->answer, sentence, row);
+    summarise(in->answer, in->tokens ? in->trees : sentence, row);
     row[4] = logf(1.f + (float)in->answer->count);
     row[5] = json, row[6] = asked;
     row[7] = json * row[0], row[8] = asked * row[0];
     if (!in->tokens)
         return;
     uint32_t from = 0;
-    float none = 0;
-    row[9] = -8;
-    for (uint32_t i = 0; i < in->answer->count; i++) {
-        float most, soft, share;
-        token_range(in, in->answer->ranges[i].begin, in->answer->ranges[i].end, &from, &most, &soft,
-                    &share);
-        row[9] = MAX(row[9], most);
-        none += log1pf(-sigmoid(most));
-    }
-    row[10] = logit_of(1 - expf(none));
-    from = 0;
-    token_range(in, 0, UINT32_MAX, &from, &row[15], &row[11], &row[12]);
-    row[13] = json * row[9], row[14] = asked * row[9];
-    row[15] = json * row[10];
+    float most, soft, share, *tokens = row + GROUND_JUDGE_RESPONSE_TREES;
+    token_range(in, 0, UINT32_MAX, &from, &most, &soft, &share);
+    /* Over the whole response: that is how the encoder was asked when it learned. */
+    tokens[0] = soft + logf((float)MAX(in->tokens_count, 1u));
+    tokens[1] = json * tokens[0], tokens[2] = asked * tokens[0];
 }
 
 /* --- spans ----------------------------------------------------------------------------------------- */
@@ -170,7 +162,7 @@ void ground_judge_write(struct bytes idf, struct bytes trees, const struct groun
     ground_curve_write(&j->sentence_curve, &rest);
     ground_curve_write(&j->response_curve, &rest);
     buf_u32(out, MAGIC), buf_u32(out, GROUND_FEATURE_VERSION);
-    buf_u32(out, j->encoder ? FLAG_ENCODER : 0);
+    buf_u32(out, j->encoder ? FLAG_ENCODER | FLAG_SUM : 0);
     struct bytes parts[] = {idf, trees, buf_bytes(&rest)};
     for (unsigned i = 0; i < ARRAY_LEN(parts); i++) {
         buf_u32(out, (uint32_t)parts[i].size);
@@ -201,6 +193,8 @@ enum err ground_judge_read(struct bytes form, struct ground_judge *out)
         return ERR_CORRUPT;
     if (version != GROUND_FEATURE_VERSION)
         return ERR_NEWER;
+    if ((flags & FLAG_ENCODER) && !(flags & FLAG_SUM))
+        return ERR_NEWER; /* its stack was made for other columns */
     struct bytes idf = reader_bytes(&r, reader_u32(&r)), trees = reader_bytes(&r, reader_u32(&r)),
                  rest = reader_bytes(&r, reader_u32(&r));
     if (r.failed || reader_left(&r) || ground_idf_read(idf, &j.idf) != ERR_OK ||

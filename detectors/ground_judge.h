@@ -2,7 +2,7 @@
  *
  *     sentence:  features -> trees ─┐
  *                tokens' logits ────┴─> stack -> logit of the sentence
- *     response:  sentences' logits, tokens' logits, kind of context -> stack -> logit -> calibration -> probability
+ *     response:  sentences' logits by trees, tokens' logits, kind of context -> stack -> logit -> calibration -> probability
  *
  * Owner: points into the caller's bytes.  Thread: any.  Failure: ERR_CORRUPT for bytes that are no judge; ERR_NEWER for features of another version.
  * Form (little-endian): u32 magic "TGJ1", u32 feature version, u32 flags, then u32 size + bytes of each: word table, trees, stacks and curves.
@@ -15,7 +15,9 @@
 #include "detectors/ground_tree.h"
 
 #define GROUND_JUDGE_SENTENCE 4u /* columns of the sentence's stack */
-#define GROUND_JUDGE_RESPONSE 16u /* … the response's */
+#define GROUND_JUDGE_RESPONSE 16u /* … the response's; those behind the tokens' are 0 */
+#define GROUND_JUDGE_RESPONSE_TOKENS \
+    3u /* behind those of trees: log of the sum of tokens' odds; the same where the context is data, and where something was asked */
 #define GROUND_JUDGE_RESPONSE_TREES 9u /* those of them that need no encoder come first */
 #define GROUND_JUDGE_RESPONSE_FREE \
     (7u << 4) /* length and kind of the response; the rest are scores */

@@ -665,16 +665,18 @@ static void headers_that_are_asked_for_become_attributes_of_the_resource(void **
     assert_int_equal(e, RD_KAFKA_RESP_ERR_NO_ERROR);
     assert_int_equal(rd_kafka_flush(t.producer, PATIENCE_MS), RD_KAFKA_RESP_ERR_NO_ERROR);
     read_on("a", NULL, 0);
-    for (int64_t end = clock_mono_ns() + PATIENCE_MS * INT64_C(1000000);
-         count_now() < 1 && clock_mono_ns() < end; clock_sleep_ms(5)) {
-    }
     struct arena *a = arena_new(0);
-    struct tsdb_view *v;
+    struct tsdb_view *v = NULL;
     struct tsdb_spans spans = {0};
     struct tsdb_span_filter all = {.start_max_ns = INT64_MAX};
     struct tsdb_value value;
-    assert_int_equal(tsdb_view_open(t.db, TSDB_ORG_DEFAULT, NULL, &v), ERR_OK);
-    assert_int_equal(tsdb_span_scan(v, &all, 10, a, &spans), ERR_OK);
+    for (int64_t end = clock_mono_ns() + PATIENCE_MS * INT64_C(1000000);
+         spans.count < 1 && clock_mono_ns() < end; clock_sleep_ms(5)) {
+        if (v)
+            tsdb_view_close(v);
+        assert_int_equal(tsdb_view_open(t.db, TSDB_ORG_DEFAULT, NULL, &v), ERR_OK);
+        assert_int_equal(tsdb_span_scan(v, &all, 10, a, &spans), ERR_OK);
+    }
     assert_int_equal(spans.count, 1);
     struct bytes attrs = spans.resource_attrs[0];
     assert_true(tsdb_attrs_find(attrs, BYTES_LIT("a"), &value));
