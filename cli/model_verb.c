@@ -255,7 +255,8 @@ static int run_info(const struct gpu_model *m, struct gpu_encoder *e, const stru
     printf("pooling      %s, length 1\n",
            i.pooling == GPU_POOL_CLS ? "[CLS]" : "mean over all tokens");
     printf("head         %s", heads[i.head]);
-    printf(i.labels ? " (%u)" : "", i.labels);
+    if (i.labels)
+        printf(" (%u)", i.labels);
     printf(i.has_branch ? ", with weights of its own beside the encoder's\n" : "\n");
     printf("runs as      %s on the %s kernels\n", gpu_precision_name(i.precision), i.kernels);
     return 0;
