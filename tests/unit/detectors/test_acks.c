@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "detectors/acks.h"
+#include "detectors/helper_burning.h"
 #include "detectors/helper_state.h"
 #include "query/helper_slo.h"
 #include <stdio.h>
@@ -26,95 +27,30 @@ static int64_t wall_ns(void)
 
 /* --- an objective that burns, and nobody who delivers -------------------------------------------- */
 
-struct rig {
-    struct helper_slo *cells;
-    struct query_slo_source source;
-    struct helper_state *state;
-    struct detectors_store store;
-    struct detectors_receiver receivers[2];
-    char slo_path[64];
-    struct detectors *d;
-};
-
-static void document(int fd, const char *name, const char *sli)
-{
-    dprintf(fd,
-            "apiVersion: openslo/v1\nkind: SLO\nmetadata: {name: %s, labels: {team: pay}}\n"
-            "spec:\n  service: checkout\n  indicator:\n    metadata: {name: x}\n"
-            "    spec: {ratioMetric: {raw: {metricSource: {type: telltale, spec: {sli: %s}}}}}\n"
-            "  timeWindow: [{duration: 30d, isRolling: true}]\n"
-            "  budgetingMethod: Occurrences\n  objectives: [{target: 0.999}]\n"
-            "  alertPolicies:\n    - kind: AlertPolicy\n      metadata: {name: p}\n      spec:\n"
-            "        conditions:\n          - kind: AlertCondition\n            metadata: "
-            "{name: fast}\n            spec:\n              severity: page\n"
-            "              condition: {kind: burnrate, op: gt, threshold: 14.4, "
-            "lookbackWindow: 1h}\n---\n",
-            name, sli);
-}
-
-static void rig_open(struct rig *r)
-{
-    const char *paths[] = {r->slo_path};
-    struct buf errors;
-    buf_init(&errors, 0);
-    struct detectors_options o = {.slo_paths = paths,
-                                  .slo_path_count = 1,
-                                  .receivers = r->receivers,
-                                  .receiver_count = 2,
-                                  .external_url = "http://t.test",
-                                  .store = &r->store,
-                                  .source = &r->source};
-    if (detectors_new(&o, &r->d, &errors) != ERR_OK)
-        fail_msg("%.*s", (int)errors.size, errors.data);
-    buf_done(&errors);
-}
-
-static void rig_begin(struct rig *r)
+static void rig_begin(struct helper_burning *r)
 {
     wall_ms = START;
-    *r = (struct rig){.cells = helper_slo_new(), .state = helper_state_new()};
-    r->source = helper_slo_source(r->cells);
-    r->store = helper_state_store(r->state);
+    int fd = helper_burning_begin(r);
+    r->receiver_count = 2;
     r->receivers[0] = (struct detectors_receiver){
         .name = "first", .url = "http://127.0.0.1:1/", .repeat_ms = MINUTE};
     r->receivers[1] = (struct detectors_receiver){
         .name = "second", .url = "http://127.0.0.1:1/", .after_ms = 10 * MINUTE};
-    strcpy(r->slo_path, "/tmp/telltale-slo-XXXXXX");
-    int fd = mkstemp(r->slo_path);
-    assert_true(fd >= 0);
-    document(fd, "answers", "availability-request");
+    helper_burning_document(fd, "answers", "checkout", "availability-request");
     close(fd);
-    uint32_t now = (uint32_t)((clock_wall_ms() - QUERY_SLO_DELAY_MS) / 60000);
-    for (uint32_t m = now - 1440; m < now - 2; m++)
-        helper_slo_request(r->cells, "checkout", "claude", "us", "ok", "", m, 100);
-    for (uint32_t m = now - 2; m <= now + 30; m++)
-        helper_slo_request(r->cells, "checkout", "gpt-4o", "eu", "timeout", "provider", m, 100);
-    rig_open(r);
-}
-
-static void rig_again(struct rig *r)
-{
-    detectors_free(r->d);
-    rig_open(r);
-}
-
-static void rig_end(struct rig *r)
-{
-    detectors_free(r->d);
-    helper_slo_free(r->cells);
-    helper_state_free(r->state);
-    unlink(r->slo_path);
+    helper_burning_traffic(r, 30);
+    helper_burning_open(r);
 }
 
 /* Both clocks, the evaluator's and the one on the wall, say this. */
-static void evaluate(struct rig *r, int64_t now_ms)
+static void evaluate(struct helper_burning *r, int64_t now_ms)
 {
     wall_ms = now_ms;
     assert_int_equal(detectors_evaluate(r->d, now_ms), ERR_OK);
 }
 
 /* Notifications to a receiver whose event begins so. */
-static size_t told(struct rig *r, const char *receiver, const char *event)
+static size_t told(struct helper_burning *r, const char *receiver, const char *event)
 {
     struct arena *a = arena_new(0);
     struct detectors_outbox_row *rows;
@@ -127,7 +63,7 @@ static size_t told(struct rig *r, const char *receiver, const char *event)
     return hits;
 }
 
-static void fingerprint_of(struct rig *r, char out[33])
+static void fingerprint_of(struct helper_burning *r, char out[33])
 {
     struct arena *a = arena_new(0);
     struct detectors_alert *rows;
@@ -144,7 +80,7 @@ static void fingerprint_of(struct rig *r, char out[33])
 static void what_is_acknowledged_is_not_repeated_and_goes_no_further(void **state)
 {
     (void)state;
-    struct rig r;
+    struct helper_burning r;
     struct err_msg msg;
     struct detectors_ack ack;
     char print[33];
@@ -156,7 +92,7 @@ static void what_is_acknowledged_is_not_repeated_and_goes_no_further(void **stat
     assert_int_equal(told(&r, "second", ""), 0);
     fingerprint_of(&r, print);
     assert_int_equal(detectors_ack_put(r.d, bytes_str(print), BYTES_LIT("ann"), &msg), ERR_OK);
-    rig_again(&r);
+    helper_burning_again(&r);
     assert_true(detectors_ack_get(r.d, bytes_str(print), &ack));
     assert_string_equal(ack.by, "ann");
     assert_int_equal(detectors_ack_put(r.d, bytes_str(print), BYTES_LIT("bob"), &msg), ERR_OK);
@@ -165,28 +101,28 @@ static void what_is_acknowledged_is_not_repeated_and_goes_no_further(void **stat
     for (int64_t m = 3; m < 20; m++)
         evaluate(&r, START + m * MINUTE);
     assert_int_equal(told(&r, "second", ""), 0);
-    rig_end(&r);
+    helper_burning_end(&r);
 }
 
 static void nobody_took_it_so_the_next_step_is_told_once_it_is_time(void **state)
 {
     (void)state;
-    struct rig r;
+    struct helper_burning r;
     rig_begin(&r);
     evaluate(&r, START);
     for (int64_t m = 1; m < 10; m++)
         evaluate(&r, START + m * MINUTE);
     assert_int_equal(told(&r, "second", ""), 0);
-    rig_again(&r); /* the moment of firing outlives the process */
+    helper_burning_again(&r); /* the moment of firing outlives the process */
     evaluate(&r, START + 10 * MINUTE - 1);
     assert_int_equal(told(&r, "second", ""), 0);
     evaluate(&r, START + 10 * MINUTE);
     assert_int_equal(told(&r, "second", "firing"), 1);
-    rig_again(&r);
+    helper_burning_again(&r);
     evaluate(&r, START + 11 * MINUTE);
     assert_int_equal(told(&r, "second", "firing"), 1);
     assert_int_equal(told(&r, "first", "firing"), 1);
-    rig_end(&r);
+    helper_burning_end(&r);
 }
 
 static void an_acknowledgement_is_kept_or_refused_at_every_write(void **state)
@@ -194,7 +130,7 @@ static void an_acknowledgement_is_kept_or_refused_at_every_write(void **state)
     (void)state;
     unsigned taken = 0;
     for (unsigned n = 1; n < 6; n++) {
-        struct rig r;
+        struct helper_burning r;
         struct err_msg msg;
         struct detectors_ack ack;
         char print[33];
@@ -205,10 +141,10 @@ static void an_acknowledgement_is_kept_or_refused_at_every_write(void **state)
         enum err e = detectors_ack_put(r.d, bytes_str(print), BYTES_LIT("ann"), &msg);
         helper_state_fail_at(r.state, 0);
         assert_int_equal(detectors_ack_get(r.d, bytes_str(print), &ack), e == ERR_OK);
-        rig_again(&r);
+        helper_burning_again(&r);
         assert_int_equal(detectors_ack_get(r.d, bytes_str(print), &ack), e == ERR_OK);
         taken += e == ERR_OK;
-        rig_end(&r);
+        helper_burning_end(&r);
     }
     assert_true(taken >= 1 && taken < 5);
 }
@@ -216,7 +152,7 @@ static void an_acknowledgement_is_kept_or_refused_at_every_write(void **state)
 static void only_what_fires_can_be_acknowledged_and_by_somebody(void **state)
 {
     (void)state;
-    struct rig r;
+    struct helper_burning r;
     struct err_msg msg;
     char print[33];
     rig_begin(&r);
@@ -226,19 +162,19 @@ static void only_what_fires_can_be_acknowledged_and_by_somebody(void **state)
     assert_int_equal(detectors_ack_put(r.d, bytes_str(print), BYTES_NONE, &msg), ERR_INVALID);
     assert_int_equal(detectors_ack_put(r.d, bytes_str(print), BYTES_LIT("\xff"), &msg),
                      ERR_INVALID);
-    rig_end(&r);
+    helper_burning_end(&r);
 }
 
 static void a_link_is_for_one_alert_one_receiver_and_a_while(void **state)
 {
     (void)state;
-    struct rig r;
+    struct helper_burning r;
     struct bytes print = BYTES_LIT("0123456789abcdef0123456789abcdef"), team = BYTES_LIT("team");
     char s[DETECTORS_ACK_SIGNATURE_MAX];
     int64_t until_s = START / 1000;
     rig_begin(&r);
     detectors_ack_sign(r.d, print, team, until_s, s);
-    rig_again(&r); /* the key outlives the process */
+    helper_burning_again(&r); /* the key outlives the process */
     assert_true(detectors_ack_is_signed(r.d, print, team, until_s, bytes_str(s), START));
     assert_false(detectors_ack_is_signed(r.d, print, team, until_s, bytes_str(s), START + 1000));
     assert_false(detectors_ack_is_signed(r.d, print, team, until_s + 9, bytes_str(s), START));
@@ -248,7 +184,7 @@ static void a_link_is_for_one_alert_one_receiver_and_a_while(void **state)
     s[5] = s[5] == '0' ? '1' : '0';
     assert_false(detectors_ack_is_signed(r.d, print, team, until_s, bytes_str(s), START));
     assert_false(detectors_ack_is_signed(r.d, print, team, until_s, BYTES_NONE, START));
-    rig_end(&r);
+    helper_burning_end(&r);
 }
 
 static void a_row_reads_back_and_any_damage_is_refused(void **state)

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/yaml_in.h"
 #include "detectors/catalogue.h"
+#include "detectors/helper_burning.h"
 #include "detectors/helper_state.h"
 #include "query/helper_slo.h"
 #include <stdio.h>
@@ -17,88 +18,25 @@
 
 /* --- an objective that burns, and nobody who delivers -------------------------------------------- */
 
-struct rig {
-    struct helper_slo *cells;
-    struct query_slo_source source;
-    struct helper_state *state;
-    struct detectors_store store;
-    struct detectors_receiver receivers[2];
-    const struct detectors_service *services;
-    size_t service_count;
-    char slo_path[64];
-    struct detectors *d;
-};
-
-static void document(int fd, const char *name, const char *sli)
+static void rig_begin(struct helper_burning *r)
 {
-    dprintf(fd,
-            "apiVersion: openslo/v1\nkind: SLO\nmetadata: {name: %s, labels: {team: pay}}\n"
-            "spec:\n  service: checkout\n  indicator:\n    metadata: {name: x}\n"
-            "    spec: {ratioMetric: {raw: {metricSource: {type: telltale, spec: {sli: %s}}}}}\n"
-            "  timeWindow: [{duration: 30d, isRolling: true}]\n"
-            "  budgetingMethod: Occurrences\n  objectives: [{target: 0.999}]\n"
-            "  alertPolicies:\n    - kind: AlertPolicy\n      metadata: {name: p}\n      spec:\n"
-            "        conditions:\n          - kind: AlertCondition\n            metadata: "
-            "{name: fast}\n            spec:\n              severity: page\n"
-            "              condition: {kind: burnrate, op: gt, threshold: 14.4, "
-            "lookbackWindow: 1h}\n---\n",
-            name, sli);
-}
-
-static void rig_open(struct rig *r)
-{
-    const char *paths[] = {r->slo_path};
-    struct buf errors;
-    buf_init(&errors, 0);
-    struct detectors_options o = {.slo_paths = paths,
-                                  .slo_path_count = 1,
-                                  .receivers = r->receivers,
-                                  .receiver_count = 2,
-                                  .services = r->services,
-                                  .service_count = r->service_count,
-                                  .external_url = "http://t.test",
-                                  .store = &r->store,
-                                  .source = &r->source};
-    if (detectors_new(&o, &r->d, &errors) != ERR_OK)
-        fail_msg("%.*s", (int)errors.size, errors.data);
-    buf_done(&errors);
-}
-
-static void rig_begin(struct rig *r)
-{
-    *r = (struct rig){.cells = helper_slo_new(), .state = helper_state_new()};
-    r->source = helper_slo_source(r->cells);
-    r->store = helper_state_store(r->state);
+    int fd = helper_burning_begin(r);
+    r->receiver_count = 2;
     r->receivers[0] = (struct detectors_receiver){.name = "ours", .url = "http://127.0.0.1:1/"};
     r->receivers[1] = (struct detectors_receiver){.name = "theirs", .url = "http://127.0.0.1:1/"};
-    strcpy(r->slo_path, "/tmp/telltale-slo-XXXXXX");
-    int fd = mkstemp(r->slo_path);
-    assert_true(fd >= 0);
-    document(fd, "answers", "availability-request");
-    document(fd, "cut", "truncation");
+    helper_burning_document(fd, "answers", "checkout", "availability-request");
+    helper_burning_document(fd, "cut", "checkout", "truncation");
     close(fd);
-    uint32_t now = (uint32_t)((clock_wall_ms() - QUERY_SLO_DELAY_MS) / 60000);
-    for (uint32_t m = now - 1440; m < now - 2; m++)
-        helper_slo_request(r->cells, "checkout", "claude", "us", "ok", "", m, 100);
-    for (uint32_t m = now - 2; m <= now; m++)
-        helper_slo_request(r->cells, "checkout", "gpt-4o", "eu", "timeout", "provider", m, 100);
+    helper_burning_traffic(r, 0);
 }
 
-static void rig_end(struct rig *r)
-{
-    detectors_free(r->d);
-    helper_slo_free(r->cells);
-    helper_state_free(r->state);
-    unlink(r->slo_path);
-}
-
-static void evaluate(struct rig *r, int64_t now_ms)
+static void evaluate(struct helper_burning *r, int64_t now_ms)
 {
     assert_int_equal(detectors_evaluate(r->d, now_ms), ERR_OK);
 }
 
 /* What is told to a receiver, and whether its body has this in it. */
-static size_t told(struct rig *r, const char *receiver, const char *text)
+static size_t told(struct helper_burning *r, const char *receiver, const char *text)
 {
     struct arena *a = arena_new(0);
     struct detectors_outbox_row *rows;
@@ -163,7 +101,7 @@ static void an_alert_goes_where_its_service_says_and_names_the_owner(void **stat
     struct arena *a = arena_new(0);
     struct detectors_service *list;
     struct buf errors;
-    struct rig r;
+    struct helper_burning r;
     size_t n;
     assert_int_equal(
         load(a, "services: [{name: checkout, owner: payments, receivers: {page: theirs}}]\n", &list,
@@ -173,12 +111,12 @@ static void an_alert_goes_where_its_service_says_and_names_the_owner(void **stat
         rig_begin(&r);
         r.services = with ? list : NULL;
         r.service_count = with ? n : 0;
-        rig_open(&r);
+        helper_burning_open(&r);
         evaluate(&r, clock_wall_ms());
         assert_int_equal(told(&r, "theirs", "\"status\""), 1);
         assert_int_equal(told(&r, "ours", "\"status\""), !with);
         assert_int_equal(told(&r, "theirs", "\"owner\":\"payments\""), with);
-        rig_end(&r);
+        helper_burning_end(&r);
     }
     buf_done(&errors);
     arena_free(a);
@@ -224,10 +162,10 @@ static void a_service_without_an_owner_is_a_lint_error(void **state)
     struct detectors_service *list;
     struct query_slo_set set;
     struct buf errors, found;
-    struct rig r;
+    struct helper_burning r;
     size_t n;
     rig_begin(&r);
-    rig_open(&r);
+    helper_burning_open(&r);
     const char *paths[] = {r.slo_path};
     buf_init(&found, 0);
     assert_int_equal(query_slo_set_init(&set), ERR_OK);
@@ -243,7 +181,7 @@ static void a_service_without_an_owner_is_a_lint_error(void **state)
     buf_done(&found);
     buf_done(&errors);
     arena_free(a);
-    rig_end(&r);
+    helper_burning_end(&r);
 }
 
 int main(void)

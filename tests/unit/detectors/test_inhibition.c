@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "detectors/alert.h"
 #include "detectors/detectors.h"
+#include "detectors/helper_burning.h"
 #include "detectors/helper_state.h"
 #include "query/helper_slo.h"
 #include <stdio.h>
@@ -17,38 +18,11 @@
 
 #define BASE 29700000u
 
-struct rig {
-    struct helper_slo *cells;
-    struct query_slo_source source;
-    struct helper_state *state;
-    struct detectors_store store;
-    struct detectors_receiver receivers[3];
-    char slo_path[64];
-    struct detectors *d;
-};
-
-static void rig_open(struct rig *r)
-{
-    const char *paths[] = {r->slo_path};
-    struct buf errors;
-    buf_init(&errors, 0);
-    struct detectors_options o = {.slo_paths = paths,
-                                  .slo_path_count = 1,
-                                  .receivers = r->receivers,
-                                  .receiver_count = 3,
-                                  .store = &r->store,
-                                  .source = &r->source};
-    if (detectors_new(&o, &r->d, &errors) != ERR_OK)
-        fail_msg("%.*s", (int)errors.size, errors.data);
-    buf_done(&errors);
-}
-
-static void rig_begin(struct rig *r)
+static void rig_begin(struct helper_burning *r)
 {
     static const char *const services[] = {"cart", "search", "support"};
-    *r = (struct rig){.cells = helper_slo_new(), .state = helper_state_new()};
-    r->source = helper_slo_source(r->cells);
-    r->store = helper_state_store(r->state);
+    int fd = helper_burning_begin(r);
+    r->receiver_count = 3;
     r->receivers[0] =
         (struct detectors_receiver){.name = "pager", .url = "http://127.0.0.1:1/", .pages = true};
     r->receivers[1] =
@@ -58,47 +32,27 @@ static void rig_begin(struct rig *r)
                                     .name = "pd",
                                     .url = "http://127.0.0.1:1/",
                                     .routing_key = "R0123456789abcdef0123456789abcde"};
-    strcpy(r->slo_path, "/tmp/telltale-slo-XXXXXX");
-    int fd = mkstemp(r->slo_path);
-    assert_true(fd >= 0);
-    for (size_t i = 0; i < ARRAY_LEN(services); i++)
-        dprintf(
-            fd,
-            "apiVersion: openslo/v1\nkind: SLO\nmetadata: {name: %s}\nspec:\n  service: %s\n"
-            "  indicator:\n    metadata: {name: x}\n    spec: {ratioMetric: {raw: "
-            "{metricSource: {type: telltale, spec: {sli: availability-request, service: %s}}}}}\n"
-            "  timeWindow: [{duration: 30d, isRolling: true}]\n"
-            "  budgetingMethod: Occurrences\n  objectives: [{target: 0.999}]\n"
-            "  alertPolicies:\n    - kind: AlertPolicy\n      metadata: {name: p}\n      spec:\n"
-            "        conditions:\n          - kind: AlertCondition\n            metadata: "
-            "{name: fast}\n            spec:\n              severity: page\n"
-            "              condition: {kind: burnrate, op: gt, threshold: 14.4, "
-            "lookbackWindow: 1h}\n---\n",
-            services[i], services[i], services[i]);
+    for (size_t i = 0; i < ARRAY_LEN(services); i++) {
+        char sli[80];
+        snprintf(sli, sizeof(sli), "availability-request, service: %s", services[i]);
+        helper_burning_document(fd, services[i], services[i], sli);
+    }
     close(fd);
     for (size_t i = 0; i < ARRAY_LEN(services); i++)
         for (uint32_t m = BASE - 1440; m < BASE; m++)
             helper_slo_request(r->cells, services[i], "gpt-4o", "eu", "ok", "", m, 100);
-    rig_open(r);
-}
-
-static void rig_end(struct rig *r)
-{
-    detectors_free(r->d);
-    helper_slo_free(r->cells);
-    helper_state_free(r->state);
-    unlink(r->slo_path);
+    helper_burning_open(r);
 }
 
 /* Evaluates this minute, and then the next ones up to `to`. */
-static void minutes(struct rig *r, uint32_t from, uint32_t to)
+static void minutes(struct helper_burning *r, uint32_t from, uint32_t to)
 {
     for (uint32_t m = from; m < to; m++)
         assert_int_equal(detectors_evaluate(r->d, ((int64_t)m + 1) * 60000 + QUERY_SLO_DELAY_MS),
                          ERR_OK);
 }
 
-static void requests(struct rig *r, const char *service, const char *region, bool bad,
+static void requests(struct helper_burning *r, const char *service, const char *region, bool bad,
                      uint32_t from, uint32_t to)
 {
     for (uint32_t m = from; m < to; m++)
@@ -106,7 +60,8 @@ static void requests(struct rig *r, const char *service, const char *region, boo
                            bad ? "provider" : "", m, 100);
 }
 
-static size_t told(struct rig *r, const char *receiver, const char *event, const char *slo)
+static size_t told(struct helper_burning *r, const char *receiver, const char *event,
+                   const char *slo)
 {
     struct arena *a = arena_new(0);
     struct detectors_outbox_row *rows;
@@ -122,7 +77,7 @@ static size_t told(struct rig *r, const char *receiver, const char *event, const
 static void one_outage_pages_once_and_every_other_owner_gets_a_notice(void **state)
 {
     (void)state;
-    struct rig r;
+    struct helper_burning r;
     rig_begin(&r);
     requests(&r, "cart", "eu", true, BASE, BASE + 5);
     requests(&r, "search", "eu", true, BASE, BASE + 5);
@@ -153,13 +108,13 @@ static void one_outage_pages_once_and_every_other_owner_gets_a_notice(void **sta
         }
     assert_true(seen >= 1);
     arena_free(a);
-    rig_end(&r);
+    helper_burning_end(&r);
 }
 
 static void when_the_first_is_over_and_the_other_burns_it_pages(void **state)
 {
     (void)state;
-    struct rig r;
+    struct helper_burning r;
     rig_begin(&r);
     requests(&r, "cart", "eu", true, BASE, BASE + 3);
     requests(&r, "search", "eu", true, BASE, BASE + 80);
@@ -167,14 +122,14 @@ static void when_the_first_is_over_and_the_other_burns_it_pages(void **state)
     requests(&r, "cart", "eu", false, BASE + 3, BASE + 80);
     minutes(&r, BASE, BASE + 2);
     detectors_free(r.d); /* the next process knows the cause */
-    rig_open(&r);
+    helper_burning_open(&r);
     minutes(&r, BASE + 2, BASE + 4);
     assert_int_equal(told(&r, "pager", "firing", "search"), 0);
     minutes(&r, BASE + 4, BASE + 80);
     assert_int_equal(told(&r, "pager", "resolved", "cart"), 1);
     assert_int_equal(told(&r, "pager", "firing", "search"), 1);
     assert_int_equal(told(&r, "chat", "notice", "search"), 1);
-    rig_end(&r);
+    helper_burning_end(&r);
 }
 
 static void a_cause_needs_a_region_and_nearly_all_bad_events(void **state)

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "detectors/detectors_silences.h"
+#include "detectors/helper_burning.h"
 #include "detectors/helper_state.h"
 #include "detectors/silence.h"
 #include "detectors/silences.h"
@@ -21,90 +22,25 @@
 
 /* --- an objective that burns, and nobody who delivers -------------------------------------------- */
 
-struct rig {
-    struct helper_slo *cells;
-    struct query_slo_source source;
-    struct helper_state *state;
-    struct detectors_store store;
-    struct detectors_receiver receivers[1];
-    char slo_path[64];
-    struct detectors *d;
-};
-
-static void document(int fd, const char *name, const char *sli)
+static void rig_begin(struct helper_burning *r)
 {
-    dprintf(fd,
-            "apiVersion: openslo/v1\nkind: SLO\nmetadata: {name: %s, labels: {team: pay}}\n"
-            "spec:\n  service: checkout\n  indicator:\n    metadata: {name: x}\n"
-            "    spec: {ratioMetric: {raw: {metricSource: {type: telltale, spec: {sli: %s}}}}}\n"
-            "  timeWindow: [{duration: 30d, isRolling: true}]\n"
-            "  budgetingMethod: Occurrences\n  objectives: [{target: 0.999}]\n"
-            "  alertPolicies:\n    - kind: AlertPolicy\n      metadata: {name: p}\n      spec:\n"
-            "        conditions:\n          - kind: AlertCondition\n            metadata: "
-            "{name: fast}\n            spec:\n              severity: page\n"
-            "              condition: {kind: burnrate, op: gt, threshold: 14.4, "
-            "lookbackWindow: 1h}\n---\n",
-            name, sli);
-}
-
-static void rig_open(struct rig *r)
-{
-    const char *paths[] = {r->slo_path};
-    struct buf errors;
-    buf_init(&errors, 0);
-    struct detectors_options o = {.slo_paths = paths,
-                                  .slo_path_count = 1,
-                                  .receivers = r->receivers,
-                                  .receiver_count = 1,
-                                  .external_url = "http://t.test",
-                                  .store = &r->store,
-                                  .source = &r->source};
-    if (detectors_new(&o, &r->d, &errors) != ERR_OK)
-        fail_msg("%.*s", (int)errors.size, errors.data);
-    buf_done(&errors);
-}
-
-static void rig_begin(struct rig *r)
-{
-    *r = (struct rig){.cells = helper_slo_new(), .state = helper_state_new()};
-    r->source = helper_slo_source(r->cells);
-    r->store = helper_state_store(r->state);
+    int fd = helper_burning_begin(r);
+    r->receiver_count = 1;
     r->receivers[0] = (struct detectors_receiver){.name = "hook", .url = "http://127.0.0.1:1/"};
-    strcpy(r->slo_path, "/tmp/telltale-slo-XXXXXX");
-    int fd = mkstemp(r->slo_path);
-    assert_true(fd >= 0);
-    document(fd, "answers", "availability-request");
-    document(fd, "cut", "truncation");
+    helper_burning_document(fd, "answers", "checkout", "availability-request");
+    helper_burning_document(fd, "cut", "checkout", "truncation");
     close(fd);
-    uint32_t now = (uint32_t)((clock_wall_ms() - QUERY_SLO_DELAY_MS) / 60000);
-    for (uint32_t m = now - 1440; m < now - 2; m++)
-        helper_slo_request(r->cells, "checkout", "claude", "us", "ok", "", m, 100);
-    for (uint32_t m = now - 2; m <= now; m++)
-        helper_slo_request(r->cells, "checkout", "gpt-4o", "eu", "timeout", "provider", m, 100);
-    rig_open(r);
+    helper_burning_traffic(r, 0);
+    helper_burning_open(r);
 }
 
-static void rig_again(struct rig *r)
-{
-    detectors_free(r->d);
-    rig_open(r);
-}
-
-static void rig_end(struct rig *r)
-{
-    detectors_free(r->d);
-    helper_slo_free(r->cells);
-    helper_state_free(r->state);
-    unlink(r->slo_path);
-}
-
-static void evaluate(struct rig *r, int64_t now_ms)
+static void evaluate(struct helper_burning *r, int64_t now_ms)
 {
     assert_int_equal(detectors_evaluate(r->d, now_ms), ERR_OK);
 }
 
 /* Notifications of this event, "" = all. */
-static size_t told(struct rig *r, const char *event)
+static size_t told(struct helper_burning *r, const char *event)
 {
     struct arena *a = arena_new(0);
     struct detectors_outbox_row *rows;
@@ -117,7 +53,7 @@ static size_t told(struct rig *r, const char *event)
 }
 
 /* How many fire, and how many of those an active silence covers. */
-static void count_alerts(struct rig *r, size_t *firing, size_t *silenced)
+static void count_alerts(struct helper_burning *r, size_t *firing, size_t *silenced)
 {
     struct arena *a = arena_new(0);
     struct detectors_alert *rows;
@@ -149,7 +85,8 @@ static struct detectors_silence silence(const char *name, enum detectors_match o
     return s;
 }
 
-static void put(struct rig *r, const struct detectors_silence *s, char id[DETECTORS_SILENCE_ID_MAX])
+static void put(struct helper_burning *r, const struct detectors_silence *s,
+                char id[DETECTORS_SILENCE_ID_MAX])
 {
     struct err_msg msg = {""};
     if (detectors_silence_put(r->d, s, id, &msg) != ERR_OK)
@@ -161,7 +98,7 @@ static void put(struct rig *r, const struct detectors_silence *s, char id[DETECT
 static void a_silenced_alert_fires_and_tells_nobody_until_the_silence_ends(void **state)
 {
     (void)state;
-    struct rig r;
+    struct helper_burning r;
     struct err_msg msg;
     char id[DETECTORS_SILENCE_ID_MAX];
     size_t firing, silenced;
@@ -175,7 +112,7 @@ static void a_silenced_alert_fires_and_tells_nobody_until_the_silence_ends(void 
     assert_int_equal(silenced, firing);
     assert_int_equal(told(&r, ""), 0);
     evaluate(&r, now + 1000);
-    rig_again(&r); /* as after kill -9: the alert and the silence are both there */
+    helper_burning_again(&r); /* as after kill -9: the alert and the silence are both there */
     evaluate(&r, now + 2000);
     assert_int_equal(told(&r, ""), 0);
     assert_int_equal(detectors_silence_expire(r.d, bytes_str(id), &msg), ERR_OK);
@@ -185,13 +122,13 @@ static void a_silenced_alert_fires_and_tells_nobody_until_the_silence_ends(void 
     assert_int_equal(told(&r, ""), 1);
     assert_int_equal(detectors_silence_expire(r.d, bytes_str(id), &msg), ERR_CONFLICT);
     assert_int_equal(detectors_silence_expire(r.d, BYTES_LIT("nobody"), &msg), ERR_NOT_FOUND);
-    rig_end(&r);
+    helper_burning_end(&r);
 }
 
 static void a_silence_of_something_else_mutes_nothing(void **state)
 {
     (void)state;
-    struct rig r;
+    struct helper_burning r;
     char id[DETECTORS_SILENCE_ID_MAX];
     struct detectors_silence s = silence("service", DETECTORS_MATCH_EQ, "billing", MINUTE),
                              later = silence("service", DETECTORS_MATCH_EQ, "checkout", MINUTE);
@@ -202,13 +139,13 @@ static void a_silence_of_something_else_mutes_nothing(void **state)
     put(&r, &later, id); /* not yet */
     evaluate(&r, clock_wall_ms());
     assert_int_equal(told(&r, "firing"), 1);
-    rig_end(&r);
+    helper_burning_end(&r);
 }
 
 static void who_knows_that_it_fired_hears_that_it_is_over(void **state)
 {
     (void)state;
-    struct rig r;
+    struct helper_burning r;
     char id[DETECTORS_SILENCE_ID_MAX];
     int64_t now = clock_wall_ms();
     struct detectors_silence s = silence("service", DETECTORS_MATCH_EQ, "checkout", DAY);
@@ -225,14 +162,14 @@ static void who_knows_that_it_fired_hears_that_it_is_over(void **state)
         evaluate(&r, ((int64_t)m + 1) * MINUTE + QUERY_SLO_DELAY_MS);
     }
     assert_int_equal(told(&r, "resolved"), 1);
-    rig_end(&r);
+    helper_burning_end(&r);
 }
 
 /* Each write fails once: a silence that was refused is nowhere, one that was taken is there for the next process. */
 static void a_silence_is_kept_or_refused_at_every_write(void **state)
 {
     (void)state;
-    struct rig r;
+    struct helper_burning r;
     rig_begin(&r);
     unsigned taken = 0;
     for (unsigned n = 1; n < 8; n++) {
@@ -249,20 +186,20 @@ static void a_silence_is_kept_or_refused_at_every_write(void **state)
         for (int restart = 0; restart < 2; restart++) {
             assert_int_equal(detectors_silences(r.d, a, &list, &after), ERR_OK);
             assert_int_equal(after, before + (e == ERR_OK));
-            rig_again(&r);
+            helper_burning_again(&r);
         }
         assert_int_equal(helper_state_count(r.state, "silences"), after);
         taken += e == ERR_OK;
         arena_free(a);
     }
     assert_true(taken >= 3 && taken < 7);
-    rig_end(&r);
+    helper_burning_end(&r);
 }
 
 static void mistakes_are_named(void **state)
 {
     (void)state;
-    struct rig r;
+    struct helper_burning r;
     struct err_msg msg;
     char id[DETECTORS_SILENCE_ID_MAX];
     rig_begin(&r);
@@ -290,13 +227,13 @@ static void mistakes_are_named(void **state)
     memcpy(s.id, "00000000-0000-4000-8000-000000000000", sizeof(s.id));
     assert_int_equal(detectors_silence_put(r.d, &s, id, &msg), ERR_NOT_FOUND);
     assert_int_equal(helper_state_count(r.state, "silences"), 0);
-    rig_end(&r);
+    helper_burning_end(&r);
 }
 
 static void a_changed_silence_keeps_its_id_only_if_it_covers_the_same(void **state)
 {
     (void)state;
-    struct rig r;
+    struct helper_burning r;
     char first[DETECTORS_SILENCE_ID_MAX], second[DETECTORS_SILENCE_ID_MAX];
     struct detectors_silence s = silence("slo", DETECTORS_MATCH_EQ, "x", MINUTE), *list;
     struct arena *a = arena_new(0);
@@ -319,13 +256,13 @@ static void a_changed_silence_keeps_its_id_only_if_it_covers_the_same(void **sta
                                                                         ? DETECTORS_SILENCE_EXPIRED
                                                                         : DETECTORS_SILENCE_ACTIVE);
     arena_free(a);
-    rig_end(&r);
+    helper_burning_end(&r);
 }
 
 static void a_window_is_short_and_never_covers_outages_or_safety(void **state)
 {
     (void)state;
-    struct rig r;
+    struct helper_burning r;
     struct err_msg msg;
     char id[DETECTORS_SILENCE_ID_MAX];
     int64_t now = clock_wall_ms();
@@ -365,7 +302,7 @@ static void a_window_is_short_and_never_covers_outages_or_safety(void **state)
     assert_true(silence_covers(&s, labels, 1));
     evaluate(&r, now);
     assert_int_equal(told(&r, "firing"), 1); /* of the outage, though something else is muted */
-    rig_end(&r);
+    helper_burning_end(&r);
 }
 
 static void matchers_are_read_as_amtool_writes_them(void **state)
