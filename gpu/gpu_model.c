@@ -443,17 +443,6 @@ static enum err read_config(struct load *l)
     return ERR_OK;
 }
 
-/* What stands before "embeddings." in the names: nothing, "bert.", "enc.", … */
-static struct bytes find_prefix(const struct safetensors *s)
-{
-    for (uint32_t i = 0; i < s->count; i++)
-        if (bytes_has_suffix(s->tensor[i].name, BYTES_LIT("embeddings.word_embeddings.weight")))
-            return bytes_slice(s->tensor[i].name, 0,
-                               s->tensor[i].name.size -
-                                   strlen("embeddings.word_embeddings.weight"));
-    return BYTES_NONE;
-}
-
 static enum err load_tables(struct load *l)
 {
     struct bert *b = l->bert;
@@ -491,7 +480,7 @@ static enum err load_encoder(struct load *l)
 static enum err load_weights(struct load *l)
 {
     struct gpu_model *m = l->m;
-    l->prefix = find_prefix(&l->f->tensors);
+    l->prefix = model_file_prefix(&l->f->tensors);
     struct bert shape = m->bert;
     enum err e = load_encoder(l);
     if (e == ERR_OK && model_branch_is_there(&l->f->tensors)) {

@@ -193,16 +193,6 @@ struct making {
     struct err_msg *msg;
 };
 
-static struct bytes prefix_of(const struct safetensors *s)
-{
-    struct bytes tail = BYTES_LIT("embeddings.word_embeddings.weight");
-    for (uint32_t i = 0; i < s->count; i++)
-        if (bytes_has_suffix(s->tensor[i].name, tail) &&
-            !bytes_has_prefix(s->tensor[i].name, BYTES_LIT(PREFIX)))
-            return bytes_slice(s->tensor[i].name, 0, s->tensor[i].name.size - tail.size);
-    return BYTES_NONE;
-}
-
 /* Values of a tensor, whatever they lie as; the caller frees them. */
 static enum err values_of(const struct safetensors *s, const struct safetensor *t, struct arena *a,
                           float **out)
@@ -396,7 +386,8 @@ enum err gpu_model_branch(const char *base, const char *tuned, uint32_t rank, co
         e = check(&b, base, msg);
         if (e == ERR_OK)
             e = check(&t, tuned, msg);
-        m.base_prefix = prefix_of(&b.tensors), m.tuned_prefix = prefix_of(&t.tensors);
+        m.base_prefix = model_file_prefix(&b.tensors),
+        m.tuned_prefix = model_file_prefix(&t.tensors);
         if (e == ERR_OK && rank == 0)
             e = err_set(msg, ERR_INVALID, "a branch of rank 0 changes nothing");
         if (e == ERR_OK && (e = make(&m, to)) != ERR_OK)

@@ -182,6 +182,15 @@ enum err model_file_open_bytes(struct bytes file, const char *name, struct model
     return ERR_OK;
 }
 
+struct bytes model_file_prefix(const struct safetensors *s)
+{
+    struct bytes tail = BYTES_LIT("embeddings.word_embeddings.weight");
+    for (uint32_t i = 0; i < s->count; i++)
+        if (bytes_has_suffix(s->tensor[i].name, tail))
+            return bytes_slice(s->tensor[i].name, 0, s->tensor[i].name.size - tail.size);
+    return BYTES_NONE;
+}
+
 void model_file_close(struct model_file *f)
 {
     arena_free(f->arena);

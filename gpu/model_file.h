@@ -25,6 +25,8 @@ enum err model_file_open(const char *path, const char *base, struct model_file *
 enum err model_file_open_bytes(struct bytes file, const char *name, struct model_file *out,
                                struct err_msg *msg) MUST_CHECK;
 void model_file_close(struct model_file *f);
+/* What stands before "embeddings." in the names: nothing, "bert.", "enc.", …; data NULL: there is no table of words. */
+struct bytes model_file_prefix(const struct safetensors *s);
 /* The whole of a file; data is the arena's. */
 enum err model_file_read(const char *path, size_t bytes_max, struct arena *a, struct bytes *out,
                          struct err_msg *msg) MUST_CHECK;

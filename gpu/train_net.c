@@ -195,18 +195,13 @@ static enum err read_head(struct train_net *n, const struct model_file *f, uint6
 
 static enum err find_prefix(struct train_net *n, const struct safetensors *s, struct err_msg *msg)
 {
-    struct bytes tail = BYTES_LIT("embeddings.word_embeddings.weight");
-    for (uint32_t i = 0; i < s->count; i++) {
-        struct bytes name = s->tensor[i].name;
-        if (!bytes_has_suffix(name, tail))
-            continue;
-        if (name.size - tail.size >= sizeof(n->prefix))
-            return err_set(msg, ERR_INVALID, "a name before \"embeddings\" of %zu bytes",
-                           name.size - tail.size);
-        memcpy(n->prefix, name.data, name.size - tail.size);
-        return ERR_OK;
-    }
-    return err_set(msg, ERR_INVALID, "no table of words");
+    struct bytes prefix = model_file_prefix(s);
+    if (!prefix.data)
+        return err_set(msg, ERR_INVALID, "no table of words");
+    if (prefix.size >= sizeof(n->prefix))
+        return err_set(msg, ERR_INVALID, "a name before \"embeddings\" of %zu bytes", prefix.size);
+    memcpy(n->prefix, prefix.data, prefix.size);
+    return ERR_OK;
 }
 
 /* --- matrices -------------------------------------------------------------------------------------- */

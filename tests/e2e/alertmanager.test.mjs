@@ -1,13 +1,12 @@
 // Alertmanager's API over a burning objective: amtool (where it is installed) lists, silences, expires; the JSON is what Alertmanager's clients read.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { randomBytes } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
-import { eventually, getJson, startServer, temporaryDirectory } from "./server.mjs";
+import { eventually, getJson, sendCheckoutRequests, startServer, temporaryDirectory } from "./server.mjs";
 
 const run = promisify(execFile);
 const received = [];
@@ -34,18 +33,7 @@ spec:
     - target: 0.995
 `;
 
-async function send(n, failing, minutesAgo) {
-  const end = BigInt(Date.now() - minutesAgo * 60000) * 1000000n;
-  const hex = (bytes) => randomBytes(bytes).toString("hex");
-  const spans = Array.from({ length: n }, () => ({
-    traceId: hex(16), spanId: hex(8), name: "POST /checkout", kind: 2, startTimeUnixNano: String(end - 900000000n), endTimeUnixNano: String(end),
-    attributes: [{ key: "http.route", value: { stringValue: "/checkout" } }, { key: "http.response.status_code", value: { intValue: failing ? "503" : "200" } }],
-    status: failing ? { code: 2, message: "no answer" } : {},
-  }));
-  const body = { resourceSpans: [{ resource: { attributes: [{ key: "service.name", value: { stringValue: "checkout" } }] }, scopeSpans: [{ spans }] }] };
-  const answer = await fetch(`${server.otlpHttp}/v1/traces`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
-  assert.equal(answer.status, 200);
-}
+const send = (...args) => sendCheckoutRequests(server, ...args);
 
 const post = (path, body) => getJson(`${server.web}${path}`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
 const start = () => startServer({ data: join(data, "store"), args: ["--config", config], keep: true });

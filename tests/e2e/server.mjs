@@ -1,5 +1,7 @@
 // Starts the program under test on free ports and an empty directory, and stops it.
+import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -87,4 +89,18 @@ export async function eventually(check, ms = 10000) {
     }
     await sleep(100);
   }
+}
+
+// n requests of the service checkout, good or failing, that ended minutesAgo.
+export async function sendCheckoutRequests(server, n, failing, minutesAgo) {
+  const end = BigInt(Date.now() - minutesAgo * 60000) * 1000000n;
+  const hex = (bytes) => randomBytes(bytes).toString("hex");
+  const spans = Array.from({ length: n }, () => ({
+    traceId: hex(16), spanId: hex(8), name: "POST /checkout", kind: 2, startTimeUnixNano: String(end - 900000000n), endTimeUnixNano: String(end),
+    attributes: [{ key: "http.route", value: { stringValue: "/checkout" } }, { key: "http.response.status_code", value: { intValue: failing ? "503" : "200" } }],
+    status: failing ? { code: 2, message: "no answer" } : {},
+  }));
+  const body = { resourceSpans: [{ resource: { attributes: [{ key: "service.name", value: { stringValue: "checkout" } }] }, scopeSpans: [{ spans }] }] };
+  const answer = await fetch(`${server.otlpHttp}/v1/traces`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+  assert.equal(answer.status, 200);
 }

@@ -1,11 +1,10 @@
 // Objectives: what they would have fired over stored data, where their numbers come from, and reading them again while everything runs.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { randomBytes } from "node:crypto";
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { eventually, getJson, program, startServer, temporaryDirectory } from "./server.mjs";
+import { eventually, getJson, program, sendCheckoutRequests, startServer, temporaryDirectory } from "./server.mjs";
 
 const home = temporaryDirectory(), data = join(home, "store"), file = join(home, "slo.yaml");
 let server;
@@ -28,18 +27,7 @@ const verb = (...args) => {
 const reload = () => api("admin/slos/reload", { method: "POST" });
 const row = async (id) => (await api(`slos/${id}`)).body;
 
-async function sendRequests(n, failing, minutesAgo) {
-  const end = BigInt(Date.now() - minutesAgo * 60000) * 1000000n;
-  const hex = (bytes) => randomBytes(bytes).toString("hex");
-  const spans = Array.from({ length: n }, () => ({
-    traceId: hex(16), spanId: hex(8), name: "POST /checkout", kind: 2, startTimeUnixNano: String(end - 900000000n), endTimeUnixNano: String(end),
-    attributes: [{ key: "http.route", value: { stringValue: "/checkout" } }, { key: "http.response.status_code", value: { intValue: failing ? "503" : "200" } }],
-    status: failing ? { code: 2, message: "no answer" } : {},
-  }));
-  const body = { resourceSpans: [{ resource: { attributes: [{ key: "service.name", value: { stringValue: "checkout" } }] }, scopeSpans: [{ spans }] }] };
-  const answer = await fetch(`${server.otlpHttp}/v1/traces`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
-  assert.equal(answer.status, 200);
-}
+const sendRequests = (...args) => sendCheckoutRequests(server, ...args);
 
 const start = () => startServer({ data, keep: true, args: ["--slo", file] });
 before(async () => {
