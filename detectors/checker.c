@@ -24,6 +24,7 @@
         2000000000) /* a commit of its own for every few verdicts would delay those of who sends */
 #define SAVE_AFTER_NS (INT64_C(30) * 1000000000)
 #define TICK_NS INT64_C(100000000)
+#define REST_LEAST_NS INT64_C(5000000)
 #define DOCUMENTS_MAX 256u
 
 STATS_COUNTER(rows_offered, "telltale_grounding_rows_total", "result=\"taken\"",
@@ -65,7 +66,7 @@ struct detectors_checker {
     struct checker_rows rows;
     struct arena *texts;
     uint64_t seen[CHECKER_SEEN];
-    int64_t saved_ns;
+    int64_t saved_ns, owed_ns; /* of rest */
 };
 
 /* --- policy ----------------------------------------------------------------------------------------- */
@@ -339,13 +340,15 @@ static void housekeep(struct detectors_checker *c, bool all)
     }
 }
 
-/* So that its share of a processor is not passed: after so much work, so much rest. */
+/* So that its share of a processor is not passed: after so much work, so much rest; short rests are saved up, each costs a system call. */
 static void rest(struct detectors_checker *c, int64_t worked_ns)
 {
-    int64_t pause = worked_ns * (100 - c->o.cpu_percent) / c->o.cpu_percent;
     atomic_fetch_add(&c->busy_ns, worked_ns);
-    if (pause > 0 && !atomic_load(&c->is_stopping))
-        clock_sleep_ms(MIN(pause / 1000000, INT64_C(1000)));
+    c->owed_ns += worked_ns * (100 - c->o.cpu_percent) / c->o.cpu_percent;
+    if (c->owed_ns < REST_LEAST_NS || atomic_load(&c->is_stopping))
+        return;
+    clock_sleep_ms(MIN(c->owed_ns / 1000000, INT64_C(1000)));
+    c->owed_ns = 0;
 }
 
 static void round_of(struct detectors_checker *c, bool is_open)

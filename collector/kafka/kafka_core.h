@@ -19,8 +19,6 @@
 #define KAFKA_TOPIC_NAME_MAX 249u /* the broker's limit */
 #define KAFKA_STATIC_MAX 4096u
 #define KAFKA_ASK_MS 10000 /* a broker, for offsets */
-/* The group, before a partition is read: less than the five minutes after which a member that does not poll is put out of it. */
-#define KAFKA_GROUP_NS INT64_C(240000000000)
 #define KAFKA_LAND_NS INT64_C(30000000000) /* at a hand-over, for what is under way */
 #define KAFKA_NOWHERE (-1)
 
@@ -123,7 +121,8 @@ void kafka_place_all(struct kafka *k, rd_kafka_topic_partition_list_t *list);
 void kafka_leave_all(struct kafka *k, const rd_kafka_topic_partition_list_t *list);
 void kafka_tell(struct kafka *k); /* the broker, where the store stands */
 void kafka_claim(struct kafka *k); /* the broker is told whose the partitions are */
-/* What the group knows of the partitions of list: a copy of it. NULL: it could not be asked. */
+/* What the group knows of the partitions of list, however long that takes: a copy of it. (A member that is silent for five minutes is put out
+ * of the group, as it should be.) NULL: the end came first. */
 rd_kafka_topic_partition_list_t *kafka_group_places(struct kafka *k,
                                                     const rd_kafka_topic_partition_list_t *list);
 /* The line that goes with p's places from now on; known: what the group had, NULL: there is none. */

@@ -274,10 +274,13 @@ static void place_one(struct kafka *k, rd_kafka_topic_partition_t *tp,
     stats_add(&assigned, 1);
 }
 
-/* Where each is to be read from: the store's place, or the group's where another member has gone on. */
+/* Where each is to be read from: the store's place, or the group's where another member has gone on. While the group does not say, none of them
+ * is this node's: it would tell the group a place that others have long passed. */
 void kafka_place_all(struct kafka *k, rd_kafka_topic_partition_list_t *list)
 {
     rd_kafka_topic_partition_list_t *group = k->fixed ? NULL : kafka_group_places(k, list);
+    if (!group && !k->fixed)
+        return;
     for (int i = 0; i < list->cnt; i++)
         place_one(k, &list->elems[i], group ? &group->elems[i] : NULL);
     k->must_claim = k->must_claim || group != NULL;

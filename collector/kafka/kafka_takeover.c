@@ -35,14 +35,11 @@ rd_kafka_topic_partition_list_t *kafka_group_places(struct kafka *k,
                                                     const rd_kafka_topic_partition_list_t *list)
 {
     rd_kafka_topic_partition_list_t *group = NULL;
-    int64_t until = clock_mono_ns() + KAFKA_GROUP_NS;
-    while (!group && !atomic_load(&k->is_stopping) && clock_mono_ns() < until) {
+    while (!group && !atomic_load(&k->is_stopping)) {
         group = ask(k, list, KAFKA_ASK_MS);
         if (!group)
             clock_sleep_ms(ASK_AGAIN_MS);
     }
-    if (!group)
-        log_warn("kafka", "the group's offsets are not known, own ones count");
     return group;
 }
 

@@ -795,6 +795,51 @@ static void what_a_crash_left_on_two_nodes_is_recorded_by_both(void **state)
     assert_false(is_recorded("\"partition\":1"));
 }
 
+/* What the group says of a partition; line: of 256 bytes. */
+static int64_t told_to(const char *group, int32_t partition, char *line)
+{
+    char why[256];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    rd_kafka_conf_set(conf, "bootstrap.servers", rd_kafka_mock_cluster_bootstraps(t.cluster), why,
+                      sizeof(why));
+    rd_kafka_conf_set(conf, "group.id", group, why, sizeof(why));
+    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, why, sizeof(why));
+    assert_non_null(rk);
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_t *tp = rd_kafka_topic_partition_list_add(list, TOPIC, partition);
+    assert_int_equal(rd_kafka_committed(rk, list, PATIENCE_MS), RD_KAFKA_RESP_ERR_NO_ERROR);
+    int64_t offset = tp->offset;
+    snprintf(line, 256, "%.*s", (int)tp->metadata_size, tp->metadata ? (char *)tp->metadata : "");
+    rd_kafka_topic_partition_list_destroy(list);
+    rd_kafka_destroy(rk);
+    return offset;
+}
+
+/* A node that is started and stopped again while the group does not answer where others are: it must not tell the group its own old place. */
+static void a_group_that_does_not_answer_is_told_nothing(void **state)
+{
+    (void)state;
+    static const char others[] = "telltale node=00000000000000aa generation=1 from=0 left=1";
+    static rd_kafka_resp_err_t loading[2000];
+    char line[256];
+    for (size_t i = 0; i < ARRAY_LEN(loading); i++)
+        loading[i] = RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS;
+    read_on("a", NULL, 0);
+    send_spans(80);
+    each_is_there_once();
+    stop_reading();
+    tell_broker("b", 0, 25, others);
+    rd_kafka_mock_push_request_errors_array(t.cluster, 9 /* OffsetFetch */, ARRAY_LEN(loading),
+                                            loading);
+    read_on("b", NULL, 0);
+    clock_sleep_ms(6000); /* it has joined, and asks */
+    stop_reading();
+    rd_kafka_mock_clear_request_errors(t.cluster, 9);
+    assert_int_equal(told_to("b", 0, line), 25);
+    assert_string_equal(line, others);
+    assert_true(told_to("b", 1, line) < 0); /* where nobody was, too */
+}
+
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -814,6 +859,7 @@ int main(void)
         CASE(headers_that_are_asked_for_become_attributes_of_the_resource),
         CASE(the_line_at_the_broker_is_read_as_it_was_written),
         CASE(what_a_crash_left_on_two_nodes_is_recorded_by_both),
+        CASE(a_group_that_does_not_answer_is_told_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
