@@ -419,8 +419,17 @@ STATS_COUNTER(unpriced_usage, "telltale_genai_unpriced_rows_total", "reason=\"us
 static struct stats_value *const unpriced[] = {&unpriced_model, &unpriced_date, &unpriced_tier,
                                                &unpriced_usage};
 
-/* Tokens that were not said, and what they cost. */
-static void read_money(const struct genai *g, struct genai_memo *m, uint32_t org,
+/* Who says no team belongs to the cost centre of his key, or of his user. */
+static void read_centre(const struct genai *g, struct genai_memo *m, struct arena *a,
+                        struct genai_row *r)
+{
+    if (!r->team.size)
+        r->team =
+            arena_copy(a, price_table_centre(memo_prices(g, m), r->end_ns, r->api_key, r->user_id));
+}
+
+/* Tokens that were not said, what they cost, and whom. */
+static void read_money(const struct genai *g, struct genai_memo *m, struct tsdb_batch *b,
                        const struct found *f, struct genai_row *r)
 {
     bool answered = r->outcome == TSDB_OUTCOME_OK || r->outcome == TSDB_OUTCOME_STREAM_CUT ||
@@ -428,12 +437,13 @@ static void read_money(const struct genai *g, struct genai_memo *m, uint32_t org
                     f->chunks > 0;
     if (!(r->row_class & TSDB_CLASS_CALL) && !(r->flags & TSDB_ROW_AGENT_REPORTED))
         return;
+    read_centre(g, m, b->arena, r);
     /* the caller went away: what the provider had read by then, it bills (errors and time-outs of its own it does not) */
     bool cut_off = r->outcome == TSDB_OUTCOME_CANCELLED || r->outcome == TSDB_OUTCOME_ABANDONED;
     if (!r->has_usage && (answered || cut_off))
         token_rule_estimate(f, r);
     if (r->has_usage || r->images > 0 || (r->flags & TSDB_ROW_ESTIMATED)) {
-        enum price_found p = price_cost_apply(memo_prices(g, m), &m->price_memo, org, r);
+        enum price_found p = price_cost_apply(memo_prices(g, m), &m->price_memo, b->org, r);
         if (p > PRICE_FOUND_HALF)
             stats_add(unpriced[p - PRICE_NO_MODEL], 1);
     } else if (answered)
@@ -495,7 +505,7 @@ static bool read_span(const struct genai *g, struct genai_memo *m, struct tsdb_b
     struct outcome_span span = {s->status[row], s->status_message[row], g->options.ttft_target_ns};
     outcome_decide(f, &span, r);
     read_extras(f, m, b, r);
-    read_money(g, m, b->org, f, r);
+    read_money(g, m, b, f, r);
     return true;
 }
 
@@ -603,7 +613,7 @@ static void read_log_call(const struct genai *g, struct genai_memo *m, struct ts
     r->lane = tool_call_lane(f, r);
     read_extras(f, m, b, r);
     read_service_tier(f, r);
-    read_money(g, m, b->org, f, r);
+    read_money(g, m, b, f, r);
 }
 
 /* Words from outside become few. */

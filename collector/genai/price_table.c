@@ -2,10 +2,13 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "collector/genai/invoice_centres.h"
 #include "collector/genai/model_family.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
+
+#define DAY_NS (INT64_C(86400) * 1000000000)
 
 #define OFFERS_MAX PRICE_ROWS_MAX
 #define SLOT_COUNT (OFFERS_MAX * 2)
@@ -18,6 +21,7 @@ struct price_table {
     size_t row_count, offer_count, row_cap, offer_cap;
     int32_t *slots; /* offer index + 1 of the newest offer of a key */
     int32_t *ids; /* row index + 1 by id */
+    struct invoice_centres centres;
     struct price_scope scopes[PRICE_SCOPES_MAX];
     uint32_t scope_count;
     int32_t patterns[2]
@@ -201,6 +205,24 @@ void price_table_unref(struct price_table *t)
     free(t->slots);
     free(t->ids);
     free(t);
+}
+
+/* --- cost centres ------------------------------------------------------------------------------------ */
+
+enum err price_table_add_centres(struct price_table *t, struct bytes yaml, struct err_msg *msg)
+{
+    struct bytes copy = arena_copy(t->arena, yaml);
+    if (yaml.size && !copy.data)
+        return err_set(msg, ERR_NOMEM, "no memory for the cost centres");
+    return invoice_centres_read(copy, t->arena, &t->centres, msg);
+}
+
+struct bytes price_table_centre(const struct price_table *t, int64_t end_ns, struct bytes key,
+                                struct bytes user)
+{
+    if (!t->centres.count || end_ns < 0)
+        return BYTES_NONE;
+    return invoice_centres_find(&t->centres, (uint32_t)(end_ns / DAY_NS), key, user, BYTES_NONE);
 }
 
 /* --- adding ---------------------------------------------------------------------------------------- */

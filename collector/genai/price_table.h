@@ -109,6 +109,12 @@ void price_table_unref(struct price_table *t); /* NULL is fine */
 enum err price_table_add(struct price_table *t, const struct price_offer *o,
                          const struct price_row *rows, size_t row_count,
                          struct err_msg *msg) MUST_CHECK;
+/* Whose keys and users are whose: the document's dated rows (invoice_centres.h). Before the table is shared. */
+enum err price_table_add_centres(struct price_table *t, struct bytes yaml,
+                                 struct err_msg *msg) MUST_CHECK;
+/* The cost centre of a call; empty: nobody's. The slice lives as long as the table. */
+struct bytes price_table_centre(const struct price_table *t, int64_t end_ns, struct bytes key,
+                                struct bytes user);
 size_t price_table_row_count(const struct price_table *t);
 const struct price_row *price_table_row(const struct price_table *t, size_t i,
                                         const struct price_offer **out_offer);

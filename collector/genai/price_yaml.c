@@ -227,9 +227,12 @@ enum err price_yaml_load(struct price_table *t, struct bytes yaml, const char *n
     if (e != ERR_OK)
         (void)err_set(msg, e, "%s: %s", rd.name, why.text);
     const struct yaml_node *list = e == ERR_OK && doc ? yaml_get(doc, "prices") : NULL;
-    if (e == ERR_OK && doc && (!list || list->type != YAML_LIST))
+    bool has_centres = e == ERR_OK && doc && yaml_get(doc, "cost_centres");
+    if (e == ERR_OK && doc && (list ? list->type != YAML_LIST : !has_centres))
         e = err_set(msg, ERR_INVALID, "%s, line %u: a list `prices:` is expected", rd.name,
                     doc->line);
+    if (has_centres && e == ERR_OK && (e = price_table_add_centres(t, yaml, &why)) != ERR_OK)
+        (void)err_set(msg, e, "%s: %s", rd.name, why.text);
     for (const struct yaml_node *n = list ? list->child : NULL; n && e == ERR_OK; n = n->next)
         e = price_read(t, &rd, n);
     arena_free(a);

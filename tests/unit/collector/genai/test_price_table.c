@@ -1,4 +1,5 @@
 /* The price table by itself: documents, dates, ids, decimals. What rows cost is in tests/fixtures/genai. */
+#include "base/check.h"
 #include "collector/genai/genai.h"
 #include "collector/genai/price_list.h"
 #include "collector/genai/price_yaml.h"
@@ -193,7 +194,8 @@ static void decimals_are_exact_or_refused(void **state)
     }
 }
 
-static struct tsdb_batch *call_batch(void)
+/* key, user, team: empty = the call does not say. */
+static struct tsdb_batch *call_of(struct bytes key, struct bytes user, struct bytes team)
 {
     struct tsdb_batch *b = tsdb_batch_new(TSDB_ORG_DEFAULT, TSDB_SPANS, 1u << 20);
     struct buf attrs = {0};
@@ -203,12 +205,62 @@ static struct tsdb_batch *call_batch(void)
     tsdb_attrs_put_str(&attrs, BYTES_LIT("gen_ai.response.finish_reasons"), BYTES_LIT("stop"));
     tsdb_attrs_put_i64(&attrs, BYTES_LIT("gen_ai.usage.input_tokens"), 1000);
     tsdb_attrs_put_i64(&attrs, BYTES_LIT("gen_ai.usage.output_tokens"), 0);
+    if (key.size)
+        tsdb_attrs_put_str(&attrs, BYTES_LIT("telltale.api_key"), key);
+    if (user.size)
+        tsdb_attrs_put_str(&attrs, BYTES_LIT("user.id"), user);
+    if (team.size)
+        tsdb_attrs_put_str(&attrs, BYTES_LIT("telltale.team"), team);
     b->spans.attrs[row] = arena_copy(b->arena, buf_bytes(&attrs));
     b->spans.kind[row] = 3;
     b->spans.start_ns[row] = NOV_20_NS;
     b->spans.end_ns[row] = NOV_20_NS + 1000000;
     buf_done(&attrs);
     return b;
+}
+
+static struct tsdb_batch *call_batch(void)
+{
+    return call_of(BYTES_NONE, BYTES_NONE, BYTES_NONE);
+}
+
+static void a_call_without_a_team_belongs_to_the_centre_of_its_key_or_user_of_that_day(void **state)
+{
+    static const struct {
+        const char *key, *user, *team, *want;
+    } cases[] = {
+        {"k1", "", "", "research"}, /* not the one of before, nor the one to come */
+        {"k1", "u1", "", "research"}, {"k2", "u1", "", "sales"}, {"", "u1", "", "sales"},
+        {"k1", "u1", "red", "red"},   {"k3", "", "", ""},        {"", "", "", ""},
+    };
+    static const char yaml[] =
+        "cost_centres:\n"
+        "  - {key: k1, centre: old, until: 2026-11-20}\n"
+        "  - {key: k1, centre: research, from: 2026-11-20, until: 2026-11-21}\n"
+        "  - {key: k1, centre: new, from: 2026-11-21}\n"
+        "  - {user: u1, centre: sales}\n";
+    struct genai *g;
+    struct err_msg msg = {""};
+    struct genai_row r;
+    (void)state;
+    assert_int_equal(genai_new(NULL, &g, &msg), ERR_OK);
+    assert_int_equal(genai_set_prices(g, NULL, bytes_str(yaml), "own.yaml", &msg), ERR_OK);
+    assert_int_equal(
+        genai_set_prices(g, NULL, BYTES_LIT("cost_centres:\n  - {key: a}\n"), "own.yaml", &msg),
+        ERR_INVALID);
+    assert_non_null(strstr(msg.text, "own.yaml: cost centres, line 2"));
+    struct genai_memo *m = genai_memo_new();
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct tsdb_batch *b =
+            call_of(bytes_str(cases[i].key), bytes_str(cases[i].user), bytes_str(cases[i].team));
+        genai_memo_batch(m);
+        assert_true(genai_read_span(g, m, b, 0, &r));
+        assert_true(bytes_equal_str(r.team, cases[i].want));
+        assert_int_equal(r.cost_total, 2500000); /* prices are as they were */
+        tsdb_batch_free(b);
+    }
+    genai_free(g);
+    genai_memo_free(m);
 }
 
 static void prices_change_between_two_rows_and_a_bad_document_changes_nothing(void **state)
@@ -253,6 +305,8 @@ int main(void)
         cmocka_unit_test(dates_hold_from_the_first_and_up_to_the_last_day),
         cmocka_unit_test(rates_that_are_not_said_are_those_of_the_tokens_they_are_part_of),
         cmocka_unit_test(decimals_are_exact_or_refused),
+        cmocka_unit_test(
+            a_call_without_a_team_belongs_to_the_centre_of_its_key_or_user_of_that_day),
         cmocka_unit_test(prices_change_between_two_rows_and_a_bad_document_changes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
