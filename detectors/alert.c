@@ -182,6 +182,7 @@ void alert_encode(const struct alert *a, struct buf *out)
     for (uint32_t i = 0; i < a->told_count; i++)
         buf_u32(out, a->told[i]);
     buf_lenbytes(out, bytes_str(a->cause));
+    buf_lenbytes(out, bytes_str(a->changed));
 }
 
 static void read_text(struct reader *r, char *out, size_t size)
@@ -248,6 +249,8 @@ enum err alert_decode(struct bytes b, struct alert *out)
         a->told[i] = reader_u32(&r);
     if (!r.failed && reader_left(&r)) /* rows that were written before have none */
         read_text(&r, a->cause, sizeof(a->cause));
+    if (!r.failed && reader_left(&r))
+        read_text(&r, a->changed, sizeof(a->changed));
     bool known_state =
         state == DETECTORS_PENDING || state == DETECTORS_FIRING || state == DETECTORS_RESOLVED;
     return r.failed || !known_state || severity > QUERY_SLO_TICKET ? ERR_CORRUPT : ERR_OK;

@@ -42,6 +42,7 @@ struct alert {
     char summary[ALERT_TEXT_MAX], sentence[ALERT_TEXT_MAX];
     char cause
         [ALERT_CAUSE_MAX]; /* "openai in eu-west": what nearly all bad events have in common; empty = nothing */
+    char changed[ALERT_TEXT_MAX]; /* what changed before it began; empty = nothing known */
     char traces[ALERT_TRACES_MAX][33];
     uint32_t trace_count;
     uint32_t told[DETECTORS_RECEIVERS_MAX]; /* hashes of the receivers that were told it fires */

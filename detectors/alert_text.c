@@ -5,8 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 
-/* "14:03 UTC", with the date when it is another day than today. */
-static void time_of_day(int64_t ms, char out[32])
+void alert_text_time(int64_t ms, char out[32])
 {
     char full[CLOCK_RFC3339_MAX], now[CLOCK_RFC3339_MAX];
     clock_rfc3339(ms, full);
@@ -21,7 +20,7 @@ void alert_text_sentence(const char *service, unsigned burning, int64_t since_ms
                          struct bytes phrase, char out[ALERT_TEXT_MAX])
 {
     char since[32];
-    time_of_day(since_ms, since);
+    alert_text_time(since_ms, since);
     if (strcmp(service, "all") == 0)
         service = "All services";
     int used = snprintf(out, ALERT_TEXT_MAX, "%s: %u SLO%s burning, %ssince %s", service, burning,

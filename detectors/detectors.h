@@ -213,6 +213,7 @@ struct detectors_alert {
     struct bytes
         summary; /* one line: which window fired, burn rate, budget left, when it will be gone */
     struct bytes sentence; /* who is responsible */
+    struct bytes changed; /* what changed before it began; empty: nothing known */
     struct bytes *traces; /* example trace ids */
     size_t trace_count;
     struct query_slo_pair *labels, *annotations; /* as sent */

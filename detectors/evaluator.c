@@ -1,4 +1,5 @@
 /* One round: bring the sums up to date, judge every rule, let the alerts step, commit what changed. */
+#include "detectors/alert_changes.h"
 #include "detectors/budget_alerts.h"
 #include "detectors/condition_alerts.h"
 #include "detectors/evaluator.h"
@@ -142,6 +143,8 @@ static void fill_texts(struct round *r, const struct objective *o, struct alert 
         unsigned n = burning_of(r, a->service, a->slo_id, &since);
         alert_blame(a, &blame);
         alert_text_sentence(a->service, n, (int64_t)since * 60000, blame.phrase, a->sentence);
+        if (r->view && !a->changed[0])
+            alert_changes_fill(r->view, r->src, o->slo, to, r->arena, a);
         struct bytes *ids;
         size_t count = 0;
         if (r->view &&

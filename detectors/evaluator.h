@@ -144,6 +144,8 @@ enum err book_commit(struct detectors *d, struct transitions *t, int64_t now_ms,
 void book_free(struct detectors *d);
 
 /* alert_text.c: sentences. */
+/* "14:03 UTC", with the date when it is another day than today. */
+void alert_text_time(int64_t ms, char out[32]);
 void alert_text_summary(struct alert *a, const struct query_slo *s);
 void alert_text_sentence(const char *service, unsigned burning, int64_t since_ms,
                          struct bytes phrase, char out[ALERT_TEXT_MAX]);

@@ -328,7 +328,7 @@ static enum err fill_alert(struct detectors *d, const struct alert *x, struct ar
     if (!out->traces || !copy_str(a, x->fingerprint, &out->fingerprint) ||
         !copy_str(a, x->slo_id, &out->slo_id) || !copy_str(a, x->service, &out->service) ||
         !copy_str(a, x->rule, &out->rule) || !copy_str(a, x->summary, &out->summary) ||
-        !copy_str(a, x->sentence, &out->sentence))
+        !copy_str(a, x->sentence, &out->sentence) || !copy_str(a, x->changed, &out->changed))
         return ERR_LIMIT;
     for (uint32_t i = 0; i < x->trace_count; i++)
         if (!copy_str(a, x->traces[i], &out->traces[out->trace_count++]))

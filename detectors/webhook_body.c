@@ -137,6 +137,7 @@ enum err webhook_annotations(const struct alert *a, const struct webhook_text *t
     struct pairs p = pairs_begin(arena);
     pair_str(&p, "summary", a->summary);
     pair_str(&p, "description", a->sentence[0] ? a->sentence : a->summary);
+    pair_str(&p, "what_changed", a->changed);
     add_numbers(&p, a);
     for (uint32_t i = 0; i < a->trace_count; i++) {
         char name[32];

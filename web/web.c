@@ -260,7 +260,7 @@ enum err web_routes(struct web *w, struct net *net)
         web_cardinality_routes, web_backup_routes,   web_quarantine_routes, web_kafka_routes,
         web_prices_routes,      web_sessions_routes, web_grounding_routes,  web_costs_routes,
         web_budgets_routes,     web_rules_routes,    web_alerts_routes,     web_alertmanager_routes,
-        web_acks_routes};
+        web_acks_routes,        web_events_routes};
     enum err e = plain_route(w, net, "/-/healthy", healthy);
     if (e == ERR_OK)
         e = plain_route(w, net, "/-/ready", ready);

@@ -664,8 +664,9 @@ static bool role_allows(enum web_access_role role, const struct web_access_ask *
     bool ingest = ask->door != NET_WEB || bytes_equal_str(ask->path, "/api/v1/write");
     if (role == WEB_ACCESS_ADMIN)
         return true;
-    if (bytes_equal_str(ask->path, "/api/telltale/v1/feedback")) /* sent by what sends telemetry */
-        return role == WEB_ACCESS_INGEST;
+    if (bytes_equal_str(ask->path, "/api/telltale/v1/feedback") ||
+        (bytes_equal_str(ask->path, "/api/telltale/v1/events") && is_write(ask->method)))
+        return role == WEB_ACCESS_INGEST; /* sent by what sends telemetry */
     if (ingest)
         return role == WEB_ACCESS_INGEST;
     if (role != WEB_ACCESS_READ)

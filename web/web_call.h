@@ -91,6 +91,7 @@ enum err web_budgets_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_alerts_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_alertmanager_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_acks_routes(struct web *w, struct net *net) MUST_CHECK;
+enum err web_events_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_slo_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_backtest_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_rules_routes(struct web *w, struct net *net) MUST_CHECK;

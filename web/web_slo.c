@@ -266,6 +266,7 @@ static void alert_json(struct web_call *c, const struct detectors_alert *a,
     web_json_i64(j, "short_minutes", a->short_minutes);
     web_json_str(j, "summary", a->summary);
     web_json_str(j, "sentence", a->sentence);
+    web_json_str(j, "changed", a->changed);
     json_out_key(j, "traces");
     json_out_array(j);
     for (size_t i = 0; i < a->trace_count; i++)

@@ -631,6 +631,7 @@ static void an_alert_survives_its_bytes_and_garbage_does_not(void **state)
     strcpy(x.traces[0], "abc");
     x.budget_left = -0.5;
     strcpy(x.cause, "openai in eu");
+    strcpy(x.changed, "14:02 UTC deploy: chat 1.8.2");
     struct buf b;
     buf_init(&b, 0);
     alert_encode(&x, &b);
@@ -639,9 +640,13 @@ static void an_alert_survives_its_bytes_and_garbage_does_not(void **state)
     assert_string_equal(y.traces[0], "abc");
     assert_true(y.budget_left == -0.5);
     assert_string_equal(y.cause, x.cause);
-    size_t before = b.size - 1 - strlen(x.cause); /* as rows were before there were causes */
+    assert_string_equal(y.changed, x.changed);
+    /* as rows were before there were changes, and before there were causes */
+    size_t without_changes = b.size - 1 - strlen(x.changed),
+           without_cause = without_changes - 1 - strlen(x.cause);
     for (size_t n = 0; n < b.size; n++)
-        assert_int_equal(alert_decode(bytes_of(b.data, n), &y), n == before ? ERR_OK : ERR_CORRUPT);
+        assert_int_equal(alert_decode(bytes_of(b.data, n), &y),
+                         n == without_changes || n == without_cause ? ERR_OK : ERR_CORRUPT);
     buf_done(&b);
 }
 

@@ -886,6 +886,8 @@ static void make_alert(struct buf *out)
     snprintf(a.rule, sizeof(a.rule), "%s", "fast");
     snprintf(a.summary, sizeof(a.summary), "%s", "It burns.");
     snprintf(a.traces[0], sizeof(a.traces[0]), "%s", "00112233445566778899aabbccddeeff");
+    snprintf(a.cause, sizeof(a.cause), "%s", "openai in eu-west");
+    snprintf(a.changed, sizeof(a.changed), "%s", "14:02 UTC deploy: chat 1.8.2");
     alert_encode(&a, out);
 }
 
@@ -896,11 +898,11 @@ static enum err dump_alert(struct bytes in, struct buf *text)
     if (e == ERR_OK)
         buf_printf(text,
                    "%s %s %s %s %d %d %u %u %u %" PRId64 " %g %g %g %g %u %u %" PRId64 " %" PRId64
-                   " %s %s\n",
+                   " %s %s (%s) (%s)\n",
                    a.fingerprint, a.slo_id, a.service, a.rule, (int)a.severity, (int)a.state,
                    a.start_minute, a.opened_minute, a.last_true_minute, a.fired_ms, a.long_burn,
                    a.short_burn, a.factor, a.budget_left, a.long_minutes, a.short_minutes, a.bad,
-                   a.eligible, a.summary, a.traces[0]);
+                   a.eligible, a.summary, a.traces[0], a.cause, a.changed);
     return e;
 }
 

@@ -32,8 +32,11 @@ export interface Slo {
 export interface Alert {
   fingerprint: string; slo: string; service: string; rule: string; severity: string; state: string;
   active_since_ms: number; fired_ms: number; resolved_ms: number; long_burn: number | null; short_burn: number | null;
-  factor: number; budget_left: number | null; exhaustion_minutes: number | null; summary: string; sentence: string;
+  factor: number; budget_left: number | null; exhaustion_minutes: number | null; summary: string; sentence: string; changed: string;
   traces: string[];
+}
+export interface Change {
+  at_ms: number; kind: string; found: boolean; service: string; title: string; version: string; model: string; before: string; link: string; by: string; share: number | null;
 }
 export interface PastAlert {
   rule: string; severity: string; told: boolean; start_ms: number; fired_ms: number; resolved_ms: number; long_burn: number | null; short_burn: number | null;

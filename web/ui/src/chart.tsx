@@ -18,6 +18,7 @@ export interface Line {
   shown?: (number | null)[]; // what the read-out says, where it is not what is drawn (stacked areas)
 }
 export interface Level { value: number; label: string; color: string }
+export interface Mark { at_ms: number; label: string }
 export interface Props {
   title: string;
   note?: string;
@@ -31,6 +32,7 @@ export interface Props {
   max?: number; // the axis reaches at least this far
   gaps?: (boolean | undefined)[]; // true where nothing is known; default: every line is null
   both?: [number, number, number]; // shade where lines a and b are above this value
+  marks?: Mark[]; // moments at which something changed
   zoom?: boolean;
   height?: number;
   empty?: string;
@@ -128,6 +130,32 @@ function drawLevels(u: uPlot, p: Props): void {
   ctx.restore();
 }
 
+// Upright lines, each named where there is room beside the one before.
+function drawMarks(u: uPlot, p: Props): void {
+  const { ctx } = u, px = devicePixelRatio;
+  ctx.save();
+  ctx.font = `${12 * px}px system-ui, sans-serif`;
+  ctx.strokeStyle = ctx.fillStyle = css('--quiet');
+  ctx.lineWidth = px;
+  ctx.textAlign = 'left';
+  ctx.textBaseline = 'top';
+  let free = u.bbox.left;
+  for (const m of [...(p.marks ?? [])].sort((a, b) => a.at_ms - b.at_ms)) {
+    const x = u.valToPos(m.at_ms / 1000, 'x', true);
+    if (!(x >= u.bbox.left && x <= u.bbox.left + u.bbox.width)) continue;
+    ctx.setLineDash([2 * px, 3 * px]);
+    ctx.beginPath();
+    ctx.moveTo(x, u.bbox.top);
+    ctx.lineTo(x, u.bbox.top + u.bbox.height);
+    ctx.stroke();
+    const words = brief(m.label), wide = ctx.measureText(words).width;
+    if (x < free || x + wide + 6 * px > u.bbox.left + u.bbox.width) continue;
+    ctx.fillText(words, x + 3 * px, u.bbox.top + 2 * px);
+    free = x + wide + 8 * px;
+  }
+  ctx.restore();
+}
+
 // Names beside the last points, pushed apart so that none covers another.
 function drawLabels(u: uPlot, p: Props): void {
   const { ctx } = u;
@@ -218,7 +246,7 @@ function options(p: Props, width: number, now: () => Props): uPlot.Options {
     ],
     hooks: {
       drawClear: [(u) => drawGaps(u, now()), (u) => drawBoth(u, now())],
-      draw: [(u) => drawLevels(u, now()), (u) => drawLabels(u, now())],
+      draw: [(u) => drawMarks(u, now()), (u) => drawLevels(u, now()), (u) => drawLabels(u, now())],
       setSelect: [
         (u) => {
           if (u.select.width < 8) return;

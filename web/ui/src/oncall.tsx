@@ -1,6 +1,6 @@
 // The on-call page: are users hurt, since when, by what.
 import { useMemo, useState } from 'preact/hooks';
-import { post, type Alert, type Backtest, type Budget, type Fresh, type KafkaMessage, type KafkaTrouble, type Model, type Oncall, type PastAlert, type Slo, type TraceLine } from './api';
+import { post, type Alert, type Backtest, type Budget, type Change, type Fresh, type KafkaMessage, type KafkaTrouble, type Model, type Oncall, type PastAlert, type Slo, type TraceLine } from './api';
 import { Chart, type Line } from './chart';
 import * as f from './format';
 import { useAnswer, useNow } from './live';
@@ -104,6 +104,7 @@ function Alerts({ alerts, now }: { alerts: Alert[]; now: number }) {
           <p><State of={a.state} word={a.state === 'firing' ? a.severity : 'pending'} /> <a href={href('/oncall', { slo: a.slo })}><b>{a.slo}</b></a> <span class="quiet">{a.rule.replaceAll('-', ' ')}, since <When ms={a.active_since_ms} now={now} /></span></p>
           <p>{a.summary}</p>
           {a.sentence && <p>{a.sentence}</p>}
+          {a.changed && <p class="small">Changed before: {a.changed}</p>}
           {a.traces.length ? <p class="small">examples: {a.traces.slice(0, 5).map((t, i) => <>{i ? ', ' : ''}<a href={`/trace/${t}`} class="mono">{t.slice(0, 8)}</a></>)}</p> : null}
         </article>
       ))}
@@ -228,8 +229,8 @@ function missing(calls: number[], open_ms: number): boolean[] {
   return out;
 }
 
-function Traffic({ d }: { d: Oncall }) {
-  const t = d.traffic;
+function Traffic({ d, changes }: { d: Oncall; changes: Change[] }) {
+  const t = d.traffic, marks = changes.map((c) => ({ at_ms: c.at_ms, label: c.title }));
   // the open step has lasted only so far: a rate over its whole length would look like a fall
   const lasted = t.t_ms.map((at) => Math.min(t.step_ms, Math.max(0, d.now_ms - at)));
   const rate = (v: number[], unit_ms: number) => v.map((n, i) => (lasted[i] < 15000 ? null : (n * unit_ms) / lasted[i]));
@@ -253,15 +254,29 @@ function Traffic({ d }: { d: Oncall }) {
   const priced = d.models.some((m) => m.cost_nanousd > 0);
   return (
     <>
-      <Chart title="Calls" note="per minute, all models" t_ms={t.t_ms} step_ms={t.step_ms} format={f.count} gaps={gaps} lines={[{ label: 'calls', values: calls, color: '--accent', width: 2 }]} />
-      <Chart title="Errors" note="share of eligible calls that were bad" t_ms={t.t_ms} step_ms={t.step_ms} format={(v) => f.percent(v)} gaps={gaps} max={0.01}
+      <Chart title="Calls" marks={marks} note="per minute, all models" t_ms={t.t_ms} step_ms={t.step_ms} format={f.count} gaps={gaps} lines={[{ label: 'calls', values: calls, color: '--accent', width: 2 }]} />
+      <Chart title="Errors" marks={marks} note="share of eligible calls that were bad" t_ms={t.t_ms} step_ms={t.step_ms} format={(v) => f.percent(v)} gaps={gaps} max={0.01}
         lines={[{ label: 'bad', color: '--bad', width: 2, values: known(t.bad_at.map((b, i) => (b + t.good_at[i] ? b / (b + t.good_at[i]) : 0))) }]} />
-      <Chart title="Latency" note="of calls, logarithmic" log t_ms={t.t_ms} step_ms={t.step_ms} format={f.seconds} lines={quantiles(t.latency)} gaps={gaps} />
-      <Chart title="Time to first token" note="of streamed calls, logarithmic" log t_ms={t.t_ms} step_ms={t.step_ms} format={f.seconds} lines={quantiles(t.ttft)} empty="no call said when its first token came" />
+      <Chart title="Latency" marks={marks} note="of calls, logarithmic" log t_ms={t.t_ms} step_ms={t.step_ms} format={f.seconds} lines={quantiles(t.latency)} gaps={gaps} />
+      <Chart title="Time to first token" marks={marks} note="of streamed calls, logarithmic" log t_ms={t.t_ms} step_ms={t.step_ms} format={f.seconds} lines={quantiles(t.ttft)} empty="no call said when its first token came" />
       <Chart title="Calls by model" note="per minute" t_ms={t.t_ms} step_ms={t.step_ms} format={f.count} lines={lines} gaps={gaps} />
       <Chart title="Cost by model" note="US dollars an hour, stacked" t_ms={t.t_ms} step_ms={t.step_ms} format={(v) => f.usd(v * 1e9)} lines={priced ? cost : []} gaps={gaps} empty="no call of this range has a price" />
     </>
   );
+}
+
+// What was told, and what the calls show: for the service that is looked at, or for all.
+function Changes({ rows, now }: { rows: Change[]; now: number }) {
+  const columns: Column<Change>[] = [
+    { head: 'when', cell: (c) => <When ms={c.at_ms} now={now} />, sort: (c) => c.at_ms },
+    { head: 'what', cell: (c) => <>{c.found ? `new ${c.kind}` : c.kind} <b>{c.link ? <a href={c.link} rel="noreferrer">{c.title}</a> : c.title}</b></>, sort: (c) => c.kind + c.title },
+    { head: 'service', cell: (c) => c.service || 'all', sort: (c) => c.service },
+    { head: 'before', cell: (c) => c.before || '–', hint: 'what the service used most in the day before' },
+    { head: 'calls since', number: true, cell: (c) => f.percent(c.share, 2), sort: (c) => c.share ?? -1, hint: 'share of the service’s calls since it appeared' },
+    { head: 'told by', cell: (c) => (c.found ? <span class="quiet">found in the calls</span> : c.by || '–'), sort: (c) => c.by },
+  ];
+  if (!rows.length) return null;
+  return <section data-section="changes"><h2>What changed</h2><Table name="what changed" rows={rows} columns={columns} id={(c) => `${c.at_ms} ${c.service} ${c.kind} ${c.title}`} /></section>;
 }
 
 function Responsible({ d, params }: { d: Oncall; params: URLSearchParams }) {
@@ -433,6 +448,8 @@ export function OncallPage({ params, answer }: { params: URLSearchParams; answer
   const now = useNow(1000);
   const d = answer.data;
   const slo = useMemo(() => d?.slos.find((s) => s.id === params.get('slo')) ?? (d && (worst(d.slos) ?? d.slos[0])) ?? undefined, [d, params]);
+  const { data: changed } = useAnswer<{ events: Change[] }>(d && d.state === 'ok' ? href('events', { service: params.get('service') ?? undefined, from: d.from_ms, to: params.get('to') ?? undefined }) : null, false);
+  const changes = changed?.events ?? [];
   if (!d) return answer.error ? <main id="main"><Trouble error={answer.error} at={0} now={now} /></main> : <main id="main" aria-busy="true"><p class="quiet">Asking…</p></main>;
   const trouble = answer.error && <Trouble error={answer.error} at={answer.at} now={now} />;
   if (d.state === 'empty') return <main id="main">{trouble}<Empty d={d} now={now} /></main>;
@@ -462,9 +479,10 @@ export function OncallPage({ params, answer }: { params: URLSearchParams; answer
         <div class="charts">
           {slo && <BudgetCharts slo={slo} range={Number(params.get('range') ?? 60)} to={Number(params.get('to') ?? 0)} />}
           <Responsible d={d} params={params} />
-          <Traffic d={d} />
+          <Traffic d={d} changes={changes} />
         </div>
       </section>
+      <Changes rows={changes} now={now} />
       <Models d={d} />
       <Examples d={d} now={now} />
       <Freshness rows={d.freshness} now={now} />
