@@ -20,14 +20,14 @@
 #define WRONG 2
 
 struct backtest_options {
-    const char *data, *endpoint, *key;
+    const char *data, *url, *key;
     int64_t since_ms;
     bool json;
 };
 
 /* clang-format off */
 static const struct config_option options[] = {
-    {"endpoint", "--endpoint", CONFIG_STR,         "http://127.0.0.1:4320", offsetof(struct backtest_options, endpoint), "URL", "The page address of the server whose data are asked."},
+    {"url", "--url", CONFIG_STR,         "http://127.0.0.1:4320", offsetof(struct backtest_options, url), "URL", "The page address of the server whose data are asked."},
     {"data",     "--data",     CONFIG_STR,         NULL,                    offsetof(struct backtest_options, data),     "DIR", "A data directory that no server uses, in place of a server."},
     {"key",      "--key",      CONFIG_STR,         NULL,                    offsetof(struct backtest_options, key),      "KEY", "A key, where the server wants one (or TELLTALE_KEY in the environment)."},
     {"since",    "--since",    CONFIG_DURATION_MS, "30d",                   offsetof(struct backtest_options, since_ms), "D",   "Over the last D."},
@@ -209,7 +209,7 @@ static int on_server(const struct backtest_options *o, struct bytes documents, s
 {
     const char *key = o->key ? o->key : getenv("TELLTALE_KEY");
     struct bytes auth = arena_printf(a, "Authorization: Bearer %s", key ? key : "");
-    struct bytes url = arena_printf(a, "%s/api/telltale/v1/slos/backtest?since=%lldms", o->endpoint,
+    struct bytes url = arena_printf(a, "%s/api/telltale/v1/slos/backtest?since=%lldms", o->url,
                                     (long long)o->since_ms);
     const char *headers[] = {"Content-Type: application/yaml", key ? (const char *)auth.data : NULL,
                              NULL};

@@ -13,13 +13,13 @@
 #define WRONG 2
 
 struct explain_options {
-    const char *endpoint, *key;
+    const char *url, *key;
     uint64_t per_day;
 };
 
 /* clang-format off */
 static const struct config_option options[] = {
-    {"endpoint", "--endpoint", CONFIG_STR, "http://127.0.0.1:4320", offsetof(struct explain_options, endpoint), "URL", "The page address of the server that has loaded the objective."},
+    {"url", "--url", CONFIG_STR, "http://127.0.0.1:4320", offsetof(struct explain_options, url), "URL", "The page address of the server that has loaded the objective."},
     {"key",      "--key",      CONFIG_STR, NULL,                    offsetof(struct explain_options, key),      "KEY", "A key, where the server wants one (or TELLTALE_KEY in the environment)."},
     {"per_day",  "--per-day",  CONFIG_U64, "40",                    offsetof(struct explain_options, per_day),  "N",   "Of a file: what so many requests a day mean for its rules."},
 };
@@ -57,7 +57,7 @@ static int of_server(const struct explain_options *o, const char *id, struct are
 {
     const char *key = o->key ? o->key : getenv("TELLTALE_KEY");
     struct bytes auth = arena_printf(a, "Authorization: Bearer %s", key ? key : "");
-    struct bytes url = arena_printf(a, "%s/api/telltale/v1/slos/%s/explain", o->endpoint, id);
+    struct bytes url = arena_printf(a, "%s/api/telltale/v1/slos/%s/explain", o->url, id);
     const char *headers[] = {key ? (const char *)auth.data : NULL, NULL};
     struct http_client_request req = {.method = "GET",
                                       .url = (const char *)url.data,

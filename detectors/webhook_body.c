@@ -131,6 +131,35 @@ static void add_numbers(struct pairs *p, const struct alert *a)
     }
 }
 
+/* Of docs/runbooks; NULL: there is none. */
+static const char *runbook_of(const struct alert *a, const struct query_slo *slo)
+{
+    static const char *const of_indicator[QUERY_SLO_INDICATOR_COUNT] = {
+        [QUERY_SLO_AVAILABILITY_REQUEST] = "errors",
+        [QUERY_SLO_AVAILABILITY_CALL] = "errors",
+        [QUERY_SLO_ERROR_API] = "errors",
+        [QUERY_SLO_ERROR_MODEL] = "errors",
+        [QUERY_SLO_RATIO] = "errors",
+        [QUERY_SLO_COST] = "F1",
+        [QUERY_SLO_TOKENS] = "F1",
+        [QUERY_SLO_LATENCY] = "F2",
+        [QUERY_SLO_TTFT] = "F2",
+        [QUERY_SLO_TPOT] = "F2",
+        [QUERY_SLO_HALLUCINATION] = "F3",
+        [QUERY_SLO_FEEDBACK] = "F3",
+        [QUERY_SLO_TRUNCATION] = "F5",
+        [QUERY_SLO_ROUTE] = "F6",
+        [QUERY_SLO_SAFETY] = "F7",
+    };
+    if (budget_alerts_owns(a))
+        return "F1";
+    if (condition_alerts_owns(a))
+        return strstr(a->slo_id, "sensitive_output") ? "F4" : NULL;
+    if (strcmp(a->rule, "no-data") == 0)
+        return "no-data";
+    return slo ? of_indicator[slo->indicator] : NULL;
+}
+
 enum err webhook_annotations(const struct alert *a, const struct webhook_text *t,
                              struct arena *arena, struct query_slo_pair **out, size_t *out_count)
 {
@@ -149,6 +178,9 @@ enum err webhook_annotations(const struct alert *a, const struct webhook_text *t
     pair_str(&p, "dashboard", link);
     for (uint32_t i = 0; t->slo && i < t->slo->annotation_count; i++)
         pair_add(&p, t->slo->annotations[i].name, t->slo->annotations[i].value);
+    const char *runbook = runbook_of(a, t->slo);
+    if (runbook)
+        pair_printf(&p, "runbook", "%s/runbooks/%s", t->external_url, runbook);
     return pairs_end(&p, out, out_count);
 }
 

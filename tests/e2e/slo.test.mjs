@@ -60,15 +60,15 @@ test("documents that are not loaded can be asked, by the program too, and mistak
   const loose = join(home, "loose.yaml"), wrong = join(home, "wrong.yaml");
   writeFileSync(loose, slo("loose", 0.5));
   writeFileSync(wrong, slo("wrong", 1.5));
-  const people = verb("backtest", "--endpoint", server.web, "--since", "8h", loose, file);
+  const people = verb("backtest", "--url", server.web, "--since", "8h", loose, file);
   assert.equal(people.status, 0, people.err);
   assert.match(people.out, /loose: 50 % over 30d; 200 of \d+ bad/);
   assert.match(people.out, /page +5%-in-6h +for .* of the budget left\n/);
   assert.match(people.out, /page +2%-in-1h +for .* burn .* over 1h, .* over 5m \(limit 14\.4/);
   assert.match(people.out, /2 objectives: would have paged \d times? and written \d+ tickets? in 8h/);
-  const loaded = JSON.parse(verb("backtest", "--endpoint", server.web, "--since=8h", "--json").out);
+  const loaded = JSON.parse(verb("backtest", "--url", server.web, "--since=8h", "--json").out);
   assert.deepEqual(loaded.slos.map((s) => s.id), ["checkout-answers"]);
-  const bad = verb("backtest", "--endpoint", server.web, wrong);
+  const bad = verb("backtest", "--url", server.web, wrong);
   assert.equal(bad.status, 2);
   assert.match(bad.err, /wrong\.yaml:\d+: spec\.objectives\.target/);
   assert.equal((await api("slos/backtest", { method: "POST", body: "kind: Nothing" })).status, 400);
@@ -81,10 +81,10 @@ test("explain says where the numbers come from, of a file and of what is loaded"
   assert.match(of_file.out, /0\.02 x 30d \/ 1h = 14\.4; x 0\.005 = 7\.2 % bad/);
   assert.match(of_file.out, /at 40 requests a day one failure spends 16\.7 % of a 99\.5 % budget/);
   assert.match(of_file.out, /2%-in-1h: about 1\.67 events in its long window: only ever a ticket/);
-  const loaded = verb("explain", "--endpoint", server.web, "checkout-answers");
+  const loaded = verb("explain", "--url", server.web, "checkout-answers");
   assert.equal(loaded.status, 0, loaded.err);
   assert.match(loaded.out, /at \d+ requests a day/);
-  assert.equal(verb("explain", "--endpoint", server.web, "nobody").status, 1);
+  assert.equal(verb("explain", "--url", server.web, "nobody").status, 1);
 });
 
 test("objectives are read again whole or not at all, and what stayed keeps its budget", async () => {

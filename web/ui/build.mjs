@@ -1,7 +1,7 @@
 // Bundles the page and writes it as a C table (web/web_assets.h): node build.mjs --out FILE.c [--dir DIR] [--dev]
 // Installs nothing. --dir also writes the plain files there, for the mock server of the tests.
 import { createHash } from 'node:crypto';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
@@ -18,9 +18,10 @@ if (!outFile && !outDir) {
   process.exit(2);
 }
 
-let esbuild;
+let esbuild, marked;
 try {
   esbuild = await import('esbuild');
+  ({ Marked: marked } = await import('marked'));
 } catch {
   console.error(`web/ui/node_modules is missing: run \`npm ci\` in ${here} (./dev does) and build again.`);
   process.exit(1);
@@ -71,6 +72,21 @@ const html = readFileSync(join(here, 'src', 'index.html'), 'utf8')
   .replaceAll('%JS%', js).replaceAll('%CSS%', css).replaceAll('%ICON%', iconPath);
 add('/api/telltale/v1/openapi.json', 'application/json', readFileSync(join(here, 'src', 'openapi.json')), false);
 add('/index.html', 'text/html; charset=utf-8', Buffer.from(html), false);
+
+// docs/runbooks as pages of their own, without script. Links to other runbooks lead there; other documents are named only.
+const runbooks = join(here, '..', '..', 'docs', 'runbooks');
+const renderer = {
+  link({ href, tokens }) {
+    const text = this.parser.parseInline(tokens), own = /^([A-Za-z0-9-]+)\.md$/.exec(href);
+    return own ? `<a href="/runbooks/${own[1]}">${text}</a>` : href.startsWith('../') ? `${text} (docs/${href.slice(3).replace(/#.*/, '')})` : `<a href="${href}">${text}</a>`;
+  },
+};
+for (const file of readdirSync(runbooks).filter((f) => f.endsWith('.md') && f !== 'README.md').sort()) {
+  const text = readFileSync(join(runbooks, file), 'utf8'), title = /^# (.+)$/m.exec(text)[1];
+  const page = readFileSync(join(here, 'src', 'runbook.html'), 'utf8').replaceAll('%CSS%', css).replaceAll('%ICON%', iconPath)
+    .replaceAll('%TITLE%', () => title).replaceAll('%BODY%', () => new marked({ renderer }).parse(text));
+  add(`/runbooks/${file.slice(0, -3)}`, 'text/html; charset=utf-8', Buffer.from(page), false);
+}
 
 const literal = (bytes) => {
   const lines = [];
