@@ -149,7 +149,7 @@ test('answers keep the contract that the server itself serves', async () => {
   const contract = await json('openapi.json');
   const { slos } = await json('slos');
   assert.ok(slos.length > 0);
-  for (const path of ['oncall', 'slos', `slos/${slos[0].id}`, `slos/${slos[0].id}/backtest?since=1h`, `slos/${slos[0].id}/explain`, `budgets?slo=${slos[0].id}`, 'alerts', 'traces?calls=1', 'sessions?by=cost', `traces/${failedTrace}`, `traces/${streamTrace}`, 'count?signal=spans', 'accounts', 'freshness', 'keys', 'quarantine', 'quarantine/messages']) {
+  for (const path of ['oncall', 'slos', `slos/${slos[0].id}`, `slos/${slos[0].id}/backtest?since=1h`, `slos/${slos[0].id}/explain`, `budgets?slo=${slos[0].id}`, 'alerts', 'events', 'traces?calls=1', 'sessions?by=cost', `traces/${failedTrace}`, `traces/${streamTrace}`, 'count?signal=spans', 'accounts', 'freshness', 'keys', 'quarantine', 'quarantine/messages']) {
     const route = Object.keys(contract.paths).find((p) => new RegExp(`^${p.replace(/\{\w+\}/g, '.+')}$`).test('/api/telltale/v1/' + path.split('?')[0]) && (p.includes('{') === /^(slos|traces)\//.test(path)));
     const schema = contract.paths[route].get.responses['200'].content['application/json'].schema;
     assert.deepEqual(breaches(contract, schema, await json(path), path), []);

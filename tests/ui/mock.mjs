@@ -150,6 +150,12 @@ function session() {
   return { session: { id: sessionId, service: 'claude-code', turns: 2, ...whole }, turns: [sums(600000, 530000, 6, 2, { compactions: 1, tools_by: { ok: 1, error: 1, rejected: 0, aborted: 0, timeout: 0 } }), sums(510000, 400000, 3, 1, { failed_calls: 1, tools_by: { ok: 0, error: 0, rejected: 1, aborted: 0, timeout: 0 } })], steps, complete: true, now_ms: now };
 }
 
+// What people did about the alert.
+function withActs(o, server) {
+  const silenced_by = (server.silences ?? []).map((s) => ({ id: s.id, author: s.createdBy, comment: s.comment, ends_ms: Date.parse(s.endsAt) }));
+  return { ...o, alerts: o.alerts.map((a) => ({ ...a, changed: '14:02 UTC deploy: checkout 1.8.2 (bad: 0.3 % before, 6.1 % after)', labels: { alertname: 'SLOBurnRate', slo: a.slo, service: a.service, rule: a.rule, severity: a.severity }, annotations: { runbook: 'http://127.0.0.1:4320/runbooks/errors' }, acknowledged: server.acknowledged ?? null, silenced_by, muted_by: [] })) };
+}
+
 export function startMock(state, port = 0) {
   const dir = mkdtempSync(join(tmpdir(), 'telltale-ui-'));
   const built = spawnSync(process.execPath, [join(here, '../../web/ui/build.mjs'), '--dir', dir], { stdio: 'inherit' });
@@ -160,7 +166,16 @@ export function startMock(state, port = 0) {
     const json = (body, status = 200) => res.writeHead(status, { ...headers, 'Content-Type': 'application/json' }).end(JSON.stringify(body));
     const path = url.pathname, api = '/api/telltale/v1/';
     if (path === '/') return res.writeHead(302, { Location: '/oncall' }).end();
-    if (path === api + 'oncall') return server.fail ? json({ status: 'error', error: server.fail.error }, server.fail.status) : json(oncall(server.state, url));
+    if (path === api + 'oncall') return server.fail ? json({ status: 'error', error: server.fail.error }, server.fail.status) : json(withActs(oncall(server.state, url), server));
+    const taken = (then) => {
+      let body = '';
+      req.on('data', (c) => (body += c)).on('end', () => then(body && JSON.parse(body)));
+    };
+    if (path === api + 'events') return json({ events: oncall(server.state, url).headline.burning ? [{ at_ms: Date.now() - 20 * 60000, kind: 'deploy', found: false, service: 'checkout', title: 'checkout 1.8.2', version: '1.8.2', model: '', before: '', link: 'https://ci.example.com/42', by: 'ci', share: null }, { at_ms: Date.now() - 19 * 60000, kind: 'version', found: true, service: 'checkout', title: '1.8.2', version: '1.8.2', model: '', before: '1.8.1', link: '', by: '', share: 0.98 }] : [] });
+    if (path === api + 'alerts/f1/acknowledge') return taken((body) => { server.acknowledged = { by: body.by, at_ms: Date.now() }; json({ status: 'acknowledged' }); });
+    if (path === '/api/v2/silences' && req.method === 'POST') return taken((body) => { (server.silences ??= []).push({ ...body, id: 's1', status: { state: 'active' } }); json({ silenceID: 's1' }); });
+    if (path === '/api/v2/silences') return json(server.silences ?? []);
+    if (path === '/api/v2/silence/s1' && req.method === 'DELETE') { server.silences = []; return res.writeHead(200, headers).end(); }
     if (path === api + 'budgets') return json(budget(url));
     if (path === api + 'traces') return json({ traces: [0, 1, 2, 3].map((i) => line(i, Date.now(), i < 2)) });
     if (path.startsWith(api + 'traces/')) return path.endsWith('0') || path.length > 40 ? json(trace(path.split('/').pop())) : json({ status: 'error', error: 'no trace of this id is stored' }, 404);

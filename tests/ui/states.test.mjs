@@ -23,6 +23,7 @@ afterEach(async () => {
   page = undefined;
   server.state = 'ok';
   server.fail = null;
+  server.acknowledged = server.silences = undefined;
   assert.deepEqual(trouble, []);
 });
 
@@ -51,6 +52,36 @@ test('a burning objective: the sentence first, then numbers, the alert, the tabl
   assert.match(await page.title(), /▲ 1 burning/);
   const order = await page.evaluate(() => ['h1.sentence', '.tiles', '.alerts', '.charts'].map((s) => document.querySelector(s).getBoundingClientRect().top));
   assert.deepEqual([...order].sort((a, b) => a - b), order);
+});
+
+test('an alert says what changed and what to do, is acknowledged and silenced, and the silence ended', async () => {
+  await visit('/oncall');
+  const alert = page.locator('.alert').first();
+  assert.match(await alert.textContent(), /Changed before: .*deploy: checkout 1\.8\.2/);
+  assert.equal(await alert.locator('a', { hasText: 'what to do' }).getAttribute('href'), '/runbooks/errors');
+  await page.waitForSelector('[data-section=changes] tbody tr');
+  assert.match(await page.textContent('[data-section=changes]'), /new version 1\.8\.2/);
+  assert.match(await page.getAttribute('[data-section=changes] a[href^="https://ci"]', 'href'), /ci\.example\.com\/42/);
+
+  await alert.getByRole('button', { name: 'acknowledge' }).click();
+  await page.getByLabel('your name').fill('Ann');
+  await page.keyboard.press('Enter');
+  await page.getByText('Ann works on it').waitFor();
+  assert.equal(await alert.getByRole('button', { name: 'acknowledge' }).count(), 0);
+
+  await alert.getByRole('button', { name: 'silence' }).click();
+  assert.equal(await page.getByLabel('your name').inputValue(), 'Ann', 'the name is remembered');
+  await page.getByLabel('why').fill('provider works on it');
+  await page.getByLabel('for').selectOption({ label: '8 h' });
+  await alert.getByRole('button', { name: 'silence' }).click();
+  await page.getByText('provider works on it').first().waitFor();
+  const [silence] = server.silences;
+  assert.deepEqual(silence.matchers.map((m) => `${m.name}=${m.value}`).sort(), ['alertname=SLOBurnRate', 'rule=2%-in-1h', 'service=checkout', 'slo=checkout-availability']);
+  assert.ok(Math.abs(Date.parse(silence.endsAt) - Date.now() - 8 * 3600000) < 60000);
+  await page.waitForSelector('[data-section=silences] tbody tr');
+  assert.deepEqual(await serious(), []);
+  await page.locator('[data-section=silences]').getByRole('button', { name: 'end now' }).click();
+  await page.waitForSelector('[data-section=silences]', { state: 'detached' });
 });
 
 for (const [state, needle] of [['empty', /No data yet/], ['no_genai', /no model call among them/]])

@@ -33,7 +33,14 @@ export interface Alert {
   fingerprint: string; slo: string; service: string; rule: string; severity: string; state: string;
   active_since_ms: number; fired_ms: number; resolved_ms: number; long_burn: number | null; short_burn: number | null;
   factor: number; budget_left: number | null; exhaustion_minutes: number | null; summary: string; sentence: string; changed: string;
-  traces: string[];
+  traces: string[]; labels: Record<string, string>; annotations: Record<string, string>;
+  acknowledged: { by: string; at_ms: number } | null; silenced_by: Cover[]; muted_by: Cover[];
+}
+export interface Cover { id: string; author: string; comment: string; ends_ms: number }
+// Of Alertmanager's API.
+export interface Silence {
+  id: string; status: { state: string }; createdBy: string; comment: string; startsAt: string; endsAt: string;
+  matchers: { name: string; value: string; isRegex: boolean; isEqual: boolean }[];
 }
 export interface Change {
   at_ms: number; kind: string; found: boolean; service: string; title: string; version: string; model: string; before: string; link: string; by: string; share: number | null;
@@ -179,6 +186,21 @@ export async function post(path: string): Promise<void> {
 export async function postJson(path: string, body: unknown): Promise<void> {
   const answer = await fetch(base + path, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) });
   if (!answer.ok) throw new ApiError(answer.status, await reason(answer));
+}
+
+// Alertmanager's API, of the same server: errors are JSON strings there.
+export async function alertmanager<T>(method: string, path: string, body?: unknown): Promise<T> {
+  const answer = await fetch(`/api/v2/${path}`, { method, headers: body ? { 'Content-Type': 'application/json' } : {}, body: body ? JSON.stringify(body) : undefined });
+  const text = await answer.text();
+  if (!answer.ok) {
+    let why = text || answer.statusText;
+    try {
+      const said = JSON.parse(text);
+      why = typeof said === 'string' ? said : String(said.message ?? said.error ?? why);
+    } catch { /* plain text */ }
+    throw new ApiError(answer.status, why);
+  }
+  return (text ? JSON.parse(text) : undefined) as T;
 }
 
 export async function signIn(key: string): Promise<void> {

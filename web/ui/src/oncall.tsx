@@ -1,6 +1,7 @@
 // The on-call page: are users hurt, since when, by what.
 import { useMemo, useState } from 'preact/hooks';
-import { post, type Alert, type Backtest, type Budget, type Change, type Fresh, type KafkaMessage, type KafkaTrouble, type Model, type Oncall, type PastAlert, type Slo, type TraceLine } from './api';
+import { post, type Backtest, type Budget, type Change, type Fresh, type KafkaMessage, type KafkaTrouble, type Model, type Oncall, type PastAlert, type Slo, type TraceLine } from './api';
+import { Alerts, Silences } from './alerts';
 import { Chart, type Line } from './chart';
 import * as f from './format';
 import { useAnswer, useNow } from './live';
@@ -92,25 +93,6 @@ function Tiles({ d, slo }: { d: Oncall; slo: Slo | undefined }) {
 }
 
 /* --- alerts and objectives ----------------------------------------------------------------------- */
-
-function Alerts({ alerts, now }: { alerts: Alert[]; now: number }) {
-  const active = alerts.filter((a) => a.state !== 'resolved');
-  if (!active.length) return null;
-  return (
-    <section class="alerts" aria-label="firing alerts">
-      <h2>Alerts</h2>
-      {active.map((a) => (
-        <article class={`alert ${a.state === 'firing' ? (a.severity === 'page' ? 'bad' : 'warn') : 'unknown'}`} key={a.fingerprint}>
-          <p><State of={a.state} word={a.state === 'firing' ? a.severity : 'pending'} /> <a href={href('/oncall', { slo: a.slo })}><b>{a.slo}</b></a> <span class="quiet">{a.rule.replaceAll('-', ' ')}, since <When ms={a.active_since_ms} now={now} /></span></p>
-          <p>{a.summary}</p>
-          {a.sentence && <p>{a.sentence}</p>}
-          {a.changed && <p class="small">Changed before: {a.changed}</p>}
-          {a.traces.length ? <p class="small">examples: {a.traces.slice(0, 5).map((t, i) => <>{i ? ', ' : ''}<a href={`/trace/${t}`} class="mono">{t.slice(0, 8)}</a></>)}</p> : null}
-        </article>
-      ))}
-    </section>
-  );
-}
 
 function Meter({ left }: { left: number | null }) {
   if (left === null) return <span class="meter hatch" aria-hidden="true" />;
@@ -444,11 +426,11 @@ function NoGenAi({ d, now }: { d: Oncall; now: number }) {
 
 /* --- the page ------------------------------------------------------------------------------------ */
 
-export function OncallPage({ params, answer }: { params: URLSearchParams; answer: { data: Oncall | null; error: import('./api').ApiError | null; at: number } }) {
+export function OncallPage({ params, answer }: { params: URLSearchParams; answer: { data: Oncall | null; error: import('./api').ApiError | null; at: number; again: () => void } }) {
   const now = useNow(1000);
   const d = answer.data;
   const slo = useMemo(() => d?.slos.find((s) => s.id === params.get('slo')) ?? (d && (worst(d.slos) ?? d.slos[0])) ?? undefined, [d, params]);
-  const { data: changed } = useAnswer<{ events: Change[] }>(d && d.state === 'ok' ? href('events', { service: params.get('service') ?? undefined, from: d.from_ms, to: params.get('to') ?? undefined }) : null, false);
+  const { data: changed } = useAnswer<{ events: Change[] }>(d && d.state === 'ok' ? href('events', { service: params.get('service') ?? undefined, from: Math.floor(d.from_ms / 60000) * 60000, to: params.get('to') ?? undefined }) : null, false);
   const changes = changed?.events ?? [];
   if (!d) return answer.error ? <main id="main"><Trouble error={answer.error} at={0} now={now} /></main> : <main id="main" aria-busy="true"><p class="quiet">Asking…</p></main>;
   const trouble = answer.error && <Trouble error={answer.error} at={answer.at} now={now} />;
@@ -471,7 +453,8 @@ export function OncallPage({ params, answer }: { params: URLSearchParams; answer
       </h1>
       {filters.length > 0 && <p class="filters">Only {filters.map((n) => <span class="chip">{n} <b>{params.get(n)}</b> <a href={without(n)} aria-label={`remove the filter on ${n}`}>×</a></span>)} <span class="quiet">(objectives and alerts are not filtered)</span></p>}
       <Tiles d={d} slo={slo} />
-      <Alerts alerts={d.alerts} now={now} />
+      <Alerts alerts={d.alerts} now={now} done={answer.again} />
+      <Silences now={now} alerts={d.alerts} />
       <Slos slos={d.slos} chosen={slo} params={params} />
       {slo && <Past slo={slo} />}
       <section aria-label="pictures">
