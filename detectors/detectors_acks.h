@@ -29,5 +29,10 @@ void detectors_ack_sign(struct detectors *d, struct bytes fingerprint, struct by
                         int64_t until_s, char out[DETECTORS_ACK_SIGNATURE_MAX]);
 bool detectors_ack_is_signed(struct detectors *d, struct bytes fingerprint, struct bytes receiver,
                              int64_t until_s, struct bytes signature, int64_t now_ms);
+/* A webhook (version 3) of PagerDuty for the receiver of that name: its incident was acknowledged or resolved, so the alert is acknowledged. signatures:
+ * the header X-PagerDuty-Signature. ERR_FORBIDDEN: not signed with a secret of the receiver. *out_taken false: it is about something else. */
+enum err detectors_ack_pagerduty(struct detectors *d, struct bytes receiver,
+                                 struct bytes signatures, struct bytes body, bool *out_taken,
+                                 struct err_msg *msg) MUST_CHECK;
 
 #endif

@@ -17,6 +17,14 @@ struct bytes message_label(const struct webhook_note *n, const char *name)
     return pair_of(n->labels, n->label_count, name);
 }
 
+bool message_has_label(const struct webhook_note *n, struct bytes name)
+{
+    for (size_t i = 0; i < n->label_count; i++)
+        if (bytes_equal(n->labels[i].name, name))
+            return true;
+    return false;
+}
+
 struct bytes message_annotation(const struct webhook_note *n, const char *name)
 {
     return pair_of(n->annotations, n->annotation_count, name);

@@ -33,6 +33,7 @@ enum err message_url(const struct detectors_receiver *r, char *out, size_t size)
 /* --- for the kinds ------------------------------------------------------------------------------- */
 
 struct bytes message_label(const struct webhook_note *n, const char *name); /* empty when absent */
+bool message_has_label(const struct webhook_note *n, struct bytes name);
 struct bytes message_annotation(const struct webhook_note *n, const char *name);
 /* What a person reads first: the summary, else the alert's name. */
 struct bytes message_summary(const struct webhook_note *n);

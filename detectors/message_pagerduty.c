@@ -31,7 +31,7 @@ static void details(struct json_out *j, const struct webhook_note *n)
         json_out_bytes(j, detail(n->labels[i].value, &left));
     }
     for (size_t i = 0; i < n->annotation_count; i++)
-        if (!message_label(n, (const char *)n->annotations[i].name.data).size) {
+        if (!message_has_label(n, n->annotations[i].name)) {
             json_out_key_bytes(j, n->annotations[i].name);
             json_out_bytes(j, detail(n->annotations[i].value, &left));
         }

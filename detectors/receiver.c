@@ -75,8 +75,11 @@ void receiver_check(const struct detectors_receiver *r, const char *prefix, stru
     for (size_t k = 0; k < DETECTORS_SECRETS_MAX && r->secrets[k]; k++)
         if (webhook_secret_check(r->secrets[k], &msg) != ERR_OK)
             buf_printf(errors, "%ssecrets: %s\n", prefix, msg.text);
-    if (r->secrets[0] && r->kind != DETECTORS_WEBHOOK)
-        buf_printf(errors, "%ssecrets: only receivers of type webhook are signed\n", prefix);
+    if (r->secrets[0] && r->kind != DETECTORS_WEBHOOK && r->kind != DETECTORS_PAGERDUTY)
+        buf_printf(errors,
+                   "%ssecrets: only of type webhook (what is sent is signed with them) and "
+                   "pagerduty (what comes back is)\n",
+                   prefix);
     if (r->heartbeat && r->kind != DETECTORS_WEBHOOK)
         buf_printf(errors, "%sheartbeat: only of type webhook\n", prefix);
     if ((r->kind == DETECTORS_PAGERDUTY) != (r->routing_key != NULL) ||

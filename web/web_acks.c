@@ -77,6 +77,22 @@ static enum err link_do(struct web_call *c)
     return e;
 }
 
+static enum err pagerduty(struct web_call *c)
+{
+    bool taken = false;
+    if (!c->web->opts.detectors)
+        return err_set(&c->msg, ERR_NOT_FOUND, "there are no alerts here");
+    enum err e = detectors_ack_pagerduty(c->web->opts.detectors, net_request_param(c->req, 0),
+                                         net_request_header(c->req, "x-pagerduty-signature"),
+                                         net_request_body(c->req), &taken, &c->msg);
+    if (e != ERR_OK)
+        return e;
+    json_out_object(&c->j);
+    web_json_bool(&c->j, "taken", taken);
+    json_out_object_end(&c->j);
+    return ERR_OK;
+}
+
 void web_ack_of(struct web_call *c, const struct detectors_alert *a)
 {
     struct detectors_ack x;
@@ -97,6 +113,7 @@ enum err web_acks_routes(struct web *w, struct net *net)
         {"POST", "/api/telltale/v1/alerts/{}/acknowledge", ack, WEB_FORM_OURS, 0},
         {"GET", "/ack/{}", link_ask, WEB_FORM_OURS, NET_ROUTE_OPEN},
         {"POST", "/ack/{}", link_do, WEB_FORM_OURS, NET_ROUTE_OPEN},
+        {"POST", "/pagerduty/{}", pagerduty, WEB_FORM_OURS, NET_ROUTE_OPEN},
     };
     return web_call_routes(w, net, endpoints, ARRAY_LEN(endpoints));
 }

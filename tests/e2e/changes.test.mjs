@@ -1,6 +1,6 @@
 // What changed: told events and what the calls show come with the alert that they may have caused, and are listed.
 import assert from "node:assert/strict";
-import { randomBytes } from "node:crypto";
+import { createHmac, randomBytes } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { join } from "node:path";
@@ -34,6 +34,7 @@ spec:
   writeFileSync(config, `slos: [${slo}]
 receivers:
   - {name: team, url: "http://127.0.0.1:${receiver.address().port}/hook", allow_private: true}
+  - {name: pager, type: pagerduty, routing_key: R0123456789abcdef0123456789abcde, url: "http://127.0.0.1:1/", secrets: ["the one of now, made by hand", "the one of before, made by hand"], allow_private: true}
 `);
   server = await startServer({ data: join(data, "store"), args: ["--config", config] });
 });
@@ -101,4 +102,23 @@ test("an alert says what changed before it began, and what that did", async () =
 test("an event is a log record like any other", async () => {
   const { body } = await getJson(`${server.web}/api/telltale/v1/logs?event=telltale.event&service=chat`);
   assert.deepEqual(body.logs.map((l) => l.body), ["chat 1.8.2"]);
+});
+
+test("who acknowledges in PagerDuty acknowledges here; what is not signed does nothing", async () => {
+  const find = async () => (await getJson(`${server.web}/api/telltale/v1/alerts`)).body.alerts.find((a) => a.state === "firing" && a.slo === "chat-answers");
+  const { fingerprint } = await find();
+  const event = (event_type, incident_key = fingerprint) => ({ event: { id: "01", event_type, agent: { type: "user_reference", summary: "Ann Example" }, data: { type: "incident", id: "PGR0VU2", status: "acknowledged", incident_key } } });
+  const send = (body, { secret = "the one of before, made by hand", to = "pager", header } = {}) => {
+    const text = JSON.stringify(body), signature = createHmac("sha256", secret).update(text).digest("hex");
+    return getJson(`${server.web}/pagerduty/${to}`, { method: "POST", headers: { "X-PagerDuty-Signature": header ?? `v1=${"0".repeat(64)},v1=${signature}` }, body: text });
+  };
+  for (const wrong of [{ secret: "another" }, { to: "team" }, { to: "nobody" }, { header: "" }, { header: "v1=" }]) assert.equal((await send(event("incident.acknowledged"), wrong)).status, 403, JSON.stringify(wrong));
+  assert.deepEqual((await send(event("incident.triggered"))).body, { taken: false });
+  assert.deepEqual((await send(event("incident.acknowledged", "0".repeat(32)))).body, { taken: false }, "an incident of somebody else's");
+  assert.deepEqual((await send({})).body, { taken: false });
+  assert.equal((await find()).acknowledged, null);
+  assert.deepEqual((await send(event("incident.acknowledged"))).body, { taken: true });
+  assert.equal((await find()).acknowledged.by, "Ann Example (PagerDuty)");
+  assert.deepEqual((await send(event("incident.resolved"), { secret: "the one of now, made by hand" })).body, { taken: true });
+  assert.equal((await find()).acknowledged.by, "Ann Example (PagerDuty)", "the first stays");
 });
