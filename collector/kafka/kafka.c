@@ -12,7 +12,9 @@
 
 #define POLL_MS 100
 #define HOLD_MS 20 /* between attempts to hand over what the store cannot take yet */
-#define TELL_NS INT64_C(1000000000)
+#define TELL_NS INT64_C(500000000)
+/* In a group what is taken since the broker last heard of it may be on two nodes: so long, and no longer, is taken without an answer. */
+#define UNTOLD_NS INT64_C(1000000000)
 #define LEAVE_NS INT64_C(5000000000)
 #define DESTROY_S 10
 
@@ -287,6 +289,26 @@ static enum err take(struct kafka *k, struct kafka_partition *p, const rd_kafka_
     return ERR_OK;
 }
 
+/* Until the broker has heard where this node stands, in between the group hears from us. false: p goes, or the end has come. */
+static bool wait_told(struct kafka *k, const struct kafka_partition *p)
+{
+    bool is_paused = false;
+    while (!k->fixed && p->is_assigned && !atomic_load(&k->is_stopping) &&
+           clock_mono_ns() - k->heard_ns > UNTOLD_NS) {
+        if (!is_paused) {
+            stats_add(&holds, 1);
+            pause_all(k, true);
+        }
+        is_paused = true;
+        poll_events(k, HOLD_MS);
+        if (clock_mono_ns() - k->told_ns >= TELL_NS)
+            kafka_tell(k);
+    }
+    if (is_paused)
+        pause_all(k, false);
+    return !is_skipped(k, p) && !atomic_load(&k->is_stopping);
+}
+
 static void on_message(struct kafka *k, const rd_kafka_message_t *m)
 {
     const char *topic = rd_kafka_topic_name(m->rkt);
@@ -298,6 +320,8 @@ static void on_message(struct kafka *k, const rd_kafka_message_t *m)
     if (!p->is_claimed)
         kafka_claim(k);
     wait_for_room(k);
+    if (p->is_claimed && !wait_told(k, p))
+        return;
     if (!p->is_claimed || take(k, p, m) != ERR_OK) {
         kafka_again(p);
         clock_sleep_ms(HOLD_MS);

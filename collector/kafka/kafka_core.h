@@ -81,7 +81,8 @@ struct kafka {
     struct kafka_partition *last; /* whose message came last */
     unsigned open_count; /* partitions that gather */
     struct kafka_poison poison;
-    int64_t told_ns;
+    int64_t told_ns,
+        heard_ns; /* the broker was told, and has answered, or there was nothing to tell */
     bool was_assigned; /* the group has given partitions, or none, at least once */
     size_t looked_at; /* topics, for what this node left on two nodes */
     uint64_t generation; /* of the journal, lately */

@@ -123,8 +123,10 @@ void kafka_on_told(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_parti
     for (int i = 0; list && i < list->cnt; i++) {
         rd_kafka_topic_partition_t *tp = &list->elems[i];
         struct kafka_partition *p = kafka_partition_of(k, tp->topic, tp->partition);
-        if (p && !err && !tp->err)
+        if (p && !err && !tp->err) {
             p->told = tp->offset;
+            k->heard_ns = clock_mono_ns();
+        }
     }
 }
 
@@ -135,6 +137,8 @@ void kafka_tell(struct kafka *k)
     int64_t behind = 0;
     if (list->cnt)
         (void)rd_kafka_commit(k->rk, list, 1); /* kafka_on_told hears of it */
+    else
+        k->heard_ns = clock_mono_ns();
     rd_kafka_topic_partition_list_destroy(list);
     for (struct kafka_partition *p = k->partitions; p; p = p->next) {
         int64_t stored = stored_of(p), low, high;

@@ -840,6 +840,32 @@ static void a_group_that_does_not_answer_is_told_nothing(void **state)
     assert_true(told_to("b", 1, line) < 0); /* where nobody was, too */
 }
 
+/* What is taken while the broker does not hear of it would be on two nodes if this one died. */
+static void without_an_answer_of_the_broker_no_more_than_a_second_is_taken(void **state)
+{
+    (void)state;
+    static rd_kafka_resp_err_t loading[2000];
+    uint64_t sent, stored;
+    for (size_t i = 0; i < ARRAY_LEN(loading); i++)
+        loading[i] = RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS;
+    read_on("a", NULL, 0);
+    send_spans(80);
+    each_is_there_once();
+    rd_kafka_mock_push_request_errors_array(t.cluster, 8 /* OffsetCommit */, ARRAY_LEN(loading),
+                                            loading);
+    for (int i = 0; i < 60; i++) { /* some of these are taken, and the broker cannot be told */
+        send_spans(4);
+        clock_sleep_ms(50);
+    }
+    sent = t.sent;
+    stored = count_of(t.db);
+    clock_sleep_ms(500);
+    assert_true(count_of(t.db) == stored); /* it stands still */
+    assert_true(stored >= 80 && stored < sent);
+    rd_kafka_mock_clear_request_errors(t.cluster, 8);
+    each_is_there_once();
+}
+
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -860,6 +886,7 @@ int main(void)
         CASE(the_line_at_the_broker_is_read_as_it_was_written),
         CASE(what_a_crash_left_on_two_nodes_is_recorded_by_both),
         CASE(a_group_that_does_not_answer_is_told_nothing),
+        CASE(without_an_answer_of_the_broker_no_more_than_a_second_is_taken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
