@@ -197,6 +197,10 @@ struct detectors_series {
     uint32_t long_minutes, short_minutes;
     int64_t *bad, *eligible; /* of the step */
 };
+/* From the last 24 whole hours. ERR_NOT_FOUND. */
+#define DETECTORS_FORECAST_HOURS 24u
+enum err detectors_slo_forecast(struct detectors *d, struct bytes id, double budget_left,
+                                struct arena *a, struct query_slo_forecast *out) MUST_CHECK;
 enum err detectors_slo_series(struct detectors *d, struct bytes id, int64_t from_ms, int64_t to_ms,
                               uint32_t step_minutes, struct arena *a,
                               struct detectors_series *out) MUST_CHECK;

@@ -131,18 +131,71 @@ static bool make_points(struct arena *a, size_t n, struct detectors_series *out)
            out->eligible;
 }
 
-enum err detectors_slo_series(struct detectors *d, struct bytes id, int64_t from_ms, int64_t to_ms,
-                              uint32_t step_minutes, struct arena *a, struct detectors_series *out)
+/* What is found outlives the question: LOADED_GRACE_MS. */
+static const struct query_slo *find(struct detectors *d, struct bytes id,
+                                    const struct slo_calendar **out_calendar)
 {
     const struct query_slo *slo = NULL;
-    const struct slo_calendar *calendar = NULL;
-    pthread_mutex_lock(&d->lock); /* what is found outlives the question: LOADED_GRACE_MS */
+    *out_calendar = NULL;
+    pthread_mutex_lock(&d->lock);
     for (uint32_t i = 0; i < d->now.set.count && !slo; i++)
         if (bytes_equal(d->now.set.slos[i].id, id)) {
             slo = &d->now.set.slos[i];
-            calendar = d->now.objectives[i].calendar;
+            *out_calendar = d->now.objectives[i].calendar;
         }
     pthread_mutex_unlock(&d->lock);
+    return slo;
+}
+
+/* The source of the detectors, or a view that the caller closes. */
+static enum err source_open(struct detectors *d, struct query_slo_source *made,
+                            const struct query_slo_source **out, struct tsdb_view **out_view)
+{
+    struct tsdb_read_limits limits = {.deadline_mono_ns = clock_mono_ns() + READ_LIMIT_NS};
+    *out = d->o.source;
+    *out_view = NULL;
+    enum err e = *out ? ERR_OK : tsdb_view_open(d->o.db, d->o.org, &limits, out_view);
+    if (e == ERR_OK && !*out) {
+        *made = query_slo_source_view(*out_view);
+        *out = made;
+    }
+    return e;
+}
+
+enum err detectors_slo_forecast(struct detectors *d, struct bytes id, double budget_left,
+                                struct arena *a, struct query_slo_forecast *out)
+{
+    const struct slo_calendar *calendar;
+    const struct query_slo *slo = find(d, id, &calendar);
+    const struct query_slo_source *src;
+    struct query_slo_source made;
+    struct tsdb_view *view;
+    struct query_slo_counts hours[DETECTORS_FORECAST_HOURS] = {0};
+    uint32_t n = DETECTORS_FORECAST_HOURS * 60, to = (uint32_t)(clock_wall_ms() / 60000);
+    struct query_slo_counts *minutes = ARENA_ARRAY(a, struct query_slo_counts, n);
+    if (!slo)
+        return ERR_NOT_FOUND;
+    if (!minutes)
+        return ERR_LIMIT;
+    enum err e = source_open(d, &made, &src, &view);
+    if (e == ERR_OK)
+        e = query_slo_source_minutes(src, slo, to - n, to, minutes);
+    if (view)
+        tsdb_view_close(view);
+    for (uint32_t i = 0; e == ERR_OK && i < n; i++) {
+        hours[i / 60].good += minutes[i].good;
+        hours[i / 60].bad += minutes[i].bad;
+    }
+    if (e == ERR_OK)
+        *out = query_slo_forecast_of(slo, hours, DETECTORS_FORECAST_HOURS, budget_left);
+    return e;
+}
+
+enum err detectors_slo_series(struct detectors *d, struct bytes id, int64_t from_ms, int64_t to_ms,
+                              uint32_t step_minutes, struct arena *a, struct detectors_series *out)
+{
+    const struct slo_calendar *calendar;
+    const struct query_slo *slo = find(d, id, &calendar);
     if (!slo)
         return ERR_NOT_FOUND;
     if (step_minutes == 0 || to_ms <= from_ms || from_ms < 0 ||
@@ -152,26 +205,18 @@ enum err detectors_slo_series(struct detectors *d, struct bytes id, int64_t from
                            .calendar = calendar,
                            .from = (uint32_t)(from_ms / 60000),
                            .to = (uint32_t)((to_ms + 59999) / 60000),
-                           .arena = a,
-                           .src = d->o.source};
+                           .arena = a};
     uint32_t n = j.to - j.from;
     if (j.from <= slo->period_minutes || n / step_minutes >= POINTS_MAX)
         return ERR_INVALID;
     struct detectors_series made;
     if (!make_points(a, n / step_minutes + 1, &made))
         return ERR_LIMIT;
-    struct tsdb_view *view = NULL;
+    struct tsdb_view *view;
     struct query_slo_source view_source;
-    enum err e = ERR_OK;
-    if (!j.src) {
-        struct tsdb_read_limits limits = {.deadline_mono_ns = clock_mono_ns() + READ_LIMIT_NS};
-        e = tsdb_view_open(d->o.db, d->o.org, &limits, &view);
-        if (e != ERR_OK)
-            return e;
-        view_source = query_slo_source_view(view);
-        j.src = &view_source;
-    }
-    e = run(&j, step_minutes, &made);
+    enum err e = source_open(d, &view_source, &j.src, &view);
+    if (e == ERR_OK)
+        e = run(&j, step_minutes, &made);
     if (view)
         tsdb_view_close(view);
     if (e == ERR_OK)

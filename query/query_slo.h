@@ -245,6 +245,14 @@ double query_slo_budget_left_of(const struct query_slo *s, const struct query_sl
 void query_slo_checked_interval(const struct query_slo *s, const struct query_slo_counts *c,
                                 double *out_low, double *out_high);
 /* Minutes until nothing is left at this burn rate; INFINITY when it does not burn, 0 when it is gone, NaN without data. */
+/* When the budget will be gone if it goes on as in the hours given, the newest last; 80 % of the time between low and high, as far as hours differ by
+ * chance alone. What leaves a rolling window meanwhile is not counted in. INFINITY: not at this rate; NAN: hours without an eligible event. */
+struct query_slo_forecast {
+    double low_minutes, minutes, high_minutes;
+};
+struct query_slo_forecast query_slo_forecast_of(const struct query_slo *s,
+                                                const struct query_slo_counts *hours, size_t n,
+                                                double budget_left);
 double query_slo_exhaustion_minutes(double budget_left, double burn, uint32_t period_minutes);
 /* Lower 95 % bound (Wilson's score interval, one-sided, z = 1.645) of a ratio of bad events. */
 double query_slo_lower_bound(int64_t bad, int64_t eligible);

@@ -42,6 +42,53 @@ double query_slo_exhaustion_minutes(double budget_left, double burn, uint32_t pe
     return budget_left * period_minutes / burn;
 }
 
+#define Z_CENTRAL_80 1.2815515655446004
+
+/* Hours until mean * t + z * spread of so many hours reaches `left`; the mean itself is known from n hours only. INFINITY: never. */
+static double hours_until(double left, double mean, double spread, double z, double n)
+{
+    double low = 0, high = 1;
+    while (high < 1e7 && mean * high + z * spread * sqrt(high * (1 + high / n)) < left)
+        high *= 2;
+    if (high >= 1e7)
+        return (double)INFINITY;
+    for (int i = 0; i < 60; i++) {
+        double t = (low + high) / 2;
+        *(mean * t + z * spread * sqrt(t * (1 + t / n)) < left ? &low : &high) = t;
+    }
+    return high;
+}
+
+/* An hour's share of the budget: its burn rate, weighted by its traffic. */
+struct query_slo_forecast query_slo_forecast_of(const struct query_slo *s,
+                                                const struct query_slo_counts *hours, size_t n,
+                                                double budget_left)
+{
+    struct query_slo_counts all = {0};
+    double squares = 0;
+    for (size_t i = 0; i < n; i++) {
+        all.good += hours[i].good;
+        all.bad += hours[i].bad;
+    }
+    int64_t eligible = query_slo_eligible(&all);
+    if (isnan(budget_left) || n < 2 || eligible == 0)
+        return (struct query_slo_forecast){(double)NAN, (double)NAN, (double)NAN};
+    if (budget_left <= 0)
+        return (struct query_slo_forecast){0, 0, 0};
+    double an_hour = 60.0 / s->period_minutes, usual = (double)eligible / (double)n,
+           mean = query_slo_burn_of(s, &all) * an_hour;
+    for (size_t i = 0; i < n; i++) {
+        double weight = (double)query_slo_eligible(&hours[i]) / usual;
+        double x = weight > 0 ? query_slo_burn_of(s, &hours[i]) * an_hour * weight : 0;
+        squares += (x - mean) * (x - mean);
+    }
+    double spread = sqrt(squares / (double)(n - 1));
+    return (struct query_slo_forecast){
+        60 * hours_until(budget_left, mean, spread, Z_CENTRAL_80, (double)n),
+        60 * hours_until(budget_left, mean, 0, 0, (double)n),
+        60 * hours_until(budget_left, mean, spread, -Z_CENTRAL_80, (double)n)};
+}
+
 double query_slo_lower_bound(int64_t bad, int64_t eligible)
 {
     if (eligible <= 0)

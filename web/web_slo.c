@@ -1,4 +1,6 @@
 /* Objectives, budgets, alerts and the outbox. Snapshots of detectors, written as JSON. */
+#include <math.h>
+
 #include "base/check.h"
 #include "base/clock.h"
 #include "tsdb/tsdb_quarantine.h"
@@ -195,8 +197,24 @@ static void integers_json(struct json_out *j, const char *key, const int64_t *v,
     json_out_array_end(j);
 }
 
+/* null: nothing to tell it by; never: not at this rate. */
+static void forecast_json(struct json_out *j, const struct query_slo_forecast *x)
+{
+    json_out_key(j, "forecast");
+    if (isnan(x->minutes)) {
+        json_out_null(j);
+        return;
+    }
+    json_out_object(j);
+    web_json_f64(j, "low_minutes", x->low_minutes);
+    web_json_f64(j, "minutes", x->minutes);
+    web_json_f64(j, "high_minutes", x->high_minutes);
+    json_out_object_end(j);
+}
+
 static enum err budgets(struct web_call *c)
 {
+    struct query_slo_forecast forecast = {0};
     struct detectors_series s = {0};
     struct detectors_slo_row row;
     struct web_damage damage = {0};
@@ -218,6 +236,9 @@ static enum err budgets(struct web_call *c)
     if (e == ERR_OK)
         e = detectors_slo(c->web->opts.detectors, id, c->arena, &row);
     if (e == ERR_OK)
+        e = detectors_slo_forecast(c->web->opts.detectors, id, row.budget_left, c->arena,
+                                   &forecast);
+    if (e == ERR_OK)
         e = web_quarantine_counts(c, &damage);
     if (e != ERR_OK)
         return err_set(&c->msg, e, "%s",
@@ -236,6 +257,7 @@ static enum err budgets(struct web_call *c)
     points_json(&c->j, "burn_short", s.burn_short, s.count);
     integers_json(&c->j, "bad", s.bad, s.count);
     integers_json(&c->j, "eligible", s.eligible, s.count);
+    forecast_json(&c->j, &forecast);
     damage_json(c, &damage, row.slo, from, to);
     json_out_object_end(&c->j);
     return ERR_OK;

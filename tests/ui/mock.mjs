@@ -91,6 +91,7 @@ function budget(url) {
     slo: url.searchParams.get('slo'), step_minutes: Math.max(1, Math.round(step / 60000)), threshold: 14.4, long_minutes: 60, short_minutes: 5, t_ms,
     budget_left: t_ms.map((_, i) => (left -= i > n * 0.7 ? 0.011 : 0.0008 * r())), burn_long: t_ms.map((_, i) => (i > n * 0.7 ? 2 + (i - n * 0.7) * 1.3 : 0.6 + 0.3 * r())),
     burn_short: t_ms.map((_, i) => (i > n * 0.7 ? 24 + 8 * r() : r() < 0.1 ? 0 : 0.5 + r())), bad: t_ms.map((_, i) => (i > n * 0.7 ? Math.round(10 + 8 * r()) : r() < 0.2 ? 1 : 0)), eligible: t_ms.map(() => 120),
+    forecast: { low_minutes: 480, minutes: 828, high_minutes: null },
   };
 }
 

@@ -237,6 +237,72 @@ static void the_lower_bound_is_wilsons(void **state)
                     query_slo_lower_bound(n, 4 * n) <= query_slo_lower_bound(n + 1, 4 * n + 4));
 }
 
+static double uniform(uint64_t *seed)
+{
+    *seed = *seed * 6364136223846793005u + 1442695040888963407u;
+    return (double)(*seed >> 11) / 9007199254740992.0;
+}
+
+/* Events of an hour whose rate itself differs from hour to hour. */
+static int64_t bad_of_an_hour(uint64_t *seed, double rate)
+{
+    double spread = uniform(seed) + uniform(seed) + uniform(seed) - 1.5, p = 1;
+    double limit = exp(-rate * exp(0.6 * spread));
+    int64_t n = -1;
+    for (; p > limit; n++)
+        p *= uniform(seed);
+    return n;
+}
+
+/* Days that go on as they were: the budget is gone between low and high about as often as is said, and not by luck of a wide interval. */
+static void four_of_five_budgets_are_gone_when_the_forecast_says(void **state)
+{
+    (void)state;
+    const struct query_slo s = {.target = 0.99, .period_minutes = 43200};
+    const int64_t an_hour = 1000;
+    uint64_t seed = 7;
+    unsigned inside = 0, early = 0, trials = 2000;
+    double widths = 0;
+    for (unsigned trial = 0; trial < trials; trial++) {
+        struct query_slo_counts hours[24];
+        double left = 144, actual = 0; /* bad events; of 7,200 in all */
+        for (size_t i = 0; i < 24; i++) {
+            hours[i] = (struct query_slo_counts){.bad = bad_of_an_hour(&seed, 5)};
+            hours[i].good = an_hour - hours[i].bad;
+        }
+        struct query_slo_forecast f = query_slo_forecast_of(&s, hours, 24, left / 7200);
+        assert_true(f.low_minutes <= f.minutes && f.minutes <= f.high_minutes);
+        for (double gone = 0; gone < left; actual++)
+            gone += (double)bad_of_an_hour(&seed, 5);
+        inside += actual * 60 >= f.low_minutes && actual * 60 - 60 <= f.high_minutes;
+        early += actual * 60 < f.low_minutes;
+        widths += (f.high_minutes - f.low_minutes) / f.minutes;
+    }
+    print_message("    inside %.1f %%, earlier %.1f %%, width %.2f of the forecast\n",
+                  100.0 * inside / trials, 100.0 * early / trials, widths / trials);
+    assert_true(inside > 0.74 * trials && inside < 0.9 * trials);
+    assert_true(early < 0.16 * trials);
+    assert_true(widths / trials < 0.6);
+}
+
+static void a_forecast_is_never_where_nothing_burns_and_unknown_without_events(void **state)
+{
+    (void)state;
+    const struct query_slo s = {.target = 0.99, .period_minutes = 43200};
+    struct query_slo_counts hours[24] = {0};
+    assert_true(isnan(query_slo_forecast_of(&s, hours, 24, 0.5).minutes));
+    hours[3].good = hours[9].good = 100;
+    assert_true(isnan(query_slo_forecast_of(&s, hours, 24, (double)NAN).minutes));
+    assert_true(isinf(query_slo_forecast_of(&s, hours, 24, 0.5).minutes));
+    assert_true(isinf(query_slo_forecast_of(&s, hours, 24, 0.5).low_minutes));
+    assert_true(query_slo_forecast_of(&s, hours, 24, -0.1).high_minutes == 0);
+    for (size_t i = 0; i < 24; i++) /* burning evenly at 1: half of 30 days */
+        hours[i] = (struct query_slo_counts){.good = 99, .bad = 1};
+    assert_true(fabs(query_slo_forecast_of(&s, hours, 24, 0.5).minutes - 21600) < 60);
+    hours[23] = (struct query_slo_counts){.bad = 2400}; /* one bad hour says little of the next */
+    assert_true(isinf(query_slo_forecast_of(&s, hours, 24, 0.5).high_minutes));
+}
+
 static void judging_needs_both_windows_and_enough_events(void **state)
 {
     (void)state;
@@ -320,6 +386,8 @@ int main(void)
         cmocka_unit_test(budgets_and_burn_rates),
         cmocka_unit_test(the_lower_bound_is_wilsons),
         cmocka_unit_test(slo_check_says_what_an_objective_means),
+        cmocka_unit_test(four_of_five_budgets_are_gone_when_the_forecast_says),
+        cmocka_unit_test(a_forecast_is_never_where_nothing_burns_and_unknown_without_events),
         cmocka_unit_test(judging_needs_both_windows_and_enough_events),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -52,6 +52,8 @@ export interface PastAlert {
 export interface Backtest {
   id: string; from_ms: number; to_ms: number; data_from_ms: number; counts: Counts; exact_share: number | null; pages: number; tickets: number; cut: boolean; alerts: PastAlert[];
 }
+// null: not at this rate.
+export interface Forecast { low_minutes: number | null; minutes: number | null; high_minutes: number | null }
 export interface Fresh { service: string; newest_ms: number; received_ms: number; spans: number; genai_spans: number }
 export interface Account {
   signal: string; received: number; stored: number; duplicate: number; quarantined: number;
@@ -80,6 +82,7 @@ export interface Oncall {
 export interface Budget {
   slo: string; step_minutes: number; threshold: number | null; long_minutes: number; short_minutes: number; t_ms: number[];
   budget_left: (number | null)[]; burn_long: (number | null)[]; burn_short: (number | null)[]; bad: number[]; eligible: number[];
+  forecast: Forecast | null;
 }
 export interface CostSums {
   cost_nanousd: number; calls: number; input_tokens: number; output_tokens: number; unpriced_calls: number; estimated_calls: number;

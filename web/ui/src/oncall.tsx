@@ -127,6 +127,14 @@ function Slos({ slos, chosen, params }: { slos: Slo[]; chosen?: Slo; params: URL
   );
 }
 
+// When it is gone if the next hours are like the last 24, and how sure that is.
+function outlook(b: Budget): string {
+  const x = b.forecast, left = b.budget_left[b.budget_left.length - 1];
+  if (!x || left === null || left <= 0) return '';
+  const text = (m: number | null) => (m === null ? 'never' : f.roughly(m));
+  return x.low_minutes === null ? '; not gone at the rate of the last day' : `; gone in ${text(x.minutes)} at the rate of the last day (80 %: ${text(x.low_minutes)} to ${text(x.high_minutes)})`;
+}
+
 function BudgetCharts({ slo, range, to }: { slo: Slo; range: number; to: number }) {
   const end = to || Math.floor(Date.now() / 60000) * 60000 + 60000;
   const minutes = Math.max(range, 60);
@@ -140,7 +148,7 @@ function BudgetCharts({ slo, range, to }: { slo: Slo; range: number; to: number 
   const drawable = (v: (number | null)[]) => v.map((x) => (x === null ? null : Math.max(x, 0.01)));
   return (
     <>
-      <Chart title={`Error budget left: ${slo.name}`} note={`of ${f.minutes(slo.period_minutes)}; dashed: burning evenly`} t_ms={data.t_ms} step_ms={step} zero={false} format={(v) => f.percent(v, 4)}
+      <Chart title={`Error budget left: ${slo.name}`} note={`of ${f.minutes(slo.period_minutes)}; dashed: burning evenly${outlook(data)}`} t_ms={data.t_ms} step_ms={step} zero={false} format={(v) => f.percent(v, 4)}
         lines={[{ label: 'left', values: left, color: '--accent', width: 2 }, { label: 'even', values: even, color: '--quiet-line', dash: [4, 4], width: 1 }]} gaps={left.map((v) => v === null)} empty="no eligible event yet" />
       <Chart title="Burn rate" note={`shaded: both windows above ${f.burn(threshold)}`} t_ms={data.t_ms} step_ms={step} log format={f.burn}
         lines={[{ label: `long ${f.minutes(data.long_minutes)}`, values: drawable(data.burn_long), shown: data.burn_long, color: '--accent', width: 2 }, { label: `short ${f.minutes(data.short_minutes)}`, values: drawable(data.burn_short), shown: data.burn_short, color: '--second' }]}
