@@ -733,8 +733,8 @@ static void the_line_at_the_broker_is_read_as_it_was_written(void **state)
     buf_done(&text);
 }
 
-/* As another member would leave it behind. */
-static void tell_broker(const char *group, int32_t partition, int64_t offset, const char *line)
+/* Another client of the group. */
+static rd_kafka_t *somebody(const char *group)
 {
     char why[256];
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
@@ -743,6 +743,13 @@ static void tell_broker(const char *group, int32_t partition, int64_t offset, co
     rd_kafka_conf_set(conf, "group.id", group, why, sizeof(why));
     rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, why, sizeof(why));
     assert_non_null(rk);
+    return rk;
+}
+
+/* As another member would leave it behind. */
+static void tell_broker(const char *group, int32_t partition, int64_t offset, const char *line)
+{
+    rd_kafka_t *rk = somebody(group);
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_t *tp = rd_kafka_topic_partition_list_add(list, TOPIC, partition);
     tp->offset = offset;
@@ -798,13 +805,7 @@ static void what_a_crash_left_on_two_nodes_is_recorded_by_both(void **state)
 /* What the group says of a partition; line: of 256 bytes. */
 static int64_t told_to(const char *group, int32_t partition, char *line)
 {
-    char why[256];
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    rd_kafka_conf_set(conf, "bootstrap.servers", rd_kafka_mock_cluster_bootstraps(t.cluster), why,
-                      sizeof(why));
-    rd_kafka_conf_set(conf, "group.id", group, why, sizeof(why));
-    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, why, sizeof(why));
-    assert_non_null(rk);
+    rd_kafka_t *rk = somebody(group);
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_t *tp = rd_kafka_topic_partition_list_add(list, TOPIC, partition);
     assert_int_equal(rd_kafka_committed(rk, list, PATIENCE_MS), RD_KAFKA_RESP_ERR_NO_ERROR);
