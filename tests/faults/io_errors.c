@@ -77,17 +77,6 @@ static int recovery(void *ctx)
     return 0;
 }
 
-static void power_goes(struct walk *w)
-{
-    struct disk_model *m = disk_model_new(w->log->root);
-    size_t at = 0;
-    const uint8_t *payload;
-    for (const struct io_event *e; (e = io_log_next(w->log, &at, &payload));)
-        disk_model_play(m, e, payload);
-    disk_model_write(m, &(struct disk_choice){.piece = 4096}, w->cut);
-    disk_model_free(m);
-}
-
 /* One n. Returns whether the call was come to. */
 static bool try_one(struct walk *w, const char *name)
 {
@@ -102,7 +91,7 @@ static bool try_one(struct walk *w, const char *name)
     bool ok = fault_child_run(story, w, where);
     if (w->in_recovery)
         ok = ok && fault_child_run(recovery, w, where);
-    power_goes(w);
+    disk_model_cut(w->log, w->cut);
     struct ledger *copy = ledger_new();
     CHECK(copy);
     memcpy(copy, w->l, sizeof(*copy));
