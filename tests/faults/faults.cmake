@@ -1,7 +1,7 @@
 # Proofs by faults: power cuts replayed from a recording, calls and allocations that fail. Each program has a twin with a seeded defect that
 # must go red. TELLTALE_STATES=1000000 makes the long form of the power cuts (tests/long).
 set(faults_dir ${CMAKE_SOURCE_DIR}/tests/faults)
-set(faults_common ${faults_dir}/fault_ledger.c ${CMAKE_SOURCE_DIR}/tests/unit/tsdb/helper_rows.c)
+set(faults_common ${faults_dir}/fault_ledger.c ${faults_dir}/slice.c ${CMAKE_SOURCE_DIR}/tests/unit/tsdb/helper_rows.c)
 # Without sanitizers also where the others have them: these programs put themselves in the place of malloc, write and their like, and start
 # thousands of processes.
 file(GLOB faults_store CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/base/*.c ${CMAKE_SOURCE_DIR}/tsdb/*.c)

@@ -25,6 +25,7 @@
 #include "base/log.h"
 #include "tests/faults/disk_model.h"
 #include "tests/faults/fault_child.h"
+#include "tests/faults/slice.h"
 #include "tsdb/files.h"
 #include "tsdb/helper_rows.h"
 
@@ -443,18 +444,31 @@ static struct walk walk_of(struct shared *s, const char *base, unsigned job)
     return w;
 }
 
-static int work(struct shared *s, const char *base, unsigned job, uint64_t percent)
+/* The ways to fail take turns, so that each gets to the same n. Killing comes by fewer places than there are calls: its steps are shorter. */
+static int work(struct shared *s, struct slice *slice, const char *base, unsigned job,
+                uint64_t percent)
 {
+    bool has_ended[ARRAY_LEN(kinds) * 2] = {false}, any = true;
+    uint64_t at[ARRAY_LEN(kinds) * 2];
     struct walk w = walk_of(s, base, job);
-    for (unsigned i = 0; i < ARRAY_LEN(kinds) * 2; i++) {
-        w.kind = &kinds[i / 2];
-        w.forever = i & 1;
-        if (i % JOBS != job || (w.kind->is_kill && w.forever))
-            continue;
-        w.at = 1;
-        while (try_one(&w))
-            w.at = fault_child_step(w.at, w.kind->is_kill ? percent / 4 : percent);
+    for (unsigned i = 0; i < ARRAY_LEN(at); i++)
+        at[i] = slice_from(slice);
+    while (any) {
+        any = false;
+        for (unsigned i = 0; i < ARRAY_LEN(kinds) * 2; i++) {
+            w.kind = &kinds[i / 2];
+            w.forever = i & 1;
+            w.at = at[i];
+            if (i % JOBS != job || has_ended[i] || (w.kind->is_kill && w.forever))
+                continue;
+            if (!slice_goes_on(slice, job, w.at))
+                return 0;
+            has_ended[i] = !try_one(&w);
+            at[i] = fault_child_step(w.at, w.kind->is_kill ? percent / 4 : percent);
+            any |= !has_ended[i];
+        }
     }
+    slice_ended(slice, job);
     return 0;
 }
 
@@ -529,16 +543,18 @@ int main(int argc, char **argv)
     struct walk first = walk_of(s, base, JOBS);
     bool ok = files_make_dir(first.root, &msg) == ERR_OK &&
               fault_child_run(first_run, &first, "first run") && check_first(s);
+    struct slice *slice = slice_new("sampling under faults", "call", 1, JOBS);
     for (unsigned job = 0; job < JOBS && ok; job++) {
         pid_t child = fork();
         if (child == 0)
-            _exit(work(s, base, job, percent));
+            _exit(work(s, slice, base, job, percent));
         died |= child < 0;
     }
     for (int status; wait(&status) > 0;)
         died |= !WIFEXITED(status) || WEXITSTATUS(status) != 0;
     unsigned failed = atomic_load(&s->failed);
     printf("sampling under faults: %u runs: %u failed\n", atomic_load(&s->runs), failed);
+    slice_done(slice);
     files_remove_tree(base);
     if (died || !ok)
         return 2;
