@@ -45,7 +45,6 @@ static uint32_t merged_kinds(enum part_class class)
 #define AGAIN_AFTER_MS DAY_MS /* what comes late for a day that was settled waits for so long */
 /* A day of long ago that is being filled now is not merged over and over. */
 #define QUIET_MS (CLOSED_AFTER_MS / 2)
-#define KEPT_TABLE "kept_traces" /* org u64 BE, trace id */
 #define KEPT_MAX 1000000u
 
 struct sight { /* which blocks are looked at before traces are sampled */
@@ -281,8 +280,8 @@ static enum err keep_marked(struct tsdb *db, uint32_t org, struct compact_sample
     uint8_t prefix[8];
     size_t n = 0;
     bytes_put_u64be(prefix, org);
-    enum err e = a ? tsdb_state_scan(db, KEPT_TABLE, bytes_of(prefix, sizeof(prefix)), KEPT_MAX, a,
-                                     &rows, &n)
+    enum err e = a ? tsdb_state_scan(db, COMPACT_KEPT_TABLE, bytes_of(prefix, sizeof(prefix)),
+                                     KEPT_MAX, a, &rows, &n)
                    : ERR_NOMEM;
     for (size_t i = 0; i < n && e == ERR_OK; i++) {
         struct tsdb_id16 id;
@@ -295,16 +294,29 @@ static enum err keep_marked(struct tsdb *db, uint32_t org, struct compact_sample
     return e;
 }
 
+/* org u64 BE, trace id */
+static struct bytes kept_key(uint32_t org, struct tsdb_id16 trace_id, uint8_t out[24])
+{
+    bytes_put_u64be(out, org);
+    memcpy(out + 8, trace_id.b, sizeof(trace_id.b));
+    return bytes_of(out, 24);
+}
+
+enum err compact_unkeep(struct tsdb_state_write *w, uint32_t org, struct tsdb_id16 trace_id)
+{
+    uint8_t key[24];
+    enum err e = tsdb_state_del(w, COMPACT_KEPT_TABLE, kept_key(org, trace_id, key));
+    return e == ERR_NOT_FOUND ? ERR_OK : e;
+}
+
 enum err tsdb_keep_trace(struct tsdb *db, uint32_t org, struct tsdb_id16 trace_id)
 {
     struct tsdb_state_write *w;
-    uint8_t key[8 + sizeof(trace_id.b)];
-    bytes_put_u64be(key, org);
-    memcpy(key + 8, trace_id.b, sizeof(trace_id.b));
+    uint8_t key[24];
     enum err e = tsdb_state_begin(db, &w);
     if (e != ERR_OK)
         return e;
-    e = tsdb_state_put(w, KEPT_TABLE, bytes_of(key, sizeof(key)), BYTES_LIT("1"));
+    e = tsdb_state_put(w, COMPACT_KEPT_TABLE, kept_key(org, trace_id, key), BYTES_LIT("1"));
     if (e == ERR_OK)
         return tsdb_state_commit(w);
     tsdb_state_abort(w);
