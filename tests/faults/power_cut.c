@@ -26,7 +26,7 @@
 
 #define LOG_BYTES (1ull << 30)
 #define DEEP_EVERY 32u
-#define STATE_SECONDS 60
+#define STATE_SECONDS 300 /* a hang is told, a busy machine is not taken for one */
 #define SHOWN_MAX 20u /* failed states whose reasons are printed */
 
 struct options {
