@@ -216,6 +216,8 @@ static void visit(struct tsdb *db, struct erase_target *t, struct part *p)
         e = rewrite(&pass, p, &msg);
     }
     t->next = place_of(p) + 1;
+    if (e == ERR_OK && pass.found.parts)
+        compact_forget_merge(db, p);
     if (e != ERR_OK) {
         stats_add(&failures, 1);
         log_error("store", "erase %llu: %s stays as it is for now: %s: %s",
