@@ -89,7 +89,7 @@ void outbox_free(struct outbox *o)
 
 /* --- bytes --------------------------------------------------------------------------------------- */
 
-static void entry_encode(const struct outbox_entry *e, struct buf *out)
+void outbox_entry_encode(const struct outbox_entry *e, struct buf *out)
 {
     buf_u8(out, FORMAT_OUTBOX);
     buf_lenbytes(out, bytes_str(e->receiver));
@@ -119,7 +119,7 @@ static void read_text(struct reader *r, char *out, size_t size)
     out[b.size < size ? b.size : 0] = 0;
 }
 
-static enum err entry_decode(uint64_t id, struct bytes b, struct outbox_entry *e)
+enum err outbox_entry_decode(uint64_t id, struct bytes b, struct outbox_entry *e)
 {
     struct reader r = reader_of(b);
     *e = (struct outbox_entry){.id = id};
@@ -160,7 +160,7 @@ static enum err entry_write(struct outbox *o, void *txn, const struct outbox_ent
     struct buf b;
     bytes_put_u64be(key, e->id);
     buf_init(&b, 0);
-    entry_encode(e, &b);
+    outbox_entry_encode(e, &b);
     enum err err = buf_ok(&b) ? o->store.put(o->store.ctx, txn, TABLE, bytes_of(key, sizeof(key)),
                                              buf_bytes(&b))
                               : ERR_NOMEM;
@@ -193,7 +193,7 @@ enum err outbox_load(struct outbox *o)
             continue;
         struct item *item = calloc(1, sizeof(*item));
         uint64_t id = bytes_u64be(rows[i].key.data);
-        err = item ? entry_decode(id, rows[i].value, &item->e) : ERR_NOMEM;
+        err = item ? outbox_entry_decode(id, rows[i].value, &item->e) : ERR_NOMEM;
         if (err == ERR_OK) {
             append(o, item);
             o->next_id = MAX(o->next_id, id + 1);

@@ -66,4 +66,9 @@ void outbox_wake_all(struct outbox *o);
 enum err outbox_rows(struct outbox *o, struct arena *a, struct detectors_outbox_row **out,
                      size_t *out_count) MUST_CHECK;
 
+/* A row of the state store. */
+void outbox_entry_encode(const struct outbox_entry *e, struct buf *out);
+/* On ERR_OK e owns its body. */
+enum err outbox_entry_decode(uint64_t id, struct bytes b, struct outbox_entry *e) MUST_CHECK;
+
 #endif

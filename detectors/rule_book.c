@@ -163,13 +163,10 @@ static void restore_cursors(struct detectors_rules *r, const struct tsdb_state_r
     for (uint32_t i = 0; i < r->book.group_count; i++) {
         struct rule_group *g = &r->book.groups[i];
         for (size_t k = 0; k < n; k++) {
-            struct reader in = reader_of(rows[k].value);
-            if (rows[k].key.size != 8 || bytes_u64be(rows[k].key.data) != group_hash(g->def) ||
-                reader_u8(&in) != FORMAT_RULE)
-                continue;
-            g->last_ms = g->saved_ms = reader_zigzag(&in);
-            if (in.failed)
-                g->last_ms = g->saved_ms = 0;
+            int64_t last_ms;
+            if (rows[k].key.size == 8 && bytes_u64be(rows[k].key.data) == group_hash(g->def) &&
+                rule_cursor_decode(rows[k].value, &last_ms) == ERR_OK)
+                g->last_ms = g->saved_ms = last_ms;
         }
     }
 }
@@ -449,8 +446,7 @@ static enum err put_cursor(struct detectors_rules *r, void *txn, const struct ru
     struct buf b;
     bytes_put_u64be(key, group_hash(g->def));
     buf_init(&b, 0);
-    buf_u8(&b, FORMAT_RULE);
-    buf_zigzag(&b, at_ms);
+    rule_cursor_encode(at_ms, &b);
     enum err e = buf_ok(&b) ? store->put(store->ctx, txn, RULE_BOOK_GROUPS_TABLE,
                                          bytes_of(key, sizeof(key)), buf_bytes(&b))
                             : ERR_NOMEM;

@@ -86,5 +86,8 @@ struct rule_record {
 };
 void rule_record_encode(const struct rule_record *x, struct buf *out);
 enum err rule_record_decode(struct bytes b, struct rule_record *out) MUST_CHECK;
+/* When a group was evaluated last. */
+void rule_cursor_encode(int64_t last_ms, struct buf *out);
+enum err rule_cursor_decode(struct bytes b, int64_t *out_last_ms) MUST_CHECK;
 
 #endif

@@ -55,3 +55,20 @@ enum err rule_record_decode(struct bytes b, struct rule_record *out)
         return ERR_CORRUPT;
     return ERR_OK;
 }
+
+void rule_cursor_encode(int64_t last_ms, struct buf *out)
+{
+    buf_u8(out, FORMAT_RULE);
+    buf_zigzag(out, last_ms);
+}
+
+enum err rule_cursor_decode(struct bytes b, int64_t *out_last_ms)
+{
+    struct reader r = reader_of(b);
+    enum err e = tsdb_versions_check("the last evaluation of a group", reader_u8(&r), FORMAT_RULE);
+    int64_t last_ms = e == ERR_OK ? reader_zigzag(&r) : 0;
+    if (e != ERR_OK || r.failed)
+        return e != ERR_OK ? e : ERR_CORRUPT;
+    *out_last_ms = last_ms;
+    return ERR_OK;
+}

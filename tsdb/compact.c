@@ -28,6 +28,8 @@ STATS_COUNTER(
     conflicting, "telltale_store_samples_conflicting_total", "where=\"merge\"",
     "Samples of one series and time with other values: the newest counts, a value before a "
     "stale marker.");
+STATS_COUNTER(kept, "telltale_store_blocks_kept_total", "",
+              "Blocks of rows that a merge has copied as they were, with their texts.");
 STATS_COUNTER(sampled_out, "telltale_store_rows_sampled_out_total", "",
               "Spans that tail sampling took away.");
 
@@ -45,7 +47,8 @@ static uint32_t merged_kinds(enum part_class class)
 #define AGAIN_AFTER_MS DAY_MS /* what comes late for a day that was settled waits for so long */
 /* A day of long ago that is being filled now is not merged over and over. */
 #define QUIET_MS (CLOSED_AFTER_MS / 2)
-#define KEPT_TABLE "kept_traces" /* org u64 BE, trace id */
+#define SETTLED "settled"
+#define MERGED "merged"
 #define KEPT_MAX 1000000u
 
 struct sight { /* which blocks are looked at before traces are sampled */
@@ -99,28 +102,34 @@ static bool is_closed(const struct tsdb *db, const struct part *p)
     return retention_clock_ms(db) >= ((int64_t)part_day(p) + 1) * DAY_MS + CLOSED_AFTER_MS;
 }
 
-/* The mark: when the part was last made anew after its day. Should it be lost, the work is done once more. */
-static void mark_name(const struct part *p, char out[64])
+/* Marks. settled: when the part was last made anew after its day. merged: the generation of the blocks that the last merge of rows has written.
+ * Should one be lost, the work is done once more. */
+static void mark_name(const char *what, const struct part *p, char out[64])
 {
-    snprintf(out, 64, "settled/%u/%s", part_day(p), part_class_name(part_class_of(p)));
+    snprintf(out, 64, "%s/%u/%s", what, part_day(p), part_class_name(part_class_of(p)));
+}
+
+static void mark(struct tsdb *db, const char *what, const struct part *p, uint64_t value)
+{
+    char name[64];
+    struct err_msg msg = {""};
+    mark_name(what, p, name);
+    fault_point("compact.before_mark");
+    if (state_put_u64(db, name, value, &msg) != ERR_OK)
+        log_warn("store", "%s is merged once more later: %s", part_path(p), msg.text);
 }
 
 static void mark_settled(struct tsdb *db, const struct part *p)
 {
-    char name[64];
-    struct err_msg msg = {""};
-    mark_name(p, name);
-    fault_point("compact.before_mark");
-    if (state_put_u64(db, name, (uint64_t)retention_clock_ms(db), &msg) != ERR_OK)
-        log_warn("store", "%s is merged once more later: %s", part_path(p), msg.text);
+    mark(db, SETTLED, p, (uint64_t)retention_clock_ms(db));
 }
 
-void compact_forget(struct tsdb *db, const struct part *p)
+static void forget(struct tsdb *db, const char *what, const struct part *p)
 {
     char name[64];
-    uint64_t when;
-    mark_name(p, name);
-    if (state_get_u64(db, name, &when) == ERR_NOT_FOUND)
+    uint64_t value;
+    mark_name(what, p, name);
+    if (state_get_u64(db, name, &value) == ERR_NOT_FOUND)
         return;
     struct tsdb_state_write *w;
     enum err e = tsdb_state_begin(db, &w);
@@ -135,6 +144,17 @@ void compact_forget(struct tsdb *db, const struct part *p)
         log_warn("store", "the mark %s stays in the state: %s", name, err_text(e));
 }
 
+void compact_forget(struct tsdb *db, const struct part *p)
+{
+    forget(db, SETTLED, p);
+    forget(db, MERGED, p);
+}
+
+void compact_forget_merge(struct tsdb *db, const struct part *p)
+{
+    forget(db, MERGED, p);
+}
+
 /* has_work: there is something to merge or to sample. */
 static bool is_settling(struct tsdb *db, const struct part *p, bool has_work)
 {
@@ -142,7 +162,7 @@ static bool is_settling(struct tsdb *db, const struct part *p, bool has_work)
     uint64_t when = 0;
     if (!has_work || !is_closed(db, p) || clock_wall_ms() - part_sealed_ms(p) < QUIET_MS)
         return false;
-    mark_name(p, name);
+    mark_name(SETTLED, p, name);
     return state_get_u64(db, name, &when) != ERR_OK ||
            retention_clock_ms(db) - (int64_t)when >= AGAIN_AFTER_MS;
 }
@@ -221,6 +241,7 @@ struct pair {
     struct part_snapshot *from, *text_from;
     bool is_closed; /* an hour ago or more its day has ended */
     uint64_t superseded, sampled_out;
+    uint32_t blocks_kept;
 };
 
 /* --- sampling */
@@ -281,8 +302,8 @@ static enum err keep_marked(struct tsdb *db, uint32_t org, struct compact_sample
     uint8_t prefix[8];
     size_t n = 0;
     bytes_put_u64be(prefix, org);
-    enum err e = a ? tsdb_state_scan(db, KEPT_TABLE, bytes_of(prefix, sizeof(prefix)), KEPT_MAX, a,
-                                     &rows, &n)
+    enum err e = a ? tsdb_state_scan(db, COMPACT_KEPT_TABLE, bytes_of(prefix, sizeof(prefix)),
+                                     KEPT_MAX, a, &rows, &n)
                    : ERR_NOMEM;
     for (size_t i = 0; i < n && e == ERR_OK; i++) {
         struct tsdb_id16 id;
@@ -295,16 +316,29 @@ static enum err keep_marked(struct tsdb *db, uint32_t org, struct compact_sample
     return e;
 }
 
+/* org u64 BE, trace id */
+static struct bytes kept_key(uint32_t org, struct tsdb_id16 trace_id, uint8_t out[24])
+{
+    bytes_put_u64be(out, org);
+    memcpy(out + 8, trace_id.b, sizeof(trace_id.b));
+    return bytes_of(out, 24);
+}
+
+enum err compact_unkeep(struct tsdb_state_write *w, uint32_t org, struct tsdb_id16 trace_id)
+{
+    uint8_t key[24];
+    enum err e = tsdb_state_del(w, COMPACT_KEPT_TABLE, kept_key(org, trace_id, key));
+    return e == ERR_NOT_FOUND ? ERR_OK : e;
+}
+
 enum err tsdb_keep_trace(struct tsdb *db, uint32_t org, struct tsdb_id16 trace_id)
 {
     struct tsdb_state_write *w;
-    uint8_t key[8 + sizeof(trace_id.b)];
-    bytes_put_u64be(key, org);
-    memcpy(key + 8, trace_id.b, sizeof(trace_id.b));
+    uint8_t key[24];
     enum err e = tsdb_state_begin(db, &w);
     if (e != ERR_OK)
         return e;
-    e = tsdb_state_put(w, KEPT_TABLE, bytes_of(key, sizeof(key)), BYTES_LIT("1"));
+    e = tsdb_state_put(w, COMPACT_KEPT_TABLE, kept_key(org, trace_id, key), BYTES_LIT("1"));
     if (e == ERR_OK)
         return tsdb_state_commit(w);
     tsdb_state_abort(w);
@@ -368,7 +402,11 @@ static enum err merge_rows(struct tsdb *db, struct pair *p, const struct survey 
                                    .generation = s->newest,
                                    .memory_bytes = db->options.memory_limit_bytes / 8};
     size_t n, texts = 0;
+    char name[64];
     const struct block_meta *m = part_snapshot_blocks(p->from, &n);
+    mark_name(MERGED, p->rows, name);
+    if (state_get_u64(db, name, &job.merged) != ERR_OK)
+        job.merged = 0;
     job.texts = p->text_from ? part_snapshot_blocks(p->text_from, &texts) : NULL;
     job.text_count = texts;
     struct block_meta *merged = malloc((n + 1) * sizeof(*merged));
@@ -396,6 +434,7 @@ static enum err merge_rows(struct tsdb *db, struct pair *p, const struct survey 
         p->sampled_out += job.gone.sampled_out - before.sampled_out;
     }
     free(merged);
+    p->blocks_kept = job.blocks_kept;
     return e;
 }
 
@@ -416,6 +455,9 @@ static enum err rewrite_pair(struct tsdb *db, struct pair *p, const struct surve
         e = pin_exchange_pair(db, p->rows, p->fresh_rows, p->text, p->fresh_text, flushed, msg);
     else
         part_release(p->fresh_rows), part_release(p->fresh_text);
+    if (e == ERR_OK) /* a mark that is not of what lies there costs bytes, and no row */
+        mark(db, MERGED, p->rows, s->newest);
+    stats_add(&kept, e == ERR_OK ? (int64_t)p->blocks_kept : 0);
     stats_add(&superseded, e == ERR_OK ? (int64_t)p->superseded : 0);
     stats_add(&sampled_out, e == ERR_OK ? (int64_t)p->sampled_out : 0);
     return e;

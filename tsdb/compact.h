@@ -15,6 +15,10 @@
     12u /* a part with more is compacted by itself, when that is worth its writes */
 #define COMPACT_GENERATIONS_MAX 48u /* and with more than this in any case */
 
+#define COMPACT_KEPT_TABLE "kept_traces" /* in state: what tsdb_keep_trace was told */
+
+struct tsdb_state_write;
+
 /* What goes on the way: points of the series that are chosen, by time. */
 struct compact_drop {
     bool (*chooses)(void *ctx, struct tsdb_labels l);
@@ -41,5 +45,10 @@ struct compact_job {
 enum err compact_run(struct tsdb *db, bool asked, struct err_msg *msg) MUST_CHECK;
 /* Before a part is dropped: the mark that it is settled goes. Best effort; should the part stay, it is looked at once more. */
 void compact_forget(struct tsdb *db, const struct part *p);
+/* Something else has written the part anew: its blocks are not those of the last merge. */
+void compact_forget_merge(struct tsdb *db, const struct part *p);
+/* The trace is erased: that sampling was to keep it (tsdb_keep_trace) goes, too. */
+enum err compact_unkeep(struct tsdb_state_write *w, uint32_t org,
+                        struct tsdb_id16 trace_id) MUST_CHECK;
 
 #endif

@@ -361,7 +361,8 @@ static enum err put_traces(struct merge *m)
     return e;
 }
 
-static enum err add_traces(struct merge *m, const struct pending *const *rows, uint32_t n)
+/* The rows of the block that is made now. */
+static enum err index_traces(struct merge *m, const struct tsdb_id16 *ids, uint32_t n)
 {
     if (m->trace_count + n > m->trace_cap) {
         size_t cap = MAX(m->trace_cap * 2, m->trace_count + n);
@@ -372,13 +373,23 @@ static enum err add_traces(struct merge *m, const struct pending *const *rows, u
         m->trace_cap = cap;
     }
     for (uint32_t i = 0; i < n; i++) {
-        uint64_t key = block_trace_key(*trace_of(rows[i]));
+        uint64_t key = block_trace_key(ids[i]);
         if (i > 0 && m->traces[m->trace_count - 1].key == key)
             m->traces[m->trace_count - 1].more++;
         else
             m->traces[m->trace_count++] = (struct block_trace){key, m->n, i, 0};
     }
     return m->trace_count >= TRACES_RUN ? put_traces(m) : ERR_OK;
+}
+
+static enum err add_traces(struct merge *m, const struct pending *const *rows, uint32_t n)
+{
+    struct tsdb_id16 *ids = ARENA_ARRAY(m->scratch, struct tsdb_id16, n);
+    if (!ids)
+        return ERR_NOMEM;
+    for (uint32_t i = 0; i < n; i++)
+        ids[i] = *trace_of(rows[i]);
+    return index_traces(m, ids, n);
 }
 
 /* The taken rows, in the order in which they are written. */
@@ -468,6 +479,73 @@ static enum err write_block(struct merge *m, size_t n)
     return e;
 }
 
+/* --- blocks that stay as they are ------------------------------------------------------------------ */
+
+/* The rows of a block that a merge has written, by their trace, into the index of the new part. */
+static enum err add_traces_of(struct merge *m, struct bytes block)
+{
+    struct tsdb_spans t = {0};
+    struct bytes body;
+    enum err e = block_unpack(block, m->scratch, &body);
+    if (e != ERR_OK)
+        return e;
+    struct reader r = reader_of(body);
+    e = columns_decode(&r, m->k->schema, UINT64_C(1) << TSDB_SPAN_trace_id, m->scratch, &t, false);
+    if (e == ERR_OK && !columns_fill(m->k->schema, m->scratch, &t, 1ull << TSDB_SPAN_trace_id))
+        e = ERR_NOMEM;
+    return e == ERR_OK ? index_traces(m, t.trace_id, t.count) : e;
+}
+
+static enum err keep_one(struct merge *m, struct part *to, const struct part_snapshot *from,
+                         const struct block_meta *b, bool has_traces)
+{
+    struct block_meta meta = *b;
+    struct bytes block;
+    meta.key.generation = m->job->generation;
+    meta.key.n = m->n;
+    enum err e = part_fetch(from, b, m->scratch, &block, m->msg);
+    if (e == ERR_OK && has_traces)
+        e = add_traces_of(m, block);
+    return e == ERR_OK ? part_put(to, &meta, block, m->msg) : e;
+}
+
+static enum err keep_block(struct merge *m, const struct block_meta *b)
+{
+    const struct block_meta *text = text_of(m, b);
+    arena_reset(m->scratch);
+    enum err e = keep_one(m, m->job->rows, m->job->from, b, m->k->is_spans);
+    if (e == ERR_OK && text && m->job->text)
+        e = keep_one(m, m->job->text, m->job->text_from, text, false);
+    m->n++;
+    m->job->blocks_kept++;
+    return e;
+}
+
+/* Another merge has written b, so it is compressed as hard as this one would; nothing is taken out of it, and no row of another generation
+ * lies in its time: making it anew would give the same rows in the same order. */
+static bool stays(const struct merge *m, const struct block_meta *b)
+{
+    int64_t first_ns = b->time_min * 1000000, end_ns = (b->time_max + 1) * 1000000;
+    size_t lo = 0, hi = m->count;
+    if (b->key.generation != m->job->merged || b->rows < rows_max(m) / 2 ||
+        (m->k->is_spans && m->job->sample && b->key.generation > m->job->gone.decided))
+        return false;
+    while (lo < hi) { /* the first row that waits from its time on */
+        size_t mid = lo + (hi - lo) / 2;
+        if (m->rows[mid].t_ns < first_ns)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    for (; lo < m->count && m->rows[lo].t_ns < end_ns; lo++)
+        if (m->rows[lo].s->generation != b->key.generation)
+            return false;
+    for (size_t i = m->next + 1; i < m->block_count && m->blocks[i]->time_min <= b->time_max; i++)
+        if (m->blocks[i]->key.generation != b->key.generation)
+            return false;
+    return true;
+}
+
 /* --- one kind of rows ------------------------------------------------------------------------------ */
 
 /* Rows before anything that is not read yet. */
@@ -503,7 +581,9 @@ static enum err merge_kind(struct merge *m)
     while (e == ERR_OK && (m->next < m->block_count || m->count)) {
         size_t n = complete(m);
         bool is_full = m->count && m->held_bytes >= m->job->memory_bytes;
-        if (m->next < m->block_count && n < 2 * rows_max(m) && !is_full)
+        if (m->next < m->block_count && stays(m, m->blocks[m->next]))
+            e = keep_block(m, m->blocks[m->next++]);
+        else if (m->next < m->block_count && n < 2 * rows_max(m) && !is_full)
             e = load(m, m->blocks[m->next++]);
         else
             e = write_block(m, is_full && n < 2 * rows_max(m) ? m->count : n);

@@ -28,9 +28,11 @@ struct compact_rows_job {
     const struct block_meta *texts; /* of all orgs; sorted by key */
     size_t text_count;
     uint64_t generation; /* of the merged blocks */
+    uint64_t merged; /* a generation whose blocks a merge has written; 0: none is known */
     size_t memory_bytes; /* of blocks that are held */
     const struct compact_sample *sample; /* NULL: all traces stay */
     struct gone_rows gone; /* in: of the part as it is; out: as it becomes */
+    uint32_t blocks_kept; /* out: copied as they were, rows and texts */
 };
 
 enum err compact_rows(struct compact_rows_job *job, struct err_msg *msg) MUST_CHECK;

@@ -5,7 +5,12 @@
 #include "base/check.h"
 #include "tsdb/view_rows.h"
 
+#ifdef TELLTALE_FAULT_SAMPLE_ANEW
+#include <unistd.h>
+#define SEED ((uint64_t)getpid()) /* seeded defect: another process chooses others */
+#else
 #define SEED UINT64_C(0x74656c6c74616c65) /* never changes: days must agree */
+#endif
 #define COLUMN(name) (UINT64_C(1) << TSDB_SPAN_##name)
 #define COLUMNS                                                                                  \
     (COLUMN(trace_id) | COLUMN(parent_id) | COLUMN(start_ns) | COLUMN(end_ns) | COLUMN(status) | \

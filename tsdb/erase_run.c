@@ -8,6 +8,7 @@
 #include "base/fault_point.h"
 #include "base/log.h"
 #include "base/stats.h"
+#include "tsdb/compact.h"
 #include "tsdb/erase_parts.h"
 #include "tsdb/erase_store.h"
 #include "tsdb/ledger.h"
@@ -215,6 +216,8 @@ static void visit(struct tsdb *db, struct erase_target *t, struct part *p)
         e = rewrite(&pass, p, &msg);
     }
     t->next = place_of(p) + 1;
+    if (e == ERR_OK && pass.found.parts)
+        compact_forget_merge(db, p);
     if (e != ERR_OK) {
         stats_add(&failures, 1);
         log_error("store", "erase %llu: %s stays as it is for now: %s: %s",
@@ -334,6 +337,8 @@ static enum err write_receipt(struct tsdb *db, const struct erase_target *t, str
     if (e == ERR_OK) {
         uint8_t one[8] = {1};
         e = forget(db, w, t->id, a);
+        for (uint32_t i = 0; e == ERR_OK && t->kind != TSDB_ERASE_SERIES && i < t->id_count; i++)
+            e = compact_unkeep(w, t->org, t->ids[i]);
         if (e == ERR_OK)
             e = tsdb_state_put(w, ERASE_TABLE_DONE, bytes_of(k.bytes, k.size), buf_bytes(&row));
         if (e == ERR_OK)

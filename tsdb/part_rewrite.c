@@ -288,6 +288,11 @@ enum err part_exchange_pair(struct part *rows, struct part *fresh_rows, const ch
 {
     bool done = false;
     enum err e = fresh_text ? files_sync_dir(fresh_text->dir, msg) : ERR_OK;
+#ifdef TELLTALE_FAULT_TEXTS_FIRST
+    if (text)
+        discard(text,
+                trash_text); /* seeded defect: the rows that name them are still in their place */
+#endif
     if (e == ERR_OK)
         e = exchange(rows, fresh_rows, &done, msg);
     if (!done)
@@ -302,7 +307,9 @@ enum err part_exchange_pair(struct part *rows, struct part *fresh_rows, const ch
         discard(rows, trash_rows);
         if (fresh_text) {
             fresh_text->is_unsynced = false;
+#ifndef TELLTALE_FAULT_TEXTS_FIRST
             discard(text, trash_text);
+#endif
         }
     } else {
         log_warn("store", "%s lies where it was until the next start: %s", rows->place, msg->text);

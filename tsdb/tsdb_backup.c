@@ -11,6 +11,7 @@
 #include "base/fault_point.h"
 #include "base/log.h"
 #include "base/stats.h"
+#include "tsdb/backup_note.h"
 #include "tsdb/partial_dir.h"
 #include "tsdb/store.h"
 
@@ -328,13 +329,15 @@ static enum err write_names(struct backup *b)
     char path[FILES_PATH_MAX + 16];
     const struct tsdb_backup_report *r = &b->report;
     struct buf text = {0}, version = {0};
-    buf_printf(&text, "backup=%u made_ms=%lld seq=%llu\n", FORMAT_BACKUP,
-               (long long)clock_wall_ms(), (unsigned long long)r->seq);
-    buf_printf(&text,
-               "state_rows=%llu commits=%llu parts=%llu blocks=%llu rows=%llu damaged=%llu\n",
-               (unsigned long long)r->state_rows, (unsigned long long)r->commits,
-               (unsigned long long)r->parts, (unsigned long long)r->blocks,
-               (unsigned long long)r->rows, (unsigned long long)r->damaged);
+    struct tsdb_restore_info note = {.made_ms = clock_wall_ms(),
+                                     .seq = r->seq,
+                                     .state_rows = r->state_rows,
+                                     .commits = r->commits,
+                                     .parts = r->parts,
+                                     .blocks = r->blocks,
+                                     .rows = r->rows,
+                                     .damaged = r->damaged};
+    backup_note_write(&note, &text);
     store_version_write(&version);
     fault_point("backup.before_version");
     snprintf(path, sizeof(path), "%s/BACKUP", b->to.path);

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/fault_point.h"
 #include "base/log.h"
+#include "tsdb/compact.h"
 #include "tsdb/erase_store.h"
 #include "tsdb/store.h"
 #include "tsdb/view_core.h"
@@ -314,24 +315,44 @@ static enum err find_traces(struct tsdb *db, const struct tsdb_erase_ask *ask,
 }
 
 struct needle {
-    struct bytes value;
+    struct bytes value; /* empty: traces */
+    const struct erase_target *traces;
     uint64_t rows;
 };
+
+/* An id of the target, as its bytes or as hex digits. */
+static bool names_trace(const struct erase_target *t, struct bytes in)
+{
+    struct tsdb_id16 id;
+    for (size_t at = 0; at + sizeof(id.b) <= in.size; at++)
+        if (erase_has_id(t, in.data + at) ||
+            (at + 2 * sizeof(id.b) <= in.size &&
+             bytes_from_hex(bytes_of(in.data + at, 2 * sizeof(id.b)), id.b, sizeof(id.b)) &&
+             erase_has_id(t, &id)))
+            return true;
+    return false;
+}
 
 static bool has_needle(void *ctx, struct bytes key, struct bytes value)
 {
     struct needle *n = ctx;
-    n->rows += memmem(key.data, key.size, n->value.data, n->value.size) != NULL ||
-               memmem(value.data, value.size, n->value.data, n->value.size) != NULL;
+    bool names = n->value.size
+                     ? memmem(key.data, key.size, n->value.data, n->value.size) != NULL ||
+                           memmem(value.data, value.size, n->value.data, n->value.size) != NULL
+                     : names_trace(n->traces, key) || names_trace(n->traces, value);
+    n->rows +=
+        names && memmem(key.data, key.size, COMPACT_KEPT_TABLE, strlen(COMPACT_KEPT_TABLE)) == NULL;
     return true;
 }
 
 /* Small tables belong to others, who know what may be taken out of them: the asker is told. */
-static uint64_t count_state_rows(struct tsdb *db, struct bytes value)
+static uint64_t count_state_rows(struct tsdb *db, const struct erase_target *target,
+                                 struct bytes value)
 {
-    struct needle n = {.value = value};
+    struct needle n = {.value = value, .traces = target};
     struct lmdb_txn *t;
-    if (value.size < STATE_VALUE_MIN || lmdb_env_begin(db->state, false, &t, NULL) != ERR_OK)
+    if ((value.size ? value.size < STATE_VALUE_MIN : !target->id_count) ||
+        lmdb_env_begin(db->state, false, &t, NULL) != ERR_OK)
         return 0;
     if (lmdb_txn_scan(t, 0, BYTES_NONE, has_needle, &n) != ERR_OK)
         n.rows = 0;
@@ -442,13 +463,15 @@ enum err tsdb_erase(struct tsdb *db, const struct tsdb_erase_ask *ask, uint64_t 
         e = err_set(msg, ERR_IO, "no random numbers");
     if (e == ERR_OK && by_value) {
         t->value = erase_hash(t, ask->value);
-        t->state_rows = count_state_rows(db, ask->value);
+        t->state_rows = count_state_rows(db, t, ask->value);
         e = copy_names(t, ask);
         if (e == ERR_OK && ask->whole_traces)
             e = find_traces(db, ask, t, &l);
     }
     if (e == ERR_OK)
         e = by_value ? copy_ids(t, l.ids, l.count) : copy_ids(t, ask->traces, ask->trace_count);
+    if (e == ERR_OK && !by_value)
+        t->state_rows = count_state_rows(db, t, BYTES_NONE);
     free(l.ids);
     if (e == ERR_OK)
         e = begin(db, t, out_id, msg);

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/fault_point.h"
+#include "tsdb/backup_note.h"
 #include "tsdb/partial_dir.h"
 #include "tsdb/store_format.h"
 
@@ -19,28 +20,11 @@ struct restore {
     struct err_msg *msg;
 };
 
-/* " name=N" or "\nname=N" somewhere in the text. */
-static bool number_of(struct bytes text, const char *name, uint64_t *out)
-{
-    char key[32];
-    for (const char *before = " \n"; *before; before++) {
-        int n = snprintf(key, sizeof(key), "%c%s=", *before, name);
-        size_t at = bytes_find(text, bytes_of(key, (size_t)n)), from = at + (size_t)n, to = from;
-        if (at == text.size)
-            continue;
-        while (to < text.size && text.data[to] >= '0' && text.data[to] <= '9')
-            to++;
-        return bytes_to_u64(bytes_slice(text, from, to), out);
-    }
-    return false;
-}
-
 static enum err read_info(const char *backup, struct arena *a, struct tsdb_restore_info *out,
                           struct err_msg *msg)
 {
     char path[FILES_PATH_MAX];
     struct bytes text;
-    uint64_t format = 0, made = 0;
     snprintf(path, sizeof(path), "%s/BACKUP", backup);
     enum err e = files_read(path, 4096, a, &text, msg);
     if (e == ERR_NOT_FOUND)
@@ -48,23 +32,12 @@ static enum err read_info(const char *backup, struct arena *a, struct tsdb_resto
                        backup);
     if (e != ERR_OK)
         return e;
-    const struct {
-        const char *name;
-        uint64_t *out;
-    } numbers[] = {{"seq", &out->seq},         {"state_rows", &out->state_rows},
-                   {"commits", &out->commits}, {"parts", &out->parts},
-                   {"blocks", &out->blocks},   {"rows", &out->rows},
-                   {"damaged", &out->damaged}, {"made_ms", &made}};
-    struct bytes line = arena_printf(a, "\n" BYTES_FMT, BYTES_ARG(text));
-    bool good = number_of(line, "backup", &format);
-    if (good && format > FORMAT_BACKUP)
+    e = backup_note_read(text, out);
+    if (e == ERR_NEWER)
         return err_set(msg, ERR_UNSUPPORTED_MEDIA,
-                       "%s was written by a newer telltale (backup format %llu, this one reads %u)",
-                       backup, (unsigned long long)format, FORMAT_BACKUP);
-    for (size_t i = 0; i < ARRAY_LEN(numbers) && good; i++)
-        good = number_of(line, numbers[i].name, numbers[i].out);
-    out->made_ms = (int64_t)made;
-    return good ? ERR_OK : err_set(msg, ERR_CORRUPT, "%s is not understood", path);
+                       "%s was written by a newer telltale (its backup format; this one reads %u)",
+                       backup, FORMAT_BACKUP);
+    return e == ERR_OK ? e : err_set(msg, e, "%s is not understood", path);
 }
 
 enum err tsdb_restore_info(const char *backup, struct tsdb_restore_info *out, struct err_msg *msg)

@@ -197,9 +197,34 @@ static enum err leave_out(struct tsdb_view *v, const struct view_source *src, in
     return scratch ? ERR_OK : ERR_NOMEM;
 }
 
-/* Calls fn for every source with matches in [min, max]: their positions, of a head only those with anything there. */
+/* Of a head: for each name the first series with anything there. Under its read lock. */
+static enum err pick_names(const struct tsdb_view *v, const struct view_source *src, int64_t min_ms,
+                           int64_t max_ms, struct arena *a, uint32_t **out, uint32_t *out_count)
+{
+    const struct head *h = src->head->head;
+    uint32_t *at = ARENA_ARRAY(a, uint32_t, h->names.count + 1), n = 0;
+    if (!at)
+        return ERR_NOMEM;
+    for (uint32_t k = 0; k < h->names.count; k++) {
+        if (h->names.names[k].org != v->org)
+            continue;
+        for (uint32_t i = h->names.names[k].first; i < src->count; i = h->names.next[i]) {
+            const struct head_series *s = head_series_at(h, i);
+            if (s->ord_first < src->head->limit && head_has(s, min_ms, max_ms)) {
+                at[n++] = i;
+                break;
+            }
+        }
+    }
+    *out = at;
+    *out_count = n;
+    return ERR_OK;
+}
+
+/* Calls fn for every source with matches in [min, max]: their positions, of a head only those with anything there. names: not NULL when one
+ * series of each metric is enough; an arena for them. */
 static enum err each_source(struct tsdb_view *v, const struct tsdb_matcher *m, size_t n,
-                            int64_t min_ms, int64_t max_ms,
+                            int64_t min_ms, int64_t max_ms, struct arena *names,
                             enum err (*fn)(void *ctx, const struct view_source *src,
                                            const uint32_t *at, uint32_t n),
                             void *ctx)
@@ -224,9 +249,13 @@ static enum err each_source(struct tsdb_view *v, const struct tsdb_matcher *m, s
             continue;
         }
         const struct head *h = src->head->head;
+        uint32_t *keep = NULL;
+        bool few = names && !view_erase_any(v);
         head_read_lock(h);
-        e = view_pick(p, v, src, &at, &count);
-        uint32_t *keep = (uint32_t *)(uintptr_t)at; /* the picker's own array */
+        if (few)
+            e = pick_names(v, src, min_ms, max_ms, names, &keep, &kept);
+        else if ((e = view_pick(p, v, src, &at, &count)) == ERR_OK)
+            keep = (uint32_t *)(uintptr_t)at; /* the picker's own array */
         for (uint32_t k = 0; k < count && e == ERR_OK; k++)
             if (head_has(head_series_at(h, at[k]), min_ms, max_ms))
                 keep[kept++] = at[k];
@@ -322,7 +351,7 @@ enum err tsdb_label_names(struct tsdb_view *v, const struct tsdb_matcher *m, siz
                           size_t *out_count)
 {
     struct wanted w = {.d = {.a = a}, .scratch = arena_new(0)};
-    enum err e = w.scratch ? each_source(v, m, n, min_ms, max_ms, add_names, &w) : ERR_NOMEM;
+    enum err e = w.scratch ? each_source(v, m, n, min_ms, max_ms, NULL, add_names, &w) : ERR_NOMEM;
     arena_free(w.scratch);
     return e == ERR_OK ? distinct_done(&w.d, out, out_count) : e;
 }
@@ -332,7 +361,11 @@ enum err tsdb_label_values(struct tsdb_view *v, struct bytes name, const struct 
                            struct bytes **out, size_t *out_count)
 {
     struct wanted w = {.d = {.a = a}, .scratch = arena_new(0), .name = name};
-    enum err e = w.scratch ? each_source(v, m, n, min_ms, max_ms, add_values, &w) : ERR_NOMEM;
+    struct arena *names =
+        n == 0 && bytes_equal_str(name, "__name__") ? arena_new(0) : NULL; /* NULL: the long way */
+    enum err e =
+        w.scratch ? each_source(v, m, n, min_ms, max_ms, names, add_values, &w) : ERR_NOMEM;
+    arena_free(names);
     arena_free(w.scratch);
     return e == ERR_OK ? distinct_done(&w.d, out, out_count) : e;
 }

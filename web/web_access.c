@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/stats.h"
 #include "tsdb/tsdb_versions.h"
+#include "web/web_access_rows.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +20,6 @@
 
 enum {
     SECRET_BYTES = 24, /* 192 bits: guessing is hopeless at any rate */
-    HASH_BYTES = 32,
     PEPPER_BYTES = 32,
     ID_HEX = 16,
     FAILURE_SLOTS =
@@ -37,17 +37,6 @@ STATS_COUNTER(refused_site, "telltale_web_access_refused_total", "reason=\"cross
 STATS_COUNTER(refused_rate, "telltale_web_access_refused_total", "reason=\"too_many_failures\"",
               "");
 
-struct key {
-    struct web_access_key pub;
-    uint8_t hash[HASH_BYTES];
-};
-
-struct session {
-    uint64_t id, key_id;
-    int64_t expires_ms; /* 0 = free slot */
-    uint8_t hash[HASH_BYTES];
-};
-
 struct failures {
     uint64_t address; /* hash of the peer's address */
     int64_t minute;
@@ -63,9 +52,9 @@ struct web_access {
     pthread_mutex_t change_lock;
     /* guarded by lock */
     pthread_rwlock_t lock;
-    struct key keys[WEB_ACCESS_KEYS_MAX];
+    struct web_access_key_row keys[WEB_ACCESS_KEYS_MAX];
     size_t key_count;
-    struct session sessions[WEB_ACCESS_SESSIONS_MAX];
+    struct web_access_session_row sessions[WEB_ACCESS_SESSIONS_MAX];
     /* guarded by failures_lock */
     pthread_mutex_t failures_lock;
     struct failures failures[FAILURE_SLOTS];
@@ -138,10 +127,11 @@ static enum err pepper_load(const char *dir, uint8_t out[PEPPER_BYTES], bool *ou
     return e;
 }
 
-static void secret_hash(const struct web_access *a, struct bytes secret, uint8_t out[HASH_BYTES])
+static void secret_hash(const struct web_access *a, struct bytes secret,
+                        uint8_t out[WEB_ACCESS_HASH_BYTES])
 {
-    CHECK(crypto_generichash(out, HASH_BYTES, secret.data, secret.size, a->pepper, PEPPER_BYTES) ==
-          0);
+    CHECK(crypto_generichash(out, WEB_ACCESS_HASH_BYTES, secret.data, secret.size, a->pepper,
+                             PEPPER_BYTES) == 0);
 }
 
 static enum err state_write(struct web_access *a, const char *table, uint64_t id,
@@ -155,67 +145,12 @@ static struct bytes id_key(uint64_t id, uint8_t out[8])
     return bytes_of(out, 8);
 }
 
-static void key_encode(const struct key *k, struct buf *out)
-{
-    buf_u8(out, FORMAT_KEY);
-    buf_u8(out, (uint8_t)k->pub.role);
-    buf_u32(out, k->pub.org);
-    buf_u64(out, (uint64_t)k->pub.created_ms);
-    buf_u64(out, (uint64_t)k->pub.revoked_ms);
-    buf_append(out, k->hash, HASH_BYTES);
-    buf_lenbytes(out, bytes_str(k->pub.name));
-}
-
-static bool key_decode(struct bytes id, struct bytes value, struct key *out)
-{
-    struct reader r = reader_of(value);
-    *out = (struct key){0};
-    uint8_t version = reader_u8(&r), role = reader_u8(&r);
-    out->pub.org = reader_u32(&r);
-    out->pub.created_ms = (int64_t)reader_u64(&r);
-    out->pub.revoked_ms = (int64_t)reader_u64(&r);
-    struct bytes hash = reader_bytes(&r, HASH_BYTES), name = reader_lenbytes(&r);
-    if (r.failed || tsdb_versions_check("a key", version, FORMAT_KEY) != ERR_OK ||
-        role < WEB_ACCESS_INGEST || role > WEB_ACCESS_ADMIN || id.size != 8 ||
-        name.size > WEB_ACCESS_NAME_MAX)
-        return false;
-    out->pub.id = bytes_u64be(id.data);
-    out->pub.role = (enum web_access_role)role;
-    memcpy(out->hash, hash.data, HASH_BYTES);
-    if (name.size)
-        memcpy(out->pub.name, name.data, name.size);
-    return true;
-}
-
 /* Neither is guessed at: a key that is not known would be refused, one that is wrong accepted. */
 static enum err unreadable_key(struct err_msg *msg)
 {
     const char *newer = tsdb_versions_take_newer();
     return newer ? err_set(msg, ERR_NEWER, "state: %s", newer)
                  : err_set(msg, ERR_CORRUPT, "state: a record of %s cannot be read", KEY_TABLE);
-}
-
-static void session_encode(const struct session *s, struct buf *out)
-{
-    buf_u8(out, FORMAT_SESSION);
-    buf_u64(out, s->key_id);
-    buf_u64(out, (uint64_t)s->expires_ms);
-    buf_append(out, s->hash, HASH_BYTES);
-}
-
-static bool session_decode(struct bytes id, struct bytes value, struct session *out)
-{
-    struct reader r = reader_of(value);
-    uint8_t version = reader_u8(&r);
-    out->key_id = reader_u64(&r);
-    out->expires_ms = (int64_t)reader_u64(&r);
-    struct bytes hash = reader_bytes(&r, HASH_BYTES);
-    if (r.failed || tsdb_versions_check("a session", version, FORMAT_SESSION) != ERR_OK ||
-        id.size != 8)
-        return false;
-    out->id = bytes_u64be(id.data);
-    memcpy(out->hash, hash.data, HASH_BYTES);
-    return true;
 }
 
 static enum err load(struct web_access *a, struct err_msg *msg)
@@ -230,7 +165,7 @@ static enum err load(struct web_access *a, struct err_msg *msg)
     if (e == ERR_NOT_FOUND)
         e = ERR_OK, n = 0;
     for (size_t i = 0; e == ERR_OK && i < n; i++)
-        if (!key_decode(rows[i].key, rows[i].value, &a->keys[a->key_count++]))
+        if (web_access_key_decode(rows[i].key, rows[i].value, &a->keys[a->key_count++]) != ERR_OK)
             e = unreadable_key(msg);
     if (e == ERR_OK) {
         e = tsdb_state_scan(a->db, SESSION_TABLE, BYTES_NONE, WEB_ACCESS_SESSIONS_MAX, arena, &rows,
@@ -239,8 +174,8 @@ static enum err load(struct web_access *a, struct err_msg *msg)
             e = ERR_OK, n = 0;
         size_t kept = 0;
         for (size_t i = 0; e == ERR_OK && i < n; i++) {
-            struct session one;
-            if (session_decode(rows[i].key, rows[i].value, &one) &&
+            struct web_access_session_row one;
+            if (web_access_session_decode(rows[i].key, rows[i].value, &one) == ERR_OK &&
                 one.expires_ms > clock_wall_ms())
                 a->sessions[kept++] = one;
             else if (rows[i].key.size == 8) /* over: the table keeps no more than there are slots */
@@ -350,11 +285,11 @@ static enum err state_write(struct web_access *a, const char *table, uint64_t id
     return tsdb_state_commit(w);
 }
 
-static enum err key_write(struct web_access *a, const struct key *k)
+static enum err key_write(struct web_access *a, const struct web_access_key_row *k)
 {
     struct buf value;
     buf_init(&value, 0);
-    key_encode(k, &value);
+    web_access_key_encode(k, &value);
     enum err e =
         buf_ok(&value) ? state_write(a, KEY_TABLE, k->pub.id, buf_bytes(&value)) : ERR_NOMEM;
     buf_done(&value);
@@ -379,7 +314,7 @@ enum err web_access_create(struct web_access *a, enum web_access_role role, uint
     uint8_t secret[SECRET_BYTES];
     char secret_text[sodium_base64_ENCODED_LEN(SECRET_BYTES,
                                                sodium_base64_VARIANT_URLSAFE_NO_PADDING)];
-    struct key k = {0};
+    struct web_access_key_row k = {0};
     if (role < WEB_ACCESS_INGEST || role > WEB_ACCESS_ADMIN)
         return err_set(msg, ERR_INVALID, "role: give ingest, read or admin");
     enum err e = name_check(name, msg);
@@ -423,7 +358,7 @@ enum err web_access_revoke(struct web_access *a, uint32_t org, uint64_t id)
     for (size_t i = 0; i < a->key_count; i++) {
         if (a->keys[i].pub.id != id || (org && a->keys[i].pub.org != org))
             continue;
-        struct key k = a->keys[i];
+        struct web_access_key_row k = a->keys[i];
         if (k.pub.revoked_ms) {
             e = ERR_OK;
             break;
@@ -539,8 +474,8 @@ static bool id_parse(struct bytes hex, uint64_t *out)
 /* The work is the same for an unknown id, a wrong secret and a right one: hash, then compare. */
 static bool key_verify(struct web_access *a, struct bytes text, struct web_access_key *out)
 {
-    static const uint8_t nothing[HASH_BYTES];
-    uint8_t hash[HASH_BYTES];
+    static const uint8_t nothing[WEB_ACCESS_HASH_BYTES];
+    uint8_t hash[WEB_ACCESS_HASH_BYTES];
     uint64_t id = 0;
     if (text.size < 4 + ID_HEX + 2 || text.size >= WEB_ACCESS_KEY_TEXT_MAX || text.data[0] != 't' ||
         text.data[1] != 't' || text.data[3] != '_' || text.data[4 + ID_HEX] != '.')
@@ -548,11 +483,11 @@ static bool key_verify(struct web_access *a, struct bytes text, struct web_acces
     bool formed = id_parse(bytes_slice(text, 4, 4 + ID_HEX), &id);
     secret_hash(a, bytes_slice(text, 5 + ID_HEX, text.size), hash);
     pthread_rwlock_rdlock(&a->lock);
-    const struct key *found = NULL;
+    const struct web_access_key_row *found = NULL;
     for (size_t i = 0; i < a->key_count; i++)
         if (a->keys[i].pub.id == id)
             found = &a->keys[i];
-    bool same = sodium_memcmp(hash, found ? found->hash : nothing, HASH_BYTES) == 0;
+    bool same = sodium_memcmp(hash, found ? found->hash : nothing, WEB_ACCESS_HASH_BYTES) == 0;
     bool ok = formed && found && same && found->pub.revoked_ms == 0 &&
               text.data[2] == (uint8_t)role_letters[found->pub.role];
     if (ok)
@@ -576,8 +511,8 @@ static struct bytes cookie_value(struct bytes header)
 /* Finds the session of a cookie's value; index of the slot or -1. Call with the lock held. */
 static int session_find(struct web_access *a, struct bytes value)
 {
-    static const uint8_t nothing[HASH_BYTES];
-    uint8_t hash[HASH_BYTES];
+    static const uint8_t nothing[WEB_ACCESS_HASH_BYTES];
+    uint8_t hash[WEB_ACCESS_HASH_BYTES];
     uint64_t id = 0;
     int found = -1;
     if (value.size < ID_HEX + 2 || value.size > 128 || value.data[ID_HEX] != '.' ||
@@ -587,8 +522,8 @@ static int session_find(struct web_access *a, struct bytes value)
     for (size_t i = 0; i < WEB_ACCESS_SESSIONS_MAX; i++)
         if (a->sessions[i].expires_ms > 0 && a->sessions[i].id == id)
             found = (int)i;
-    bool same =
-        sodium_memcmp(hash, found >= 0 ? a->sessions[found].hash : nothing, HASH_BYTES) == 0;
+    bool same = sodium_memcmp(hash, found >= 0 ? a->sessions[found].hash : nothing,
+                              WEB_ACCESS_HASH_BYTES) == 0;
     return same && found >= 0 && a->sessions[found].expires_ms > clock_wall_ms() ? found : -1;
 }
 
@@ -755,11 +690,11 @@ bool web_access_authorise(void *ctx, struct net_request *req, struct net_access 
 
 /* --- sessions ---------------------------------------------------------------------------------- */
 
-static enum err session_write(struct web_access *a, const struct session *s)
+static enum err session_write(struct web_access *a, const struct web_access_session_row *s)
 {
     struct buf value;
     buf_init(&value, 0);
-    session_encode(s, &value);
+    web_access_session_encode(s, &value);
     enum err e =
         buf_ok(&value) ? state_write(a, SESSION_TABLE, s->id, buf_bytes(&value)) : ERR_NOMEM;
     buf_done(&value);
@@ -795,7 +730,8 @@ enum err web_access_login(struct web_access *a, struct bytes key, struct bytes p
             msg, ERR_FORBIDDEN,
             "this is an ingest key: services send with it; the page needs a read or admin "
             "key");
-    struct session s = {.key_id = k.id, .expires_ms = clock_wall_ms() + WEB_ACCESS_SESSION_MS};
+    struct web_access_session_row s = {.key_id = k.id,
+                                       .expires_ms = clock_wall_ms() + WEB_ACCESS_SESSION_MS};
     randombytes_buf(secret, sizeof secret);
     randombytes_buf(&s.id, sizeof s.id);
     sodium_bin2base64(text, sizeof text, secret, sizeof secret,
@@ -804,7 +740,7 @@ enum err web_access_login(struct web_access *a, struct bytes key, struct bytes p
 
     pthread_mutex_lock(&a->change_lock);
     size_t slot = session_slot(a);
-    struct session old = a->sessions[slot];
+    struct web_access_session_row old = a->sessions[slot];
     enum err e = session_write(a, &s);
     if (e == ERR_OK && old.expires_ms)
         e = state_write(a, SESSION_TABLE, old.id, BYTES_NONE);
@@ -836,7 +772,7 @@ enum err web_access_logout(struct web_access *a, struct bytes cookie, bool tls,
     int at = session_find(a, cookie_value(cookie));
     uint64_t id = at >= 0 ? a->sessions[at].id : 0;
     if (at >= 0)
-        a->sessions[at] = (struct session){0};
+        a->sessions[at] = (struct web_access_session_row){0};
     pthread_rwlock_unlock(&a->lock);
     if (at >= 0)
         e = state_write(a, SESSION_TABLE, id, BYTES_NONE);

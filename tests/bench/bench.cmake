@@ -11,6 +11,24 @@ target_link_libraries(bench_values PRIVATE tsdb)
 add_test(NAME bench.values COMMAND bench_values --rounds 2)
 set_tests_properties(bench.values PROPERTIES TIMEOUT 120)
 
+# By hand: build/release/bench_merge --spans 400000
+add_executable(bench_merge ${CMAKE_SOURCE_DIR}/tests/bench/merge.c)
+target_link_libraries(bench_merge PRIVATE tsdb)
+add_test(NAME bench.merge COMMAND bench_merge)
+set_tests_properties(bench.merge PROPERTIES TIMEOUT 120)
+
+# By hand: build/release/bench_replay --samples 10000000
+add_executable(bench_replay ${CMAKE_SOURCE_DIR}/tests/bench/replay.c)
+target_link_libraries(bench_replay PRIVATE tsdb)
+add_test(NAME bench.replay COMMAND bench_replay)
+set_tests_properties(bench.replay PROPERTIES TIMEOUT 120)
+
+# By hand: build/release/bench_label_values --series 200000
+add_executable(bench_label_values ${CMAKE_SOURCE_DIR}/tests/bench/label_values.c)
+target_link_libraries(bench_label_values PRIVATE tsdb)
+add_test(NAME bench.label_values COMMAND bench_label_values)
+set_tests_properties(bench.label_values PROPERTIES TIMEOUT 120)
+
 # Through the real decoder and stage. By hand: see the head of each file.
 add_library(bench_frames OBJECT ${CMAKE_SOURCE_DIR}/tests/bench/bench_frames.c)
 target_link_libraries(bench_frames PRIVATE collector)

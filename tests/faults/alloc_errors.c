@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "tests/faults/alloc_fail.h"
 #include "tests/faults/fault_child.h"
+#include "tests/faults/slice.h"
 #include "tsdb/files.h"
 
 #define WHILE_MS 30
@@ -64,8 +65,14 @@ int main(int argc, char **argv)
     snprintf(dir, sizeof(dir), "%s/data", base);
     w.dir = dir;
     w.calls = (_Atomic uint64_t *)(void *)shared;
-    for (w.while_ms = 0; w.while_ms <= WHILE_MS; w.while_ms += WHILE_MS) {
-        for (w.at = from; w.at <= to; w.at = fault_child_step(w.at, percent)) {
+    struct slice *slice = slice_new("failing allocations", "allocation", from, 1);
+    bool has_ended[2] = {false}, goes_on = true;
+    for (w.at = slice_from(slice); goes_on && w.at <= to && !(has_ended[0] && has_ended[1]);
+         w.at = fault_child_step(w.at, percent)) {
+        for (unsigned i = 0; i < 2 && (goes_on = slice_goes_on(slice, 0, w.at)); i++) {
+            if (has_ended[i])
+                continue;
+            w.while_ms = i * WHILE_MS;
             snprintf(where, sizeof(where), "allocation %llu, for %lld ms", (unsigned long long)w.at,
                      (long long)w.while_ms);
             files_remove_tree(dir);
@@ -74,11 +81,13 @@ int main(int argc, char **argv)
             bool ok = fault_child_run(story, &w, where) && fault_child_look(w.l, dir, where);
             runs++;
             failed += !ok;
-            if (atomic_load(w.calls) < w.at)
-                break;
+            has_ended[i] = atomic_load(w.calls) < w.at;
         }
     }
+    if (goes_on)
+        slice_ended(slice, 0);
     printf("failing allocations: %u runs: %u failed\n", runs, failed);
+    slice_done(slice);
     files_remove_tree(base);
     return expect_loss ? failed == 0 : failed != 0;
 }

@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "tests/faults/fault_child.h"
 #include "tests/faults/flip_store.h"
+#include "tests/faults/slice.h"
 #include "tsdb/files.h"
 #include "tsdb/helper_rows.h"
 #include "tsdb/tsdb_quarantine.h"
@@ -191,15 +192,17 @@ static int look(void *ctx)
 }
 
 static int work(const char *base, const char *store, const struct flip_answers *right,
-                const struct files *files, struct tally *tally, unsigned job, uint64_t seed,
-                uint64_t from, uint64_t to)
+                const struct files *files, struct tally *tally, struct slice *slice, unsigned job,
+                uint64_t seed, uint64_t to)
 {
     char dir[160], where[320];
     snprintf(dir, sizeof(dir), "%s/%u", base, job);
-    for (uint64_t i = from; i < to; i++) {
+    for (uint64_t i = slice_from(slice); i < to; i++) {
         uint64_t rng = seed * 1000003 + i;
         if (i % JOBS != job)
             continue;
+        if (!slice_goes_on(slice, job, i))
+            return 0;
         struct flip f = choose(store, files, &rng);
         copy_store(store, dir, files);
         apply(dir, &f);
@@ -210,6 +213,7 @@ static int work(const char *base, const char *store, const struct flip_answers *
             atomic_fetch_add(&tally->wrong, 1);
         atomic_fetch_add(&tally->flips, 1);
     }
+    slice_ended(slice, job);
     return 0;
 }
 
@@ -277,10 +281,11 @@ int main(int argc, char **argv)
         copy_store(store, dir, &files);
         ok = fault_child_run(ask_first, &first, "asking");
     }
+    struct slice *slice = slice_new("flipped bits", "flip", from, JOBS);
     for (unsigned job = 0; job < JOBS && ok; job++) {
         pid_t child = fork();
         if (child == 0)
-            _exit(work(base, store, first.right, &files, t, job, seed, from, flips));
+            _exit(work(base, store, first.right, &files, t, slice, job, seed, flips));
         died |= child < 0;
     }
     for (int status; wait(&status) > 0;)
@@ -291,6 +296,7 @@ int main(int argc, char **argv)
         "to start and said why, %u wrong\n",
         atomic_load(&t->flips), files.count, atomic_load(&t->exact), atomic_load(&t->told),
         atomic_load(&t->refused), wrong);
+    slice_done(slice);
     files_remove_tree(base);
     if (died || !ok)
         return 2;

@@ -396,3 +396,14 @@ void disk_model_write(struct disk_model *m, const struct disk_choice *c, const c
     choose(m, c);
     dir_write(m, m->root, c, dir);
 }
+
+void disk_model_cut(const struct io_log *log, const char *dir)
+{
+    struct disk_model *m = disk_model_new(log->root);
+    size_t at = 0;
+    const uint8_t *payload;
+    for (const struct io_event *e; (e = io_log_next(log, &at, &payload));)
+        disk_model_play(m, e, payload);
+    disk_model_write(m, &(struct disk_choice){.piece = 4096}, dir);
+    disk_model_free(m);
+}

@@ -33,5 +33,7 @@ size_t disk_model_pending(const struct disk_model *m);
 struct hash128 disk_model_hash(struct disk_model *m, const struct disk_choice *c);
 /* Makes dir (which is emptied first, or made) hold one state. */
 void disk_model_write(struct disk_model *m, const struct disk_choice *c, const char *dir);
+/* Makes dir hold what a power cut at the end of the recording leaves when nothing that was not synced has reached the disk. */
+void disk_model_cut(const struct io_log *log, const char *dir);
 
 #endif

@@ -1,7 +1,7 @@
 # Proofs by faults: power cuts replayed from a recording, calls and allocations that fail. Each program has a twin with a seeded defect that
 # must go red. TELLTALE_STATES=1000000 makes the long form of the power cuts (tests/long).
 set(faults_dir ${CMAKE_SOURCE_DIR}/tests/faults)
-set(faults_common ${faults_dir}/fault_ledger.c ${CMAKE_SOURCE_DIR}/tests/unit/tsdb/helper_rows.c)
+set(faults_common ${faults_dir}/fault_ledger.c ${faults_dir}/slice.c ${CMAKE_SOURCE_DIR}/tests/unit/tsdb/helper_rows.c)
 # Without sanitizers also where the others have them: these programs put themselves in the place of malloc, write and their like, and start
 # thousands of processes.
 file(GLOB faults_store CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/base/*.c ${CMAKE_SOURCE_DIR}/tsdb/*.c)
@@ -52,6 +52,23 @@ add_test(NAME faults.alloc_errors COMMAND alloc_errors)
 add_test(NAME faults.alloc_errors_can_fail COMMAND alloc_errors_ack_early --expect-loss)
 set_tests_properties(faults.io_errors faults.io_errors_can_fail faults.alloc_errors faults.alloc_errors_can_fail
     PROPERTIES TIMEOUT 900)
+
+# Tail sampling of a closed day while the process is killed and the disk fails.
+set(sample_faults_sources ${faults_dir}/sample_faults.c ${faults_dir}/fault_child.c ${faults_dir}/disk_model.c ${faults_dir}/record_io.c)
+fault_program(sample_faults SOURCES ${sample_faults_sources})
+# It chooses traces by a number of the process, so another process chooses others; it puts the old texts away before the rows that name the
+# new ones are in their place; it does not sync what it has merged.
+fault_program(sample_faults_anew SOURCES ${sample_faults_sources} ${CMAKE_SOURCE_DIR}/tsdb/compact_sample.c
+    DEFINE TELLTALE_FAULT_SAMPLE_ANEW)
+fault_program(sample_faults_texts_first SOURCES ${sample_faults_sources} ${CMAKE_SOURCE_DIR}/tsdb/part_rewrite.c
+    DEFINE TELLTALE_FAULT_TEXTS_FIRST)
+fault_program(sample_faults_no_sync SOURCES ${sample_faults_sources} ${CMAKE_SOURCE_DIR}/tsdb/lmdb_env.c DEFINE TELLTALE_FAULT_NO_SYNC)
+add_test(NAME faults.sample_faults COMMAND sample_faults)
+set_tests_properties(faults.sample_faults PROPERTIES TIMEOUT 900)
+foreach(defect IN ITEMS anew texts_first no_sync)
+    add_test(NAME faults.sample_faults_${defect}_can_fail COMMAND sample_faults_${defect} --step 200 --expect-wrong)
+    set_tests_properties(faults.sample_faults_${defect}_can_fail PROPERTIES TIMEOUT 900)
+endforeach()
 
 # Bits that change on the disk. TELLTALE_FLIPS=100000 makes the long form (tests/long).
 set(bit_flips_sources ${faults_dir}/bit_flips.c ${faults_dir}/flip_store.c ${faults_dir}/fault_child.c)

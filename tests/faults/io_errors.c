@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "tests/faults/disk_model.h"
 #include "tests/faults/fault_child.h"
+#include "tests/faults/slice.h"
 #include "tsdb/files.h"
 
 #define LOG_BYTES (512ull << 20)
@@ -77,17 +78,6 @@ static int recovery(void *ctx)
     return 0;
 }
 
-static void power_goes(struct walk *w)
-{
-    struct disk_model *m = disk_model_new(w->log->root);
-    size_t at = 0;
-    const uint8_t *payload;
-    for (const struct io_event *e; (e = io_log_next(w->log, &at, &payload));)
-        disk_model_play(m, e, payload);
-    disk_model_write(m, &(struct disk_choice){.piece = 4096}, w->cut);
-    disk_model_free(m);
-}
-
 /* One n. Returns whether the call was come to. */
 static bool try_one(struct walk *w, const char *name)
 {
@@ -102,7 +92,7 @@ static bool try_one(struct walk *w, const char *name)
     bool ok = fault_child_run(story, w, where);
     if (w->in_recovery)
         ok = ok && fault_child_run(recovery, w, where);
-    power_goes(w);
+    disk_model_cut(w->log, w->cut);
     struct ledger *copy = ledger_new();
     CHECK(copy);
     memcpy(copy, w->l, sizeof(*copy));
@@ -113,8 +103,10 @@ static bool try_one(struct walk *w, const char *name)
     return atomic_load(w->calls) >= w->fault.at;
 }
 
-static int work(struct tally *tally, const char *base, unsigned job, uint64_t percent)
+static int work(struct tally *tally, struct slice *slice, const char *base, unsigned job,
+                uint64_t percent)
 {
+    bool has_ended[ARRAY_LEN(kinds) * 4] = {false}, any = true;
     struct walk w = {.log = io_log_new(LOG_BYTES), .l = ledger_new(), .tally = tally};
     if (!w.log || !w.l)
         return 2;
@@ -123,15 +115,21 @@ static int work(struct tally *tally, const char *base, unsigned job, uint64_t pe
     snprintf(w.data, sizeof(w.data), "%s/data", w.root);
     snprintf(w.cut, sizeof(w.cut), "%s/%u-cut", base, job);
     snprintf(w.cut_data, sizeof(w.cut_data), "%s/data", w.cut);
-    for (unsigned i = 0; i < ARRAY_LEN(kinds) * 4; i++) {
-        const struct kind *k = &kinds[i / 4];
-        if (i % JOBS != job)
-            continue;
-        w.in_recovery = i & 2;
-        w.fault = (struct io_fault){k->class, 1, i & 1, k->error};
-        while (try_one(&w, k->name))
-            w.fault.at = fault_child_step(w.fault.at, percent);
+    for (uint64_t n = slice_from(slice); any; n = fault_child_step(n, percent)) {
+        any = false;
+        for (unsigned i = 0; i < ARRAY_LEN(kinds) * 4; i++) {
+            const struct kind *k = &kinds[i / 4];
+            if (i % JOBS != job || has_ended[i])
+                continue;
+            if (!slice_goes_on(slice, job, n))
+                return 0;
+            w.in_recovery = i & 2;
+            w.fault = (struct io_fault){k->class, n, i & 1, k->error};
+            has_ended[i] = !try_one(&w, k->name);
+            any |= !has_ended[i];
+        }
     }
+    slice_ended(slice, job);
     return 0;
 }
 
@@ -155,16 +153,18 @@ int main(int argc, char **argv)
         return 2;
     log_set_level((enum log_level) - 1); /* nothing: what fails here is meant to */
     (void)mallopt(M_MMAP_THRESHOLD, 256 << 10); /* see power_cut.c */
+    struct slice *slice = slice_new("failing calls", "call", 1, JOBS);
     for (unsigned job = 0; job < JOBS; job++) {
         pid_t child = fork();
         if (child == 0)
-            _exit(work(t, base, job, percent));
+            _exit(work(t, slice, base, job, percent));
         died |= child < 0;
     }
     for (int status; wait(&status) > 0;)
         died |= !WIFEXITED(status) || WEXITSTATUS(status) != 0;
     unsigned failed = atomic_load(&t->failed);
     printf("failing calls: %u runs: %u failed\n", atomic_load(&t->runs), failed);
+    slice_done(slice);
     files_remove_tree(base);
     if (died)
         return 2;

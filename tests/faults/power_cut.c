@@ -20,12 +20,13 @@
 #include "base/log.h"
 #include "tests/faults/disk_model.h"
 #include "tests/faults/fault_ledger.h"
+#include "tests/faults/slice.h"
 #include "tsdb/dedup.h"
 #include "tsdb/files.h"
 
 #define LOG_BYTES (1ull << 30)
 #define DEEP_EVERY 32u
-#define STATE_SECONDS 60
+#define STATE_SECONDS 300 /* a hang is told, a busy machine is not taken for one */
 #define SHOWN_MAX 20u /* failed states whose reasons are printed */
 
 struct options {
@@ -45,6 +46,7 @@ struct run {
     uint64_t points;
     uint32_t requests;
     struct tally *tally;
+    struct slice *slice; /* its steps are points */
     char dir[96];
 };
 
@@ -204,6 +206,7 @@ static bool is_seen(struct dedup_rows *seen, struct disk_model *m, const struct 
 
 static void work(const struct run *r, unsigned job)
 {
+    bool goes_on = true;
     struct dedup_rows seen = {0};
     struct hash128 h;
     bool is_new;
@@ -217,15 +220,16 @@ static void work(const struct run *r, unsigned job)
     uint64_t stride = MAX(points * 2 / MAX(r->o.states, 1), 1); /* a short run skips points */
     CHECK(p.l && copy);
     snprintf(dir, sizeof(dir), "%s/job%u", r->dir, job);
-    for (const struct io_event *e; (e = io_log_next(r->log, &at, &payload));) {
+    for (const struct io_event *e; goes_on && (e = io_log_next(r->log, &at, &payload));) {
         if (e->kind == IO_MARK) {
             note(p.l, e);
             continue;
         }
         uint64_t here = disk_model_pending(m) ? variants : 1; /* nothing to choose: one state */
-        if ((p.number + r->o.seed) % stride != 0 && r->o.only_point < 0)
+        if (((p.number + r->o.seed) % stride != 0 || p.number < slice_from(r->slice)) &&
+            r->o.only_point < 0)
             here = 0;
-        for (uint64_t v = 0; v < here; v++) {
+        for (uint64_t v = 0; v < here && (goes_on = slice_goes_on(r->slice, job, p.number)); v++) {
             if (r->o.only_point >= 0 &&
                 ((uint64_t)r->o.only_point != p.number || (uint64_t)r->o.only_variant != v))
                 continue;
@@ -243,6 +247,8 @@ static void work(const struct run *r, unsigned job)
         disk_model_play(m, e, payload);
         p.number++;
     }
+    if (goes_on)
+        slice_ended(r->slice, job);
     files_remove_tree(dir);
     disk_model_free(m);
     dedup_rows_done(&seen);
@@ -287,6 +293,7 @@ int main(int argc, char **argv)
     (void)mallopt(M_MMAP_THRESHOLD, 256 << 10);
     if (!record(&r))
         return 2;
+    r.slice = slice_new("power cuts", "call", 0, r.o.jobs);
     int64_t begin = clock_mono_ns();
     bool died = false;
     for (unsigned job = 0; job < r.o.jobs; job++) {
@@ -308,6 +315,7 @@ int main(int argc, char **argv)
         (unsigned long long)r.points, r.requests, (unsigned long long)states,
         (unsigned long long)distinct, (unsigned long long)atomic_load(&r.tally->deep),
         (double)states / seconds, (unsigned long long)failed);
+    slice_done(r.slice);
     files_remove_tree(r.dir);
     if (died || states == 0)
         return 2;

@@ -1,12 +1,16 @@
-/* Rows of the state tables from any bytes: alerts and the outbox of the detectors, keys and sessions of the web. The first byte chooses. */
+/* Rows of the state tables from any bytes: alerts, the outbox, silences, acknowledgements and rules of the detectors, keys and sessions of
+ * the web. The first byte chooses. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "base/check.h"
 #include "base/log.h"
+#include "detectors/acks.h"
 #include "detectors/alert.h"
 #include "detectors/outbox.h"
+#include "detectors/rule_book.h"
+#include "detectors/silences.h"
 #include "tsdb/files.h"
 #include "tsdb/tsdb.h"
 #include "web/web_access.h"
@@ -31,6 +35,57 @@ static void alert(struct bytes in)
     }
     buf_done(&first);
     buf_done(&second);
+}
+
+static void silence(struct bytes in)
+{
+    static struct detectors_silence s, again;
+    struct buf first = {0}, second = {0};
+    if (silence_decode(in, &s) == ERR_OK) {
+        silence_encode(&s, &first);
+        REQUIRE(silence_decode(buf_bytes(&first), &again) == ERR_OK);
+        silence_encode(&again, &second);
+        REQUIRE(bytes_equal(buf_bytes(&first), buf_bytes(&second)));
+    }
+    buf_done(&first);
+    buf_done(&second);
+}
+
+static void ack(struct bytes in)
+{
+    struct detectors_ack a, again;
+    struct buf out = {0};
+    if (ack_decode(in, &a) == ERR_OK) {
+        ack_encode(&a, &out);
+        REQUIRE(ack_decode(buf_bytes(&out), &again) == ERR_OK && again.at_ms == a.at_ms &&
+                strcmp(again.fingerprint, a.fingerprint) == 0 && strcmp(again.by, a.by) == 0);
+    }
+    buf_done(&out);
+}
+
+static void rule_alert(struct bytes in)
+{
+    static struct rule_record x, again;
+    struct buf first = {0}, second = {0};
+    if (rule_record_decode(in, &x) == ERR_OK) {
+        rule_record_encode(&x, &first);
+        REQUIRE(rule_record_decode(buf_bytes(&first), &again) == ERR_OK);
+        rule_record_encode(&again, &second);
+        REQUIRE(bytes_equal(buf_bytes(&first), buf_bytes(&second)));
+    }
+    buf_done(&first);
+    buf_done(&second);
+}
+
+static void rule_group(struct bytes in)
+{
+    int64_t last_ms, again;
+    struct buf out = {0};
+    if (rule_cursor_decode(in, &last_ms) == ERR_OK) {
+        rule_cursor_encode(last_ms, &out);
+        REQUIRE(rule_cursor_decode(buf_bytes(&out), &again) == ERR_OK && again == last_ms);
+    }
+    buf_done(&out);
 }
 
 /* --- the outbox reads its rows through a store that holds this one ------------------------------- */
@@ -111,11 +166,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size == 0 || size > 65536)
         return 0;
     struct bytes in = bytes_of(data + 1, size - 1);
-    switch (data[0] % 4) {
+    switch (data[0] % 8) {
     case 0: alert(in); break;
     case 1: outbox(in); break;
     case 2: web_access("web_keys", in); break;
-    default: web_access("web_sessions", in); break;
+    case 3: web_access("web_sessions", in); break;
+    case 4: silence(in); break;
+    case 5: ack(in); break;
+    case 6: rule_alert(in); break;
+    default: rule_group(in); break;
     }
     return 0;
 }

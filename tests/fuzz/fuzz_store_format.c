@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "tsdb/backup_note.h"
 #include "tsdb/store_format.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -94,16 +95,29 @@ static void manifest(struct bytes in)
     arena_free(a);
 }
 
+static void backup(struct bytes in)
+{
+    struct tsdb_restore_info info, again;
+    struct buf out = {0};
+    if (backup_note_read(in, &info) == ERR_OK) {
+        backup_note_write(&info, &out);
+        REQUIRE(backup_note_read(buf_bytes(&out), &again) == ERR_OK &&
+                memcmp(&info, &again, sizeof(info)) == 0);
+    }
+    buf_done(&out);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size == 0)
         return 0;
     struct bytes in = bytes_of(data + 1, size - 1);
-    switch (data[0] % 4) {
+    switch (data[0] % 5) {
     case 0: version(in); break;
     case 1: checkpoint(in); break;
     case 2: commit(in); break;
-    default: manifest(in); break;
+    case 3: manifest(in); break;
+    default: backup(in); break;
     }
     return 0;
 }

@@ -14,6 +14,7 @@ set_tests_properties(kill.store kill.store_can_fail PROPERTIES TIMEOUT 600 RUN_S
 
 # SIGKILL at named places. TELLTALE_KILL_TIMES=100 makes the long form.
 set(kill_point_sources ${CMAKE_SOURCE_DIR}/tests/kill/kill_points.c ${CMAKE_SOURCE_DIR}/tests/faults/fault_ledger.c
+    ${CMAKE_SOURCE_DIR}/tests/faults/slice.c
     ${CMAKE_SOURCE_DIR}/tests/unit/tsdb/helper_rows.c)
 add_executable(kill_points ${kill_point_sources})
 add_executable(kill_points_ack_early ${kill_point_sources} ${CMAKE_SOURCE_DIR}/tsdb/committer.c)

@@ -19,9 +19,10 @@
 #include "base/fault_point.h"
 #include "base/log.h"
 #include "tests/faults/fault_ledger.h"
+#include "tests/faults/slice.h"
 #include "tsdb/files.h"
 
-#define CHILD_SECONDS 120
+#define CHILD_SECONDS 600 /* a hang is told, a busy machine is not taken for one */
 
 static const char *const places[] = {
     "commit.begin",           "commit.before_write",     "txn.put",
@@ -165,7 +166,7 @@ int main(int argc, char **argv)
 {
     const char *from_env = getenv("TELLTALE_KILL_TIMES");
     uint64_t times = from_env ? strtoull(from_env, NULL, 10) : 4, hits[ARRAY_LEN(places)];
-    bool expect_loss = false;
+    bool expect_loss = false, goes_on = true;
     const char *only = NULL;
     char base[96];
     unsigned cycles = 0, failed = 0, unmet = 0;
@@ -193,15 +194,21 @@ int main(int argc, char **argv)
             fprintf(stderr, "kill_points: %s is never met\n", places[i]);
         unmet += hits[i] == 0;
     }
-    for (size_t i = 0; i < ARRAY_LEN(places); i++)
-        for (uint64_t n = 0; n < times && hits[i] && (!only || strcmp(only, places[i]) == 0);
-             n++, cycles++) {
+    struct slice *slice = slice_new("kill points", "kill of each place", 0, 1);
+    for (uint64_t n = slice_from(slice); n < times && (goes_on = slice_goes_on(slice, 0, n)); n++)
+        for (size_t i = 0; i < ARRAY_LEN(places); i++) {
+            if (!hits[i] || (only && strcmp(only, places[i]) != 0))
+                continue;
             /* First, last, and between; more times than hits: the same moments with other second lives. */
             uint64_t at = times > 1 ? 1 + n * (hits[i] - 1) / (times - 1) : 1;
             failed += !cycle(base, places[i], at, n % 2 ? 1 + (n * 7 + i * 3) % 41 : 0);
+            cycles++;
         }
+    if (goes_on)
+        slice_ended(slice, 0);
     printf("kill points: %zu places, %u kills: %u failed\n", only ? 1 : ARRAY_LEN(places), cycles,
            failed);
+    slice_done(slice);
     files_remove_tree(base);
     if (unmet)
         return 2;

@@ -5,13 +5,19 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "detectors/acks.h"
 #include "detectors/alert.h"
+#include "detectors/outbox.h"
+#include "detectors/rule_book.h"
+#include "detectors/silences.h"
+#include "tsdb/backup_note.h"
 #include "tsdb/block_index.h"
 #include "tsdb/columns.h"
 #include "tsdb/head_flush.h"
 #include "tsdb/record.h"
 #include "tsdb/store_format.h"
 #include "tsdb/zone.h"
+#include "web/web_access_rows.h"
 
 #define T0_MS INT64_C(1795168800000) /* 2026-11-20T10:00:00Z */
 #define T0_NS (T0_MS * 1000000)
@@ -906,6 +912,221 @@ static enum err dump_alert(struct bytes in, struct buf *text)
     return e;
 }
 
+static void make_silence(struct buf *out)
+{
+    struct detectors_silence s = {
+        .is_window = true,
+        .starts_ms = T0_MS,
+        .ends_ms = T0_MS + 7200000,
+        .updated_ms = T0_MS - 5000,
+        .author = BYTES_LIT("jane"),
+        .comment = BYTES_LIT("the upgrade of the gateway"),
+        .matchers = {{DETECTORS_MATCH_EQ, BYTES_LIT("slo"), BYTES_LIT("chat-success")},
+                     {DETECTORS_MATCH_NRE, BYTES_LIT("severity"), BYTES_LIT("page|critical")}},
+        .matcher_count = 2};
+    snprintf(s.id, sizeof(s.id), "%s", "0b5a2a1e-6a0e-4b52-9d7c-0f1e2d3c4b5a");
+    silence_encode(&s, out);
+}
+
+static enum err dump_silence(struct bytes in, struct buf *text)
+{
+    struct detectors_silence s;
+    enum err e = silence_decode(in, &s);
+    if (e != ERR_OK)
+        return e;
+    buf_printf(text,
+               "%s %d %" PRId64 " %" PRId64 " %" PRId64 " \"" BYTES_FMT "\" \"" BYTES_FMT "\"\n",
+               s.id, s.is_window, s.starts_ms, s.ends_ms, s.updated_ms, BYTES_ARG(s.author),
+               BYTES_ARG(s.comment));
+    for (uint32_t i = 0; i < s.matcher_count; i++)
+        buf_printf(text, BYTES_FMT " %d " BYTES_FMT "\n", BYTES_ARG(s.matchers[i].name),
+                   (int)s.matchers[i].op, BYTES_ARG(s.matchers[i].value));
+    return e;
+}
+
+static void make_ack(struct buf *out)
+{
+    struct detectors_ack a = {
+        .fingerprint = "0123456789abcdef0123456789abcdef", .by = "jane", .at_ms = T0_MS};
+    ack_encode(&a, out);
+}
+
+static enum err dump_ack(struct bytes in, struct buf *text)
+{
+    struct detectors_ack a;
+    enum err e = ack_decode(in, &a);
+    if (e == ERR_OK)
+        buf_printf(text, "%s %s %" PRId64 "\n", a.fingerprint, a.by, a.at_ms);
+    return e;
+}
+
+static void make_notification(struct buf *out)
+{
+    uint8_t body[] = "{\"status\":\"firing\"}";
+    struct outbox_entry e = {.receiver = "pager",
+                             .webhook_id = "0123456789abcdef-pager-firing",
+                             .event = "firing",
+                             .fingerprint = "0123456789abcdef0123456789abcdef",
+                             .slo_id = "chat-success",
+                             .rule = "fast",
+                             .state = DETECTORS_WAITING,
+                             .attempts = 3,
+                             .created_ms = T0_MS,
+                             .next_attempt_ms = T0_MS + 8000,
+                             .last_attempt_ms = T0_MS + 4000,
+                             .last_status = 503,
+                             .last_error = "Service Unavailable",
+                             .body = body,
+                             .body_size = sizeof(body) - 1};
+    outbox_entry_encode(&e, out);
+}
+
+static enum err dump_notification(struct bytes in, struct buf *text)
+{
+    struct outbox_entry e;
+    enum err err = outbox_entry_decode(7, in, &e);
+    if (err != ERR_OK)
+        return err;
+    buf_printf(text,
+               "%s %s %s %s %s %s %d %u %" PRId64 " %" PRId64 " %" PRId64 " %" PRId64
+               " %d \"%s\" %.*s\n",
+               e.receiver, e.webhook_id, e.event, e.fingerprint, e.slo_id, e.rule, (int)e.state,
+               e.attempts, e.created_ms, e.next_attempt_ms, e.last_attempt_ms, e.delivered_ms,
+               e.last_status, e.last_error, (int)e.body_size, (const char *)e.body);
+    free(e.body);
+    return err;
+}
+
+static struct tsdb_labels one_label(struct arena *a, const char *name, const char *value)
+{
+    struct tsdb_label l = {bytes_str(name), bytes_str(value)};
+    struct tsdb_labels out;
+    CHECK(tsdb_labels_build(&l, 1, a, &out, NULL) == ERR_OK);
+    return out;
+}
+
+static void make_rule_alert(struct buf *out)
+{
+    struct arena *a = arena_new(0);
+    struct rule_record x = {.identity = UINT64_C(0x1122334455667788),
+                            .name = BYTES_LIT("TooManyErrors"),
+                            .group = BYTES_LIT("gateway"),
+                            .alert = {.labels = one_label(a, "alertname", "TooManyErrors"),
+                                      .annotations = one_label(a, "summary", "Errors at 3 %"),
+                                      .state = RULE_FIRING,
+                                      .value = 0.03,
+                                      .active_ms = T0_MS - 60000,
+                                      .fired_ms = T0_MS,
+                                      .told = {UINT32_C(0xdeadbeef)},
+                                      .told_count = 1}};
+    rule_record_encode(&x, out);
+    arena_free(a);
+}
+
+static enum err dump_rule_alert(struct bytes in, struct buf *text)
+{
+    struct rule_record x;
+    enum err e = rule_record_decode(in, &x);
+    if (e != ERR_OK)
+        return e;
+    const struct rule_alert *a = &x.alert;
+    struct bytes name = tsdb_labels_get(a->labels, BYTES_LIT("alertname")),
+                 summary = tsdb_labels_get(a->annotations, BYTES_LIT("summary"));
+    buf_printf(text,
+               "%" PRIx64 " " BYTES_FMT " " BYTES_FMT " " BYTES_FMT " \"" BYTES_FMT
+               "\" %d %g %" PRId64 " %" PRId64 " %" PRId64 " %" PRId64,
+               x.identity, BYTES_ARG(x.name), BYTES_ARG(x.group), BYTES_ARG(name),
+               BYTES_ARG(summary), (int)a->state, a->value, a->active_ms, a->fired_ms,
+               a->resolved_ms, a->keep_since_ms);
+    for (uint32_t i = 0; i < a->told_count; i++)
+        buf_printf(text, " told %x", a->told[i]);
+    buf_str(text, "\n");
+    return e;
+}
+
+static void make_rule_group(struct buf *out)
+{
+    rule_cursor_encode(T0_MS, out);
+}
+
+static enum err dump_rule_group(struct bytes in, struct buf *text)
+{
+    int64_t last_ms;
+    enum err e = rule_cursor_decode(in, &last_ms);
+    if (e == ERR_OK)
+        buf_printf(text, "%" PRId64 "\n", last_ms);
+    return e;
+}
+
+static const uint8_t row_id[8] = {0, 0, 0, 0, 0, 0, 0, 9};
+
+static void say_hash(const uint8_t *hash, struct buf *text)
+{
+    for (size_t i = 0; i < WEB_ACCESS_HASH_BYTES; i++)
+        buf_printf(text, "%02x", hash[i]);
+    buf_str(text, "\n");
+}
+
+static void make_key(struct buf *out)
+{
+    struct web_access_key_row k = {
+        .pub = {.role = WEB_ACCESS_READ, .org = 3, .name = "grafana", .created_ms = T0_MS}};
+    for (size_t i = 0; i < WEB_ACCESS_HASH_BYTES; i++)
+        k.hash[i] = (uint8_t)(i * 7 + 1);
+    web_access_key_encode(&k, out);
+}
+
+static enum err dump_key(struct bytes in, struct buf *text)
+{
+    struct web_access_key_row k;
+    enum err e = web_access_key_decode(bytes_of(row_id, 8), in, &k);
+    if (e != ERR_OK)
+        return e;
+    buf_printf(text, "%" PRIu64 " %s org %u %s %" PRId64 " %" PRId64 " ", k.pub.id,
+               web_access_role_name(k.pub.role), k.pub.org, k.pub.name, k.pub.created_ms,
+               k.pub.revoked_ms);
+    say_hash(k.hash, text);
+    return e;
+}
+
+static void make_session(struct buf *out)
+{
+    struct web_access_session_row s = {.key_id = 9, .expires_ms = T0_MS};
+    for (size_t i = 0; i < WEB_ACCESS_HASH_BYTES; i++)
+        s.hash[i] = (uint8_t)(i * 5 + 2);
+    web_access_session_encode(&s, out);
+}
+
+static enum err dump_session(struct bytes in, struct buf *text)
+{
+    struct web_access_session_row s;
+    enum err e = web_access_session_decode(bytes_of(row_id, 8), in, &s);
+    if (e != ERR_OK)
+        return e;
+    buf_printf(text, "%" PRIu64 " of key %" PRIu64 " until %" PRId64 " ", s.id, s.key_id,
+               s.expires_ms);
+    say_hash(s.hash, text);
+    return e;
+}
+
+static void make_backup(struct buf *out)
+{
+    struct tsdb_restore_info info = {T0_MS, 11, 22, 33, 44, 55, 66, 0};
+    backup_note_write(&info, out);
+}
+
+static enum err dump_backup(struct bytes in, struct buf *text)
+{
+    struct tsdb_restore_info i;
+    enum err e = backup_note_read(in, &i);
+    if (e == ERR_OK)
+        buf_printf(text,
+                   "%" PRId64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64
+                   " %" PRIu64 " %" PRIu64 "\n",
+                   i.made_ms, i.seq, i.state_rows, i.commits, i.parts, i.blocks, i.rows, i.damaged);
+    return e;
+}
+
 const struct golden golden_formats[] = {
     {"record-spans", "fuzz_record", -1, 3, make_record_spans, dump_record},
     {"record-logs", "fuzz_record", -1, 3, make_record_logs, dump_record},
@@ -930,5 +1151,13 @@ const struct golden golden_formats[] = {
     {"commit", "fuzz_store_format", 2, 3, make_commit, dump_commit},
     {"manifest", "fuzz_store_format", 3, -1, make_manifest, dump_manifest},
     {"state-alert", "fuzz_state_rows", 0, 0, make_alert, dump_alert},
+    {"state-notification", "fuzz_state_rows", 1, 0, make_notification, dump_notification},
+    {"state-key", "fuzz_state_rows", 2, 0, make_key, dump_key},
+    {"state-session", "fuzz_state_rows", 3, 0, make_session, dump_session},
+    {"state-silence", "fuzz_state_rows", 4, 0, make_silence, dump_silence},
+    {"state-ack", "fuzz_state_rows", 5, 0, make_ack, dump_ack},
+    {"state-rule-alert", "fuzz_state_rows", 6, 0, make_rule_alert, dump_rule_alert},
+    {"state-rule-group", "fuzz_state_rows", 7, 0, make_rule_group, dump_rule_group},
+    {"backup", "fuzz_store_format", 4, -1, make_backup, dump_backup},
 };
 const size_t golden_count = ARRAY_LEN(golden_formats);

@@ -268,11 +268,11 @@ static void a_backup_under_load_has_every_acknowledged_row_once(void **state)
 
 static struct steps {
     struct tsdb *db;
-    const char *name; /* where */
-    unsigned countdown; /* at the n-th time */
-    uint64_t acked, next;
-    bool compact;
-    pthread_t thread; /* of the backup: flush meets fault points, too */
+    const char *_Atomic name; /* where */
+    _Atomic unsigned countdown; /* at the n-th time */
+    _Atomic uint64_t acked, next;
+    _Atomic bool compact;
+    _Atomic pthread_t thread; /* of the backup: flush meets fault points, too */
     enum err second;
     const char *second_target;
 } steps;
@@ -521,8 +521,8 @@ static void only_a_whole_backup_is_restored_and_only_into_nothing(void **state)
 /* --- what goes wrong ----------------------------------------------------------------------------- */
 
 static struct {
-    const char *name;
-    unsigned countdown;
+    const char *_Atomic name;
+    _Atomic unsigned countdown;
 } death;
 
 static void die_at(const char *name)

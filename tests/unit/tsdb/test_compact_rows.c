@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/stats.h"
 #include "tsdb/store.h"
 #include "tsdb/tsdb_read.h"
 #include "tsdb/tsdb_verify.h"
@@ -42,7 +43,7 @@ struct env {
     uint32_t span_count, log_count;
 };
 
-static int64_t now_ns;
+static _Atomic int64_t now_ns; /* the store reads it on its threads */
 static int64_t test_now(void)
 {
     return now_ns;
@@ -177,7 +178,10 @@ static void log_of_now(struct env *e)
 static void check_traces(struct env *e, struct tsdb_view *v, uint32_t org)
 {
     int64_t *weights = calloc(SPANS_MAX, sizeof(*weights));
-    for (uint32_t trace = 1; trace <= TRACES; trace++) {
+    uint32_t traces = TRACES;
+    for (uint32_t i = 0; i < e->span_count; i++)
+        traces = MAX(traces, e->spans[i].trace);
+    for (uint32_t trace = 1; trace <= traces; trace++) {
         struct arena *a = arena_new(0);
         struct tsdb_spans t = {0};
         struct tsdb_id16 id;
@@ -639,6 +643,54 @@ static void a_day_of_long_ago_is_merged_when_it_is_filled_and_not_before(void **
     env_done(&e);
 }
 
+static void span_at(struct env *e, int64_t start, bool again)
+{
+    struct tsdb_batch *b = tsdb_batch_new(1, TSDB_SPANS, 0);
+    e->spans[e->span_count] = e->spans[0];
+    e->spans[e->span_count].start = start;
+    e->spans[e->span_count].end = start + 1000000;
+    put_span(e, b, again ? 0 : e->span_count++);
+    append(e, b, 1);
+    e->spans[0].times += again;
+}
+
+static int64_t kept(void)
+{
+    return stats_sum("telltale_store_blocks_kept_total");
+}
+
+/* A merged block is copied, texts and all, when what comes later lies elsewhere, and made anew when it lies among its rows. */
+static void a_merged_block_stays_as_it_is_unless_something_falls_into_it(void **state)
+{
+    struct env e;
+    struct tsdb_options o = {.dir = NULL};
+    env_make(&e, 9, &o);
+    traces_of_days(&e, 1, 900);
+    flush(&e, false);
+    traces_of_days(&e, 901, 900); /* of the closed day 4,800 spans: most of a block */
+    flush(&e, true);
+    int64_t before = kept();
+    span_at(&e, now_ns - DAY_NS - INT64_C(20000) * 1000000000, false);
+    flush(&e, true);
+    assert_int_equal(kept() - before, 1);
+    check(&e);
+    tsdb_close(e.db, true);
+    env_open(&e, &o); /* another process knows it, too */
+    span_at(&e, now_ns - DAY_NS - INT64_C(21000) * 1000000000, false);
+    flush(&e, true);
+    assert_int_equal(kept() - before, 2);
+    span_at(&e, now_ns - DAY_NS - INT64_C(500) * 1000000000, false); /* in the middle */
+    flush(&e, true);
+    assert_int_equal(kept() - before, 2);
+    check(&e);
+    span_at(&e, 0, true); /* a repeat of one that is in it */
+    flush(&e, true);
+    assert_int_equal(kept() - before, 2);
+    assert_int_equal(account_now(&e, TSDB_SPANS).superseded, 1);
+    check(&e);
+    env_done(&e);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -647,6 +699,7 @@ int main(void)
         cmocka_unit_test(little_memory_gives_the_same_answers),
         cmocka_unit_test(sampling_keeps_what_matters_whole_and_weighs_the_rest),
         cmocka_unit_test(a_day_is_settled_an_hour_after_its_end_once_and_again_for_what_comes_late),
+        cmocka_unit_test(a_merged_block_stays_as_it_is_unless_something_falls_into_it),
         cmocka_unit_test(a_day_of_long_ago_is_merged_when_it_is_filled_and_not_before),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

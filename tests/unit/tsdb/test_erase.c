@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,6 +23,7 @@
 #include "tsdb/helper_users.h"
 #include "tsdb/tsdb_erase.h"
 #include "tsdb/tsdb_read.h"
+#include "tsdb/tsdb_state.h"
 #include "tsdb/tsdb_verify.h"
 
 #define WAIT_NS INT64_C(120000000000)
@@ -388,6 +390,72 @@ static void traces_and_attributes_go_alike(void **state)
     files_remove_tree(dir);
 }
 
+/* Does a file below dir hold the bytes? */
+static bool is_anywhere(const char *dir, struct bytes what)
+{
+    struct arena *a = arena_new(0);
+    char path[FILES_PATH_MAX], **names;
+    struct err_msg msg;
+    struct bytes file;
+    size_t n = 0;
+    bool found = false;
+    assert_int_equal(files_list(dir, true, a, &names, &n, &msg), ERR_OK);
+    for (size_t i = 0; i < n && !found; i++) {
+        struct stat st;
+        snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
+        assert_int_equal(stat(path, &st), 0);
+        if (S_ISDIR(st.st_mode)) {
+            found = is_anywhere(path, what);
+            continue;
+        }
+        assert_int_equal(files_read(path, (size_t)st.st_size, a, &file, &msg), ERR_OK);
+        found = file.size && memmem(file.data, file.size, what.data, what.size);
+    }
+    arena_free(a);
+    return found;
+}
+
+static void the_id_of_an_erased_trace_is_in_no_file_and_rows_of_others_that_name_it_are_told(
+    void **state)
+{
+    char dir[64], hex[33];
+    struct err_msg msg = {""};
+    struct tsdb_state_write *w;
+    uint64_t id;
+    struct tsdb_id16 canary = {{0}}, other;
+    for (unsigned i = 0; i < 16; i++)
+        canary.b[i] = (uint8_t)(0xa7 + 29 * i);
+    other = canary;
+    other.b[15] ^= 0x55;
+    make_dir(dir);
+    struct tsdb *db = open_store(dir);
+    fill(db, false);
+    assert_int_equal(tsdb_keep_trace(db, USERS_ORG, canary), ERR_OK);
+    assert_int_equal(tsdb_keep_trace(db, USERS_ORG, other), ERR_OK);
+    assert_true(is_anywhere(dir, bytes_of(canary.b, 16)));
+    struct tsdb_erase_ask ask = {
+        .org = USERS_ORG, .kind = TSDB_ERASE_TRACES, .traces = &canary, .trace_count = 1};
+    assert_int_equal(tsdb_erase(db, &ask, &id, &msg), ERR_OK);
+    wait_done(db);
+    assert_int_equal(job_of(db, id).state_rows, 0);
+    tsdb_close(db, true);
+    assert_false(is_anywhere(dir, bytes_of(canary.b, 16)));
+    assert_true(is_anywhere(dir, bytes_of(other.b, 16)));
+    /* a table that is not the store's: told, and left to its owner */
+    db = open_store(dir);
+    bytes_to_hex(bytes_of(canary.b, 16), hex);
+    assert_int_equal(tsdb_state_begin(db, &w), ERR_OK);
+    assert_int_equal(tsdb_state_put(w, "alerts", bytes_of(canary.b, 16), BYTES_LIT("x")), ERR_OK);
+    assert_int_equal(tsdb_state_put(w, "alerts", BYTES_LIT("k"), bytes_str(hex)), ERR_OK);
+    assert_int_equal(tsdb_state_put(w, "alerts", BYTES_LIT("l"), BYTES_LIT("nobody")), ERR_OK);
+    assert_int_equal(tsdb_state_commit(w), ERR_OK);
+    assert_int_equal(tsdb_erase(db, &ask, &id, &msg), ERR_OK);
+    wait_done(db);
+    assert_int_equal(job_of(db, id).state_rows, 2);
+    tsdb_close(db, false);
+    files_remove_tree(dir);
+}
+
 /* --- crashes ------------------------------------------------------------------------------------- */
 
 static uint64_t kill_at, *met; /* met: between processes */
@@ -498,6 +566,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(rows_that_come_after_the_wish_are_kept),
         cmocka_unit_test(series_go_by_selector_and_time),
         cmocka_unit_test(traces_and_attributes_go_alike),
+        cmocka_unit_test(
+            the_id_of_an_erased_trace_is_in_no_file_and_rows_of_others_that_name_it_are_told),
         cmocka_unit_test(a_kill_at_any_step_is_survived_and_the_work_goes_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -22,7 +22,7 @@
 #define MIB (UINT64_C(1) << 20)
 #define DAY_MS INT64_C(86400000)
 
-static int64_t hours_later;
+static _Atomic int64_t hours_later;
 
 static int64_t now_ns(void)
 {

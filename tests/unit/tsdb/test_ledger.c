@@ -25,7 +25,7 @@
 #define DAY_MS INT64_C(86400000)
 
 static char dir[64];
-static int64_t now_ns;
+static _Atomic int64_t now_ns; /* the store reads it on its threads */
 
 static int64_t wall(void)
 {

@@ -299,6 +299,31 @@ static bool passes(const struct tsdb_matcher *m, struct tsdb_labels l)
     return ok == (m->op == TSDB_MATCH_EQ || m->op == TSDB_MATCH_RE);
 }
 
+static bool has_metric(const struct bytes *names, size_t n, struct tsdb_labels l)
+{
+    for (size_t i = 0; i < n; i++)
+        if (bytes_equal(names[i], tsdb_labels_get(l, BYTES_LIT("__name__"))))
+            return true;
+    return false;
+}
+
+/* The names of metrics, which are not looked for series by series, are those of the series. */
+static void check_metrics(struct tsdb_view *v, int64_t min, const struct tsdb_series *every,
+                          size_t every_n, struct arena *a)
+{
+    struct bytes *metrics;
+    size_t n, distinct = 0;
+    assert_int_equal(
+        tsdb_label_values(v, BYTES_LIT("__name__"), NULL, 0, min, NOW_MS, a, &metrics, &n), ERR_OK);
+    for (size_t i = 0; i < every_n; i++) {
+        assert_true(has_metric(metrics, n, every[i].labels));
+        distinct +=
+            i == 0 || !bytes_equal(tsdb_labels_get(every[i].labels, BYTES_LIT("__name__")),
+                                   tsdb_labels_get(every[i - 1].labels, BYTES_LIT("__name__")));
+    }
+    assert_int_equal(n, distinct); /* sorted by labels, so by name */
+}
+
 /* Selectors of every kind against all series looked at one by one; several in one view, the newest part's range first. */
 static void check_selectors(struct env *e)
 {
@@ -330,6 +355,7 @@ static void check_selectors(struct env *e)
             tsdb_label_values(v, BYTES_LIT("i"), m, n, min, NOW_MS, a, &values, &value_n), ERR_OK);
         assert_int_equal(tsdb_label_names(v, m, n, min, NOW_MS, a, &names, &name_n), ERR_OK);
         assert_int_equal(name_n, got_n ? 3 : 0);
+        check_metrics(v, min, every, every_n, a);
         for (size_t i = 0; i < every_n; i++) {
             bool ok = true, listed = false;
             for (size_t k = 0; k < n; k++)
