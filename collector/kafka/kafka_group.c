@@ -314,6 +314,10 @@ void kafka_leave_all(struct kafka *k, const rd_kafka_topic_partition_list_t *lis
             stats_add(&assigned, -1);
         }
     }
+    /* The client keeps a pause beyond the assignment: what came back later would never be read. */
+    rd_kafka_topic_partition_list_t *resumed = rd_kafka_topic_partition_list_copy(list);
+    (void)rd_kafka_resume_partitions(k->rk, resumed);
+    rd_kafka_topic_partition_list_destroy(resumed);
 }
 
 void kafka_on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t err,

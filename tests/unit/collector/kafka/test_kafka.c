@@ -867,6 +867,41 @@ static void without_an_answer_of_the_broker_no_more_than_a_second_is_taken(void 
     each_is_there_once();
 }
 
+/* The client keeps a pause when a partition goes, so it must be lifted: what comes back paused is never read. */
+static void partitions_that_went_while_paused_are_read_when_they_come_back(void **state)
+{
+    (void)state;
+    static rd_kafka_resp_err_t loading[20000];
+    for (size_t i = 0; i < ARRAY_LEN(loading); i++)
+        loading[i] = RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS;
+    read_on("a", NULL, 0);
+    send_spans(80);
+    each_is_there_once();
+    rd_kafka_mock_push_request_errors_array(t.cluster, 8 /* OffsetCommit */, ARRAY_LEN(loading),
+                                            loading);
+    for (int i = 0; i < 50; i++) { /* until it holds: all its partitions are paused */
+        send_spans(4);
+        clock_sleep_ms(50);
+    }
+    struct tsdb *first_db = t.db;
+    struct kafka *first = t.kafka;
+    char first_dir[sizeof(t.dir)];
+    memcpy(first_dir, t.dir, sizeof(t.dir));
+    snprintf(t.dir, sizeof(t.dir), "%.40s-2", first_dir);
+    open_store();
+    read_on("a", NULL, 0); /* takes its share, and cannot claim it */
+    clock_sleep_ms(15000); /* the shares are out */
+    stop_reading();
+    tsdb_close(t.db, false);
+    files_remove_tree(t.dir);
+    memcpy(t.dir, first_dir, sizeof(t.dir));
+    t.db = first_db;
+    t.kafka = first;
+    rd_kafka_mock_clear_request_errors(t.cluster, 8);
+    send_spans(40);
+    each_is_there_once();
+}
+
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -888,6 +923,7 @@ int main(void)
         CASE(what_a_crash_left_on_two_nodes_is_recorded_by_both),
         CASE(a_group_that_does_not_answer_is_told_nothing),
         CASE(without_an_answer_of_the_broker_no_more_than_a_second_is_taken),
+        CASE(partitions_that_went_while_paused_are_read_when_they_come_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
