@@ -295,8 +295,9 @@ static enum err replay(void *ctx, const struct web_replay_ask *ask, struct web_r
 {
     struct server *s = ctx;
     struct kafka_replayed r;
-    enum err e = kafka_message_replay(s->db, s->stage, ask->org, ask->signal, ask->place,
-                                      ask->value, &r, msg);
+    struct otlp_translation translation = serve_options_otlp(&s->options);
+    enum err e = kafka_message_replay(s->db, s->stage, &translation, ask->org, ask->signal,
+                                      ask->place, ask->value, &r, msg);
     if (e == ERR_OK)
         *out = (struct web_replay_result){r.stored, r.rejected};
     return e;
@@ -304,7 +305,8 @@ static enum err replay(void *ctx, const struct web_replay_ask *ask, struct web_r
 
 static enum err start_doors(struct server *s)
 {
-    struct collector_options c = {.db = s->db, .stage = s->stage};
+    struct collector_options c = {
+        .db = s->db, .stage = s->stage, .translation = serve_options_otlp(&s->options)};
     struct bytes beside = arena_printf(s->arena, "%s-backups", s->options.data);
     if (!beside.data)
         return ERR_NOMEM;
@@ -362,6 +364,7 @@ static struct kafka_options kafka_options_of(const struct server *s)
     const struct serve_options *o = &s->options;
     return (struct kafka_options){.db = s->db,
                                   .stage = s->stage,
+                                  .translation = serve_options_otlp(o),
                                   .brokers = o->kafka,
                                   .group = o->kafka_group,
                                   .config_file = o->kafka_config,

@@ -220,6 +220,7 @@ static enum err decode(struct job *j, struct tsdb_batch **out, struct err_msg *m
         .series = tsdb_series(in->db),
         .now_ns = clock_wall_ns(),
         .floor_ms = tsdb_retention_floor_ms(in->db),
+        .translation = in->translation,
     };
     uint8_t *body = j->body;
     j->body = NULL;

@@ -17,6 +17,7 @@ struct ingest {
     struct tsdb *db;
     struct stage *stage;
     struct pool *pool;
+    struct otlp_translation translation;
 };
 
 /* What a route hands to the handler. */

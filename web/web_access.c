@@ -661,7 +661,8 @@ static bool is_question(struct bytes path)
 
 static bool role_allows(enum web_access_role role, const struct web_access_ask *ask)
 {
-    bool ingest = ask->door != NET_WEB || bytes_equal_str(ask->path, "/api/v1/write");
+    bool ingest = ask->door != NET_WEB || bytes_equal_str(ask->path, "/api/v1/write") ||
+                  bytes_equal_str(ask->path, "/api/v1/otlp/v1/metrics");
     if (role == WEB_ACCESS_ADMIN)
         return true;
     if (bytes_equal_str(ask->path, "/api/telltale/v1/feedback")) /* sent by what sends telemetry */
