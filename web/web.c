@@ -35,6 +35,8 @@ struct web *web_new(const struct web_opts *o)
     if (ok && w->pool)
         w->streams = web_stream_new(o->db);
     if (w->streams)
+        w->tails = web_tail_new(o->db);
+    if (w->tails)
         w->backup = web_backup_new(o->db);
     if (!w->backup) {
         web_free(w);
@@ -52,6 +54,7 @@ void web_stop(struct web *w)
 {
     web_set_ready(w, false);
     web_stream_stop(w->streams);
+    web_tail_stop(w->tails);
     web_backup_stop(w->backup);
 }
 
@@ -61,6 +64,7 @@ void web_free(struct web *w)
         return;
     pool_free(w->pool);
     web_backup_free(w->backup);
+    web_tail_free(w->tails);
     web_stream_free(w->streams);
     arena_free(w->arena);
     free(w);
@@ -260,7 +264,7 @@ enum err web_routes(struct web *w, struct net *net)
         web_cardinality_routes, web_backup_routes,   web_quarantine_routes, web_kafka_routes,
         web_prices_routes,      web_sessions_routes, web_grounding_routes,  web_costs_routes,
         web_budgets_routes,     web_rules_routes,    web_alerts_routes,     web_alertmanager_routes,
-        web_acks_routes};
+        web_acks_routes,        web_tail_routes};
     enum err e = plain_route(w, net, "/-/healthy", healthy);
     if (e == ERR_OK)
         e = plain_route(w, net, "/-/ready", ready);
