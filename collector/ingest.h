@@ -11,7 +11,11 @@
 #include "collector/collector.h"
 #include "collector/otlp/otlp.h"
 
-enum ingest_kind { INGEST_OTLP, INGEST_REMOTE_WRITE, INGEST_TOKENS };
+enum ingest_kind {
+    INGEST_OTLP,
+    INGEST_REMOTE_WRITE,
+    INGEST_TOKENS
+}; /* remote write: 1.0 and 2.0 */
 
 struct ingest {
     struct tsdb *db;
