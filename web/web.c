@@ -258,13 +258,15 @@ enum err web_routes(struct web *w, struct net *net)
     static const struct web_endpoint endpoints[] = {
         {"GET", "/metrics", metrics, WEB_FORM_OURS, NET_ROUTE_LOW}};
     enum err (*const tables[])(struct web *, struct net *) = {
-        web_assets_routes,      web_admin_routes,    web_erase_routes,      web_oncall_routes,
-        web_slo_routes,         web_backtest_routes, web_traces_routes,     web_jaeger_routes,
-        web_tempo_routes,       web_spans_routes,    web_logs_routes,       web_stream_routes,
-        web_cardinality_routes, web_backup_routes,   web_quarantine_routes, web_kafka_routes,
-        web_prices_routes,      web_sessions_routes, web_grounding_routes,  web_costs_routes,
-        web_budgets_routes,     web_rules_routes,    web_alerts_routes,     web_alertmanager_routes,
-        web_acks_routes,        web_tail_routes};
+        web_assets_routes,      web_admin_routes,  web_erase_routes,
+        web_oncall_routes,      web_slo_routes,    web_backtest_routes,
+        web_traces_routes,      web_jaeger_routes, web_tempo_routes,
+        web_spans_routes,       web_logs_routes,   web_stream_routes,
+        web_cardinality_routes, web_backup_routes, web_quarantine_routes,
+        web_kafka_routes,       web_prices_routes, web_sessions_routes,
+        web_grounding_routes,   web_costs_routes,  web_budgets_routes,
+        web_rules_routes,       web_alerts_routes, web_alertmanager_routes,
+        web_acks_routes,        web_tail_routes,   web_tempo_metrics_routes};
     enum err e = plain_route(w, net, "/-/healthy", healthy);
     if (e == ERR_OK)
         e = plain_route(w, net, "/-/ready", ready);

@@ -98,6 +98,7 @@ enum err web_backtest_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_rules_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_traces_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_tempo_routes(struct web *w, struct net *net) MUST_CHECK;
+enum err web_tempo_metrics_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_spans_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_logs_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_stream_routes(struct web *w, struct net *net) MUST_CHECK;
