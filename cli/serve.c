@@ -44,6 +44,7 @@
 struct server {
     struct arena *arena; /* options and everything read from files */
     struct serve_options options;
+    struct tsdb_labels external_labels;
     struct stage *stage;
     struct tsdb *db;
     struct serve_prices prices;
@@ -121,6 +122,8 @@ static enum err start_stage(struct server *s)
     o.genai.entries = entries;
     if (e == ERR_OK && s->options.prices)
         e = read_file(s->options.prices, s->arena, &o.genai.prices_yaml, &s->msg);
+    if (e == ERR_OK)
+        e = serve_options_external(&s->options, s->arena, &s->external_labels, &s->errors);
     s->options.grounding.file = s->options.config_file;
     if (e == ERR_OK)
         e = serve_grounding_read(&s->grounding, &s->options.grounding, &s->errors);
@@ -257,6 +260,7 @@ static enum err start_detectors(struct server *s)
                                   .budgets = s->budgets,
                                   .conditions = s->conditions.list,
                                   .condition_count = SERVE_CONDITIONS_COUNT,
+                                  .external_labels = s->external_labels,
                                   .external_url =
                                       o->external_url ? o->external_url : (const char *)url.data};
     enum err e = ERR_OK;
@@ -336,6 +340,7 @@ static enum err start_doors(struct server *s)
         .threads = (unsigned)s->options.query_threads,
         .timeout_ms = s->options.query_timeout_ms,
         .samples_max = s->options.query_samples_max,
+        .external_labels = s->external_labels,
     };
     enum err e = collector_new(&c, &s->collector, &s->msg);
     if (e == ERR_OK)

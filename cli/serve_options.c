@@ -26,6 +26,7 @@ static const struct config_option options[] = {
     {"tls.cert",                "--tls-cert",          CONFIG_STR,         NULL,               AT(tls_cert),               "FILE", "PEM certificate chain; with tls.key all three addresses speak TLS. Reloaded when the file changes."},
     {"tls.key",                 "--tls-key",           CONFIG_STR,         NULL,               AT(tls_key),                "FILE", "PEM private key of tls.cert."},
     {"external_url",            "--external-url",      CONFIG_STR,         NULL,               AT(external_url),           "URL",  "Address under which people reach the page; used in links of notifications."},
+    {"external_labels",         NULL,                  CONFIG_NODE,        NULL,               AT(external_labels),        NULL,   "A map of labels that say which installation this is: on notifications, federation and remote read, where what goes out lacks them; `$externalLabels` of templates."},
     {"host_names",              "--host-name",         CONFIG_LIST,        NULL,               AT(host_names),             "NAME", "Host names under which the page answers, besides localhost and IP addresses; `*` allows any."},
     {"slos",                    "--slo",               CONFIG_LIST,        NULL,               AT(slos),                   "PATH", "OpenSLO file or directory; repeat for more. Without any, built-in objectives are used. Read again on SIGHUP, see docs/slo.md."},
     {"receivers",               NULL,                  CONFIG_NODE,        NULL,               AT(receivers),              NULL,   "Webhooks that alerts go to: a list of {name, url, secrets, …}, see docs/webhooks.md."},
@@ -179,6 +180,30 @@ struct otlp_translation serve_options_otlp(const struct serve_options *o)
     if (!otlp_translation_strategy(o->otlp_strategy, &t.strategy))
         t.strategy = OTLP_UNDERSCORE_WITH_SUFFIXES; /* was checked when it was read */
     return t;
+}
+
+enum err serve_options_external(const struct serve_options *o, struct arena *a,
+                                struct tsdb_labels *out, struct buf *errors)
+{
+    const struct yaml_node *map = o->external_labels;
+    struct tsdb_label list[TSDB_LABELS_MAX];
+    struct err_msg msg = {""};
+    size_t n = 0;
+    *out = (struct tsdb_labels){BYTES_NONE};
+    if (!map || map->type == YAML_NULL)
+        return ERR_OK;
+    bool fine = map->type == YAML_MAP;
+    for (const struct yaml_node *c = fine ? map->child : NULL; fine && c; c = c->next) {
+        fine =
+            c->type == YAML_SCALAR && n < TSDB_LABELS_MAX && !bytes_equal_str(c->key, "__name__");
+        if (fine)
+            list[n++] = (struct tsdb_label){c->key, c->text};
+    }
+    enum err e = fine ? tsdb_labels_build(list, n, a, out, &msg)
+                      : err_set(&msg, ERR_INVALID, "give a map of names and texts");
+    if (e != ERR_OK)
+        buf_printf(errors, "%s:%u: external_labels: %s\n", o->config_file, map->line, msg.text);
+    return e;
 }
 
 static bool entry_read(const struct serve_options *o, const struct yaml_node *n,
