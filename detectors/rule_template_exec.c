@@ -157,9 +157,9 @@ void template_print_duration(struct buf *out, int64_t ns)
         left -= seconds / 60 * 60 * 1000000000;
     }
     buf_printf(out, "%llu", (unsigned long long)(left / unit));
-    char rest[16];
-    int size = snprintf(rest, sizeof(rest), ".%09llu",
-                        (unsigned long long)(left % unit * (1000000000 / unit)));
+    char rest[32];
+    uint64_t fraction = left % unit * (1000000000 / unit);
+    int size = snprintf(rest, sizeof(rest), ".%09llu", (unsigned long long)fraction);
     while (rest[size - 1] == '0')
         size--;
     if (size > 1)
