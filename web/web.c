@@ -5,6 +5,7 @@
 #include "base/stats.h"
 #include "detectors/detectors_budgets.h"
 #include "detectors/detectors_rules.h"
+#include "web/web_openmetrics.h"
 
 #include <stdlib.h>
 
@@ -239,6 +240,13 @@ static enum err metrics(struct web_call *c)
                "# HELP telltale_build_info The running program.\n# TYPE telltale_build_info gauge\n"
                "telltale_build_info{version=\"%s\"} 1\n",
                TELLTALE_VERSION);
+    if (web_openmetrics_wanted(net_request_header(c->req, "accept")) && buf_ok(&c->out)) {
+        struct buf classic = c->out;
+        c->content_type = WEB_OPENMETRICS_TYPE;
+        buf_init(&c->out, WEB_ANSWER_MAX);
+        web_openmetrics(buf_bytes(&classic), &c->out);
+        buf_done(&classic);
+    }
     return ERR_OK;
 }
 

@@ -49,6 +49,7 @@ before(async () => {
 global: { scrape_interval: 1s }
 remote_read: [{ url: "${server.web}/api/v1/read", read_recent: true }]
 scrape_configs:
+- { job_name: self, static_configs: [{ targets: ["${new URL(server.web).host}"] }] }
 - { job_name: federate, honor_labels: true, metrics_path: /federate, params: { "match[]": ['{__name__="fed_gauge"}'] }, static_configs: [{ targets: ["${new URL(server.web).host}"] }] }
 `);
   prometheus = spawn("prometheus", [`--config.file=${directory}/prometheus.yml`, `--storage.tsdb.path=${directory}/data`, `--web.listen-address=127.0.0.1:${port}`], { stdio: "ignore" });
@@ -97,6 +98,19 @@ test("a Prometheus reads what is stored here, under the external labels", { skip
   const here = (await query(server, "rate(written_total[50s])"))[0].value;
   const [there] = await ask("rate(written_total[50s])");
   assert.ok(Math.abs(Number(there.value[1]) - here) < 0.3, `${there.value[1]} and ${here}`);
+});
+
+test("a Prometheus that prefers OpenMetrics scrapes the program's own metrics", { skip }, async () => {
+  const ask = async (expr) => (await getJson(`${theirs}/api/v1/query?query=${encodeURIComponent(expr)}`)).body.data?.result ?? [];
+  await eventually(async () => (await ask('up{job="self"}'))[0]?.value[1] === "1", 30000);
+  assert.ok(Number((await ask('telltale_store_commits_total{job="self"}'))[0].value[1]) > 0);
+  const metadata = (await getJson(`${theirs}/api/v1/metadata?metric=telltale_store_commits`)).body.data;
+  assert.equal(metadata.telltale_store_commits[0].type, "counter"); // the family's name: it was read as OpenMetrics
+  const answer = await fetch(`${server.web}/metrics`, { headers: { accept: "application/openmetrics-text;version=1.0.0,text/plain;q=0.5" } });
+  assert.match(answer.headers.get("content-type"), /^application\/openmetrics-text; version=1.0.0/);
+  const text = await answer.text();
+  assert.ok(text.endsWith("\n# EOF\n"));
+  assert.match(text, /^# TYPE telltale_store_commits counter\n# HELP telltale_store_commits .*\ntelltale_store_commits_total \d+$/m);
 });
 
 test("federation carries the external labels", { skip }, async () => {
