@@ -1,118 +1,15 @@
 /* Remote read: series as protobuf, in a snappy block, for other Prometheus servers. Whole answers (SAMPLES), no streamed chunks: a client
  * that would rather have those takes these.
  *
- *   ReadRequest  1 Query { 1 start ms, 2 end ms, 3 Matcher { 1 type, 2 name, 3 value } }, 2 accepted types
  *   ReadResponse 1 QueryResult { 1 TimeSeries { 1 Label { 1 name, 2 value }, 2 Sample { 1 value, 2 t }, 4 Histogram } }
  */
 #include "base/zip.h"
 #include "web/web_prom_call.h"
+#include "web/web_read_request.h"
 
 #define REQUEST_MAX (4u << 20)
-#define MATCHERS_MAX 64u
-#define QUERIES_MAX 64u
-#define SAMPLES_ACCEPTED 0 /* of accepted types */
 
-enum { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_BYTES = 2, WIRE_FIXED32 = 5 };
-
-/* --- reading ------------------------------------------------------------------------------------- */
-
-struct field {
-    uint32_t number, type;
-    uint64_t value;
-    struct bytes bytes;
-};
-
-/* The next field of a message; false at its end or where it is none (its failed tells). */
-static bool next_field(struct reader *r, struct field *f)
-{
-    if (reader_left(r) == 0)
-        return false;
-    uint64_t tag = reader_varint(r);
-    *f = (struct field){.number = (uint32_t)(tag >> 3), .type = tag & 7};
-    switch (f->type) {
-    case WIRE_VARINT: f->value = reader_varint(r); break;
-    case WIRE_FIXED64: f->value = reader_u64(r); break;
-    case WIRE_BYTES: f->bytes = reader_lenbytes(r); break;
-    case WIRE_FIXED32: f->value = reader_u32(r); break;
-    default: r->failed = true;
-    }
-    return !r->failed;
-}
-
-static void quote(struct buf *out, struct bytes s)
-{
-    buf_u8(out, '"');
-    for (size_t i = 0; i < s.size; i++) {
-        uint8_t c = s.data[i];
-        if (c == '"' || c == '\\')
-            buf_printf(out, "\\%c", c);
-        else if (c < 32 || c == 127)
-            buf_printf(out, "\\x%02x", c);
-        else
-            buf_u8(out, c);
-    }
-    buf_u8(out, '"');
-}
-
-struct ask {
-    int64_t start, end;
-    struct buf selector; /* the matchers as PromQL writes them */
-    unsigned matchers;
-};
-
-/* Ours on every series that goes out: one who asks for it by name is right, and no stored series has it. */
-static bool is_external(const struct prom_call *c, struct bytes name, struct bytes value)
-{
-    return bytes_equal(tsdb_labels_get(c->prom->opts.external_labels, name), value) && value.size;
-}
-
-static enum err read_matcher(struct prom_call *c, struct bytes message, struct ask *q)
-{
-    static const char *const ops[] = {"=", "!=", "=~", "!~"};
-    struct reader r = reader_of(message);
-    struct field f;
-    struct bytes name = BYTES_NONE, value = BYTES_NONE;
-    uint64_t op = 0;
-    while (next_field(&r, &f)) {
-        if (f.number == 1 && f.type == WIRE_VARINT)
-            op = f.value;
-        else if (f.number == 2 && f.type == WIRE_BYTES)
-            name = f.bytes;
-        else if (f.number == 3 && f.type == WIRE_BYTES)
-            value = f.bytes;
-    }
-    if (r.failed || op >= ARRAY_LEN(ops) || !name.size || !bytes_is_utf8(name) ||
-        !bytes_is_utf8(value))
-        return err_set(&c->msg, ERR_INVALID, "a matcher of the read request is not valid");
-    if (op == 0 && is_external(c, name, value))
-        return ERR_OK;
-    if (++q->matchers > MATCHERS_MAX)
-        return err_set(&c->msg, ERR_INVALID, "more than %u matchers in a query", MATCHERS_MAX);
-    buf_str(&q->selector, q->selector.size ? "," : "{");
-    quote(&q->selector, name);
-    buf_str(&q->selector, ops[op]);
-    quote(&q->selector, value);
-    return ERR_OK;
-}
-
-static enum err read_query(struct prom_call *c, struct bytes message, struct ask *q)
-{
-    struct reader r = reader_of(message);
-    struct field f;
-    enum err e = ERR_OK;
-    while (e == ERR_OK && next_field(&r, &f)) {
-        if (f.number == 1 && f.type == WIRE_VARINT)
-            q->start = (int64_t)f.value;
-        else if (f.number == 2 && f.type == WIRE_VARINT)
-            q->end = (int64_t)f.value;
-        else if (f.number == 3 && f.type == WIRE_BYTES)
-            e = read_matcher(c, f.bytes, q);
-    }
-    if (e == ERR_OK && r.failed)
-        e = err_set(&c->msg, ERR_INVALID, "the read request is no protobuf of one");
-    buf_str(&q->selector, q->selector.size ? "}" : "{__name__=~\".+\"}");
-    return e;
-}
+enum { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_BYTES = 2 };
 
 /* --- writing ------------------------------------------------------------------------------------- */
 
@@ -235,25 +132,35 @@ static void put_points(struct buf *out, const struct tsdb_points *p)
 
 /* --- the answer ---------------------------------------------------------------------------------- */
 
-static enum err put_series(struct prom_call *c, struct tsdb_view *v, const struct ask *q,
-                           struct arena *scratch, struct buf *out)
+struct answer {
+    struct prom_call *c;
+    struct tsdb_view *v;
+    struct arena *scratch; /* of one series */
+    struct buf *out;
+};
+
+static enum err put_series(const struct answer *x, const struct web_read_query *q)
 {
+    struct prom_call *c = x->c;
+    struct tsdb_view *v = x->v;
+    struct arena *scratch = x->scratch;
+    struct buf *out = x->out;
     struct query_selector *selector = NULL;
     struct tsdb_series *series = NULL;
     struct err_msg why;
     size_t count = 0, n;
-    enum err e = query_selector_parse(buf_bytes(&q->selector), &selector, &why);
+    enum err e = query_selector_parse(q->selector, &selector, &why);
     if (e != ERR_OK)
         return err_set(&c->msg, e, "the matchers of the read request: %s", why.text);
     const struct tsdb_matcher *m = query_selector_matchers(selector, &n);
-    e = tsdb_select(v, m, n, q->start, q->end, c->arena, &series, &count);
+    e = tsdb_select(v, m, n, q->start_ms, q->end_ms, c->arena, &series, &count);
     for (size_t i = 0; e == ERR_OK && i < count && buf_ok(out); i++) {
         struct tsdb_points p = {0};
         struct tsdb_labels labels;
         arena_reset(scratch);
         e = prom_with_external(c, series[i].labels, scratch, &labels);
         if (e == ERR_OK)
-            e = tsdb_points_read(v, &series[i], q->start, q->end, scratch, &p);
+            e = tsdb_points_read(v, &series[i], q->start_ms, q->end_ms, scratch, &p);
         if (e != ERR_OK || !p.count)
             continue;
         size_t at = begin(out, 1);
@@ -265,36 +172,28 @@ static enum err put_series(struct prom_call *c, struct tsdb_view *v, const struc
     return e == ERR_OK ? e : err_set(&c->msg, e, "remote read: %s", err_text(e));
 }
 
+static enum err put_result(void *ctx, const struct web_read_query *q)
+{
+    struct answer *x = ctx;
+    size_t at = begin(x->out, 1);
+    enum err e = put_series(x, q);
+    end(x->out, at);
+    return e;
+}
+
 static enum err answer(struct prom_call *c, struct tsdb_view *v, struct bytes request,
                        struct buf *out)
 {
-    struct reader r = reader_of(request);
-    struct field f;
-    struct arena *scratch = arena_new_in(tsdb_query_budget(c->prom->opts.db), 256u << 20);
-    enum err e = scratch ? ERR_OK : ERR_NOMEM;
-    unsigned queries = 0;
-    while (e == ERR_OK && next_field(&r, &f)) {
-        struct ask q = {.start = 0};
-        if (f.number != 1 || f.type != WIRE_BYTES)
-            continue; /* accepted types: what is sent is always accepted */
-        if (++queries > QUERIES_MAX) {
-            e = err_set(&c->msg, ERR_INVALID, "more than %u queries in a read request",
-                        QUERIES_MAX);
-            break;
-        }
-        buf_init(&q.selector, QUERY_TEXT_MAX);
-        e = read_query(c, f.bytes, &q);
-        if (e == ERR_OK && !buf_ok(&q.selector))
-            e = err_set(&c->msg, ERR_INVALID, "the matchers of the read request are too long");
-        size_t at = begin(out, 1);
-        if (e == ERR_OK)
-            e = put_series(c, v, &q, scratch, out);
-        end(out, at);
-        buf_done(&q.selector);
-    }
-    if (e == ERR_OK && r.failed)
-        e = err_set(&c->msg, ERR_INVALID, "the read request is no protobuf of one");
-    arena_free(scratch);
+    struct answer x = {
+        .c = c,
+        .v = v,
+        .scratch = arena_new_in(tsdb_query_budget(c->prom->opts.db), 256u << 20),
+        .out = out,
+    };
+    enum err e = x.scratch ? web_read_request(request, c->prom->opts.external_labels, put_result,
+                                              &x, &c->msg)
+                           : ERR_NOMEM;
+    arena_free(x.scratch);
     return e;
 }
 
