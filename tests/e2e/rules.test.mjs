@@ -62,13 +62,13 @@ before(async () => {
   const port = await freePort();
   theirs = `http://127.0.0.1:${port}`;
   writeFileSync(join(home, "prometheus.yml"), `
-global: { scrape_interval: 1s, evaluation_interval: 1s }
+global: { scrape_interval: 1s, evaluation_interval: 1s, external_labels: { cluster: eu } }
 rule_files: [${rules}]
 scrape_configs: [{ job_name: demo, static_configs: [{ targets: ["127.0.0.1:${target.address().port}"] }] }]
 remote_write:
 - url: "http://127.0.0.1:${web}/api/v1/write"
   queue_config: { batch_send_deadline: 1s, max_backoff: 1s }
-  write_relabel_configs: [{ source_labels: [__name__], regex: "demo_up|up", action: keep }]
+  write_relabel_configs: [{ source_labels: [__name__], regex: "demo_up|up", action: keep }, { regex: cluster, action: labeldrop }]
 `);
   prometheus = spawn("prometheus", [`--config.file=${join(home, "prometheus.yml")}`, `--storage.tsdb.path=${join(home, "prometheus")}`, `--web.listen-address=127.0.0.1:${port}`], { stdio: "ignore" });
 });
