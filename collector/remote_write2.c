@@ -57,6 +57,8 @@ static enum err read_symbols(struct writer *w, struct bytes body)
     while (e == ERR_OK && (step = otlp_wire_next(&in, &f)) != OTLP_WIRE_END) {
         if (step == OTLP_WIRE_BAD)
             return bad(w, "it is cut off or no protobuf");
+        if (f.number <= 3) /* reserved, so that the two are not taken for each other */
+            return bad(w, "it has fields of a 1.0 request");
         if ((f.number == 4 || f.number == 5) && f.type != OTLP_WIRE_LEN)
             return bad(w, "symbols and series are of another type");
         if (f.number == 4)

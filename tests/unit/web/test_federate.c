@@ -144,6 +144,9 @@ static void a_server_that_scrapes_nothing_says_so(void **state)
          "{\"activeTargets\":[],\"droppedTargets\":[],\"droppedTargetCounts\":{}}"},
         {"/api/v1/targets/metadata", "[]"},
         {"/api/v1/alertmanagers", "{\"activeAlertmanagers\":[],\"droppedAlertmanagers\":[]}"},
+        {"/api/v1/notifications", "[]"},
+        {"/api/v1/status/self_metrics", "[]"},
+        {"/api/v1/status/tsdb/blocks", "{\"blocks\":[]}"},
         {"/api/v1/status/flags", "{}"},
         {"/api/v1/status/config", "{\"yaml\":\"\"}"},
         {"/api/v1/status/walreplay", "{\"min\":0,\"max\":0,\"current\":0,\"state\":\"done\"}"},
@@ -157,6 +160,8 @@ static void a_server_that_scrapes_nothing_says_so(void **state)
         if (!bytes_equal_str(got, want))
             fail_msg("%s: %.*s", cases[i].path, (int)got.size, (const char *)got.data);
     }
+    struct bytes features = door_ask(d, "/api/v1/features", 200);
+    assert_true(bytes_find(features, BYTES_LIT("\"remote_write_receiver\":true")) < features.size);
 }
 
 int main(void)
