@@ -44,6 +44,7 @@
 struct server {
     struct arena *arena; /* options and everything read from files */
     struct serve_options options;
+    struct tsdb_labels external_labels;
     struct stage *stage;
     struct tsdb *db;
     struct serve_prices prices;
@@ -121,6 +122,8 @@ static enum err start_stage(struct server *s)
     o.genai.entries = entries;
     if (e == ERR_OK && s->options.prices)
         e = read_file(s->options.prices, s->arena, &o.genai.prices_yaml, &s->msg);
+    if (e == ERR_OK)
+        e = serve_options_external(&s->options, s->arena, &s->external_labels, &s->errors);
     s->options.grounding.file = s->options.config_file;
     if (e == ERR_OK)
         e = serve_grounding_read(&s->grounding, &s->options.grounding, &s->errors);
@@ -257,6 +260,7 @@ static enum err start_detectors(struct server *s)
                                   .budgets = s->budgets,
                                   .conditions = s->conditions.list,
                                   .condition_count = SERVE_CONDITIONS_COUNT,
+                                  .external_labels = s->external_labels,
                                   .external_url =
                                       o->external_url ? o->external_url : (const char *)url.data};
     enum err e = ERR_OK;
@@ -295,8 +299,9 @@ static enum err replay(void *ctx, const struct web_replay_ask *ask, struct web_r
 {
     struct server *s = ctx;
     struct kafka_replayed r;
-    enum err e = kafka_message_replay(s->db, s->stage, ask->org, ask->signal, ask->place,
-                                      ask->value, &r, msg);
+    struct otlp_translation translation = serve_options_otlp(&s->options);
+    enum err e = kafka_message_replay(s->db, s->stage, &translation, ask->org, ask->signal,
+                                      ask->place, ask->value, &r, msg);
     if (e == ERR_OK)
         *out = (struct web_replay_result){r.stored, r.rejected};
     return e;
@@ -304,7 +309,8 @@ static enum err replay(void *ctx, const struct web_replay_ask *ask, struct web_r
 
 static enum err start_doors(struct server *s)
 {
-    struct collector_options c = {.db = s->db, .stage = s->stage};
+    struct collector_options c = {
+        .db = s->db, .stage = s->stage, .translation = serve_options_otlp(&s->options)};
     struct bytes beside = arena_printf(s->arena, "%s-backups", s->options.data);
     if (!beside.data)
         return ERR_NOMEM;
@@ -334,6 +340,7 @@ static enum err start_doors(struct server *s)
         .threads = (unsigned)s->options.query_threads,
         .timeout_ms = s->options.query_timeout_ms,
         .samples_max = s->options.query_samples_max,
+        .external_labels = s->external_labels,
     };
     enum err e = collector_new(&c, &s->collector, &s->msg);
     if (e == ERR_OK)
@@ -362,6 +369,7 @@ static struct kafka_options kafka_options_of(const struct server *s)
     const struct serve_options *o = &s->options;
     return (struct kafka_options){.db = s->db,
                                   .stage = s->stage,
+                                  .translation = serve_options_otlp(o),
                                   .brokers = o->kafka,
                                   .group = o->kafka_group,
                                   .config_file = o->kafka_config,

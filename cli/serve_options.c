@@ -26,6 +26,7 @@ static const struct config_option options[] = {
     {"tls.cert",                "--tls-cert",          CONFIG_STR,         NULL,               AT(tls_cert),               "FILE", "PEM certificate chain; with tls.key all three addresses speak TLS. Reloaded when the file changes."},
     {"tls.key",                 "--tls-key",           CONFIG_STR,         NULL,               AT(tls_key),                "FILE", "PEM private key of tls.cert."},
     {"external_url",            "--external-url",      CONFIG_STR,         NULL,               AT(external_url),           "URL",  "Address under which people reach the page; used in links of notifications."},
+    {"external_labels",         NULL,                  CONFIG_NODE,        NULL,               AT(external_labels),        NULL,   "A map of labels that say which installation this is: on notifications, federation and remote read, where what goes out lacks them; `$externalLabels` of templates."},
     {"host_names",              "--host-name",         CONFIG_LIST,        NULL,               AT(host_names),             "NAME", "Host names under which the page answers, besides localhost and IP addresses; `*` allows any."},
     {"slos",                    "--slo",               CONFIG_LIST,        NULL,               AT(slos),                   "PATH", "OpenSLO file or directory; repeat for more. Without any, built-in objectives are used. Read again on SIGHUP, see docs/slo.md."},
     {"receivers",               NULL,                  CONFIG_NODE,        NULL,               AT(receivers),              NULL,   "Webhooks that alerts go to: a list of {name, url, secrets, …}, see docs/webhooks.md."},
@@ -50,6 +51,14 @@ static const struct config_option options[] = {
     {"redaction.alerts",        NULL,                  CONFIG_NODE,        NULL,               AT(redaction.alerts),       NULL,   "Kinds and groups that page when they are found in an answer of a model; secret, financial and national_id if not given."},
     {"rules",                   "--rules",             CONFIG_LIST,        NULL,               AT(rules),                  "PATH", "Prometheus rule file, directory of such files, or a pattern with `*`; repeat for more. Read again on SIGHUP, see docs/rules.md."},
     {"rule_interval",           "--rule-interval",     CONFIG_DURATION_MS, "1m",               AT(rule_interval_ms),       "D",    "How often groups of rules are evaluated that do not say."},
+    {"otlp.translation_strategy", NULL,                CONFIG_STR,         "UnderscoreEscapingWithSuffixes", AT(otlp_strategy), "W",    "How names of OTLP metrics become Prometheus names: UnderscoreEscapingWithSuffixes, UnderscoreEscapingWithoutSuffixes, NoUTF8EscapingWithSuffixes or NoTranslation, see docs/format/otlp.md."},
+    {"otlp.promote_resource_attributes", NULL,         CONFIG_LIST,        NULL,               AT(otlp_promote),           NULL,   "Resource attributes that become labels of every series of the resource."},
+    {"otlp.promote_all_resource_attributes", NULL,     CONFIG_BOOL,        "false",            AT(otlp_promote_all),       NULL,   "All of them do, but for otlp.ignore_resource_attributes."},
+    {"otlp.ignore_resource_attributes", NULL,          CONFIG_LIST,        NULL,               AT(otlp_ignore),            NULL,   "With otlp.promote_all_resource_attributes: those that do not."},
+    {"otlp.keep_identifying_resource_attributes", NULL, CONFIG_BOOL,       "false",            AT(otlp_keep_identifying),  NULL,   "target_info keeps service.name, service.namespace and service.instance.id as well."},
+    {"otlp.convert_histograms_to_nhcb", NULL,          CONFIG_BOOL,        "false",            AT(otlp_custom_buckets),    NULL,   "Histograms with explicit bounds become native histograms with custom buckets, not _bucket, _sum and _count."},
+    {"otlp.promote_scope_metadata", NULL,              CONFIG_BOOL,        "false",            AT(otlp_promote_scope),     NULL,   "Name, version, schema URL and attributes of the instrumentation scope become labels otel_scope_…."},
+    {"otlp.type_and_unit_labels", NULL,                CONFIG_BOOL,        "false",            AT(otlp_type_and_unit),     NULL,   "Series get labels __type__ and __unit__."},
     {"kafka.brokers",           "--kafka",             CONFIG_STR,         NULL,               AT(kafka),                  "A:P",  "Kafka brokers, HOST:PORT[,…]: OTLP messages are read from there, each stored once, see docs/kafka.md."},
     {"kafka.group",             "--kafka-group",       CONFIG_STR,         "telltale",         AT(kafka_group),            "NAME", "Consumer group: its members share the partitions."},
     {"kafka.topics",            "--kafka-topic",       CONFIG_LIST,        NULL,               AT(kafka_topics),           "T=S",  "TOPIC=SIGNAL or TOPIC=SIGNAL@ORG, SIGNAL spans, metrics, logs or tokens; repeat for more. Without any: otlp_spans, otlp_metrics, otlp_logs and llm.token.events."},
@@ -118,6 +127,19 @@ static enum err check_together(const struct serve_options *o, struct buf *errors
         o->metric_series_max > UINT32_MAX)
         buf_str(errors,
                 "limits.series, limits.series_per_metric: give a number from 1 to 4294967295\n");
+    enum otlp_strategy strategy;
+    if (!otlp_translation_strategy(o->otlp_strategy, &strategy))
+        buf_printf(errors,
+                   "otlp.translation_strategy: '%s' is not valid; give "
+                   "UnderscoreEscapingWithSuffixes, UnderscoreEscapingWithoutSuffixes, "
+                   "NoUTF8EscapingWithSuffixes or NoTranslation\n",
+                   o->otlp_strategy);
+    if (o->otlp_promote_all && o->otlp_promote.count)
+        buf_str(errors, "otlp: give promote_all_resource_attributes or a list of "
+                        "promote_resource_attributes, not both\n");
+    if (!o->otlp_promote_all && o->otlp_ignore.count)
+        buf_str(errors, "otlp.ignore_resource_attributes: only with "
+                        "promote_all_resource_attributes\n");
     if (o->memory_limit < 32u << 20)
         buf_str(errors, "memory_limit: give at least 32MiB\n");
     if (o->retention_ms < 3600000 || o->retention_content_ms < 3600000 ||
@@ -143,6 +165,45 @@ enum err serve_options_read(int argc, const char *const *argv, struct arena *a,
     enum err e =
         config_read(&serve_options_table, out, config_path(argc, argv), argc, argv, a, errors);
     return e == ERR_OK ? check_together(out, errors) : e;
+}
+
+struct otlp_translation serve_options_otlp(const struct serve_options *o)
+{
+    const struct config_list *list = o->otlp_promote_all ? &o->otlp_ignore : &o->otlp_promote;
+    struct otlp_translation t = {.promote = list->items,
+                                 .promote_count = list->count,
+                                 .promote_all = o->otlp_promote_all,
+                                 .promote_scope = o->otlp_promote_scope,
+                                 .keep_identifying = o->otlp_keep_identifying,
+                                 .custom_buckets = o->otlp_custom_buckets,
+                                 .type_and_unit = o->otlp_type_and_unit};
+    if (!otlp_translation_strategy(o->otlp_strategy, &t.strategy))
+        t.strategy = OTLP_UNDERSCORE_WITH_SUFFIXES; /* was checked when it was read */
+    return t;
+}
+
+enum err serve_options_external(const struct serve_options *o, struct arena *a,
+                                struct tsdb_labels *out, struct buf *errors)
+{
+    const struct yaml_node *map = o->external_labels;
+    struct tsdb_label list[TSDB_LABELS_MAX];
+    struct err_msg msg = {""};
+    size_t n = 0;
+    *out = (struct tsdb_labels){BYTES_NONE};
+    if (!map || map->type == YAML_NULL)
+        return ERR_OK;
+    bool fine = map->type == YAML_MAP;
+    for (const struct yaml_node *c = fine ? map->child : NULL; fine && c; c = c->next) {
+        fine =
+            c->type == YAML_SCALAR && n < TSDB_LABELS_MAX && !bytes_equal_str(c->key, "__name__");
+        if (fine)
+            list[n++] = (struct tsdb_label){c->key, c->text};
+    }
+    enum err e = fine ? tsdb_labels_build(list, n, a, out, &msg)
+                      : err_set(&msg, ERR_INVALID, "give a map of names and texts");
+    if (e != ERR_OK)
+        buf_printf(errors, "%s:%u: external_labels: %s\n", o->config_file, map->line, msg.text);
+    return e;
 }
 
 static bool entry_read(const struct serve_options *o, const struct yaml_node *n,

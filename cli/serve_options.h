@@ -10,6 +10,8 @@
 #include "cli/serve_grounding.h"
 #include "cli/serve_redact.h"
 #include "collector/genai/genai.h"
+#include "collector/otlp/otlp_translation.h"
+#include "tsdb/tsdb_labels.h"
 
 struct serve_options {
     const char *config_file; /* NULL = none */
@@ -17,6 +19,7 @@ struct serve_options {
     const char *listen_otlp_grpc, *listen_otlp_http, *listen_http;
     const char *tls_cert, *tls_key;
     const char *external_url;
+    const struct yaml_node *external_labels; /* a map of texts */
     struct config_list host_names;
     bool init;
     int64_t retention_ms, retention_content_ms, retention_cells_ms, sampling_slow_ms;
@@ -34,6 +37,10 @@ struct serve_options {
     const char *prices, *budgets;
     struct serve_grounding_options grounding;
     struct serve_redact_options redaction;
+    const char *otlp_strategy;
+    struct config_list otlp_promote, otlp_ignore;
+    bool otlp_promote_all, otlp_keep_identifying, otlp_custom_buckets, otlp_promote_scope,
+        otlp_type_and_unit;
     struct config_list rules;
     int64_t rule_interval_ms;
     int64_t query_timeout_ms;
@@ -46,6 +53,11 @@ extern const struct config_table serve_options_table;
 /* argv: the words after `serve`. Looks for --config first, then reads file and flags, then checks what one option says about another. */
 enum err serve_options_read(int argc, const char *const *argv, struct arena *a,
                             struct serve_options *out, struct buf *errors) MUST_CHECK;
+/* The `external_labels:` part of the file. */
+enum err serve_options_external(const struct serve_options *o, struct arena *a,
+                                struct tsdb_labels *out, struct buf *errors) MUST_CHECK;
+/* The `otlp:` part, of options that were read without a mistake. */
+struct otlp_translation serve_options_otlp(const struct serve_options *o);
 /* The `entries:` part of the file. */
 enum err serve_options_entries(const struct serve_options *o, struct arena *a,
                                struct genai_entry_rule **out, size_t *out_count,

@@ -27,7 +27,8 @@ enum err collector_new(const struct collector_options *o, struct collector **out
             pool_free(pool);
         return err_set(msg, ERR_NOMEM, "no memory for the collector");
     }
-    c->ingest = (struct ingest){.db = o->db, .stage = o->stage, .pool = pool};
+    c->ingest = (struct ingest){
+        .db = o->db, .stage = o->stage, .pool = pool, .translation = o->translation};
     c->routes[ROUTE_TRACES] = (struct ingest_route){&c->ingest, INGEST_OTLP, TSDB_SPANS};
     c->routes[ROUTE_LOGS] = (struct ingest_route){&c->ingest, INGEST_OTLP, TSDB_LOGS};
     c->routes[ROUTE_METRICS] = (struct ingest_route){&c->ingest, INGEST_OTLP, TSDB_SAMPLES};
@@ -63,6 +64,8 @@ enum err collector_routes(struct collector *c, struct net *net)
         {NET_DOOR_MASK(NET_OTLP_GRPC), ROUTE_METRICS,
          "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"},
         {NET_DOOR_MASK(NET_OTLP_HTTP) | NET_DOOR_MASK(NET_WEB), ROUTE_WRITE, "/api/v1/write"},
+        {NET_DOOR_MASK(NET_OTLP_HTTP) | NET_DOOR_MASK(NET_WEB), ROUTE_METRICS,
+         "/api/v1/otlp/v1/metrics"},
     };
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
         struct net_route r = {.doors = table[i].doors,

@@ -15,6 +15,7 @@
 #define COLLECTOR_COLLECTOR_H
 
 #include "collector/net/net.h"
+#include "collector/otlp/otlp_translation.h"
 #include "collector/stage/stage.h"
 #include "tsdb/tsdb.h"
 
@@ -27,13 +28,15 @@ struct collector_options {
     struct tsdb *db;
     struct stage *stage; /* NULL: nothing is derived */
     unsigned workers; /* 0 = 2 */
+    struct otlp_translation translation; /* of metrics that come by OTLP */
 };
 
 enum err collector_new(const struct collector_options *o, struct collector **out,
                        struct err_msg *msg) MUST_CHECK;
 /* Ends the workers after the bodies they hold; no handler may run any more. NULL is fine. */
 void collector_free(struct collector *c);
-/* POST /v1/{traces,metrics,logs,tokens} on the OTLP/HTTP door, the three gRPC Export methods, POST /api/v1/write on OTLP/HTTP and web doors. */
+/* POST /v1/{traces,metrics,logs,tokens} on the OTLP/HTTP door, the three gRPC Export methods; Prometheus' own POST /api/v1/write and
+ * /api/v1/otlp/v1/metrics on the OTLP/HTTP and the web door. */
 enum err collector_routes(struct collector *c, struct net *net) MUST_CHECK;
 
 #endif

@@ -9,6 +9,7 @@
 #include "base/stats.h"
 #include "base/zip.h"
 #include "collector/remote_write.h"
+#include "collector/remote_write2.h"
 #include "collector/tokens/tokens.h"
 
 #define RETRY_AFTER_S 1 /* commits take milliseconds: what is short now is soon there again */
@@ -35,6 +36,7 @@ struct job {
     enum zip_kind zip;
     uint8_t *body;
     size_t body_size;
+    bool is_write2; /* remote write 2.0 */
     struct remote_write_written written;
 };
 
@@ -220,11 +222,17 @@ static enum err decode(struct job *j, struct tsdb_batch **out, struct err_msg *m
         .series = tsdb_series(in->db),
         .now_ns = clock_wall_ns(),
         .floor_ms = tsdb_retention_floor_ms(in->db),
+        .translation = in->translation,
     };
     uint8_t *body = j->body;
     j->body = NULL;
     if (j->route.kind == INGEST_TOKENS)
         return decode_tokens(&o, body, j->body_size, out, msg);
+    if (j->is_write2) {
+        enum err e = remote_write2_to_1(&body, &j->body_size, msg);
+        if (e != ERR_OK)
+            return e;
+    }
     return j->route.kind == INGEST_REMOTE_WRITE
                ? remote_write_decode(&o, body, j->body_size, out, &j->written, msg)
                : otlp_decode(&o, body, j->body_size, out, msg);
@@ -338,6 +346,19 @@ static enum err otlp_headers(struct job *j, const char **out_sentence)
     return ERR_UNSUPPORTED_ENCODING;
 }
 
+/* What "application/x-protobuf;proto=X" says; empty when it does not. */
+static struct bytes message_of(struct bytes type)
+{
+    size_t at = bytes_find(type, BYTES_LIT("proto="));
+    if (at == type.size)
+        return BYTES_NONE;
+    struct bytes value = bytes_slice(type, at + 6, type.size);
+    value = bytes_trim(bytes_slice(value, 0, bytes_find(value, BYTES_LIT(";"))));
+    if (value.size >= 2 && value.data[0] == '"' && value.data[value.size - 1] == '"')
+        value = bytes_slice(value, 1, value.size - 1);
+    return value;
+}
+
 static enum err remote_write_headers(struct job *j, const char **out_sentence)
 {
     struct bytes type = net_request_header(j->req, "content-type");
@@ -346,9 +367,11 @@ static enum err remote_write_headers(struct job *j, const char **out_sentence)
         *out_sentence = "remote write sends application/x-protobuf";
         return ERR_UNSUPPORTED_MEDIA;
     }
-    if (bytes_find(type, BYTES_LIT("io.prometheus.write.v2")) < type.size) {
-        *out_sentence = "remote write 2.0 is not spoken here; set protobuf_message: "
-                        "prometheus.WriteRequest (remote write 1.0)";
+    struct bytes proto = message_of(type);
+    j->is_write2 = bytes_equal_str(proto, "io.prometheus.write.v2.Request");
+    if (!j->is_write2 && proto.size && !bytes_equal_str(proto, "prometheus.WriteRequest")) {
+        *out_sentence = "remote write messages are prometheus.WriteRequest (1.0) and "
+                        "io.prometheus.write.v2.Request (2.0)";
         return ERR_UNSUPPORTED_MEDIA;
     }
     if (!bytes_equal_str(encoding, "snappy")) {

@@ -11,12 +11,17 @@
 #include "collector/collector.h"
 #include "collector/otlp/otlp.h"
 
-enum ingest_kind { INGEST_OTLP, INGEST_REMOTE_WRITE, INGEST_TOKENS };
+enum ingest_kind {
+    INGEST_OTLP,
+    INGEST_REMOTE_WRITE,
+    INGEST_TOKENS
+}; /* remote write: 1.0 and 2.0 */
 
 struct ingest {
     struct tsdb *db;
     struct stage *stage;
     struct pool *pool;
+    struct otlp_translation translation;
 };
 
 /* What a route hands to the handler. */

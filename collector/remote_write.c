@@ -212,12 +212,20 @@ static bool time_is_fine(struct decoder *d, int64_t t_ms)
     return false;
 }
 
-static enum err keep_sample(struct decoder *d, struct tsdb_ref ref, int64_t t_ms, double value)
+/* Where a counter begins cannot be later than what it counted. */
+static int64_t sound_start(int64_t start_ms, int64_t t_ms)
+{
+    return start_ms > 0 && start_ms <= t_ms ? start_ms : 0;
+}
+
+static enum err keep_sample(struct decoder *d, struct tsdb_ref ref, int64_t t_ms, double value,
+                            int64_t start_ms)
 {
     if (!time_is_fine(d, t_ms))
         return ERR_OK;
     d->written->samples++;
-    return tsdb_batch_add_sample(d->b, ref, t_ms, value, 0) ? ERR_OK : full();
+    return tsdb_batch_add_sample(d->b, ref, t_ms, value, sound_start(start_ms, t_ms)) ? ERR_OK
+                                                                                      : full();
 }
 
 static enum err add_sample(struct decoder *d, struct tsdb_ref ref, struct bytes wire)
@@ -225,14 +233,16 @@ static enum err add_sample(struct decoder *d, struct tsdb_ref ref, struct bytes 
     struct otlp_wire w = otlp_wire_of(wire);
     struct otlp_wire_field f;
     double value = 0;
-    int64_t t_ms = 0;
+    int64_t t_ms = 0, start_ms = 0;
     while (otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD) {
         if (f.number == 1)
             value = otlp_wire_f64(f.value);
         else if (f.number == 2)
             t_ms = (int64_t)f.value;
+        else if (f.number == 3)
+            start_ms = (int64_t)f.value;
     }
-    return keep_sample(d, ref, t_ms, value);
+    return keep_sample(d, ref, t_ms, value, start_ms);
 }
 
 /* What nearly every series has behind its labels: one sample, value (left out when 0) and time, and nothing else.
@@ -388,7 +398,8 @@ static bool read_custom(struct decoder *d, struct bytes wire, const double **out
     return true;
 }
 
-static bool read_histogram(struct decoder *d, struct bytes wire, struct tsdb_hist *h, int64_t *t_ms)
+static bool read_histogram(struct decoder *d, struct bytes wire, struct tsdb_hist *h, int64_t *t_ms,
+                           int64_t *start_ms)
 {
     struct otlp_wire w = otlp_wire_of(wire);
     struct otlp_wire_field f;
@@ -396,7 +407,7 @@ static bool read_histogram(struct decoder *d, struct bytes wire, struct tsdb_his
     size_t custom_n;
     int64_t schema = 0;
     *h = (struct tsdb_hist){.schema = 0};
-    *t_ms = 0;
+    *t_ms = *start_ms = 0;
     while (otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD) {
         switch (f.number) {
         case 1: h->count = (double)f.value; break;
@@ -408,6 +419,7 @@ static bool read_histogram(struct decoder *d, struct bytes wire, struct tsdb_his
         case 7: h->zero_count = otlp_wire_f64(f.value); break;
         case 14: h->hint = f.value <= TSDB_HIST_GAUGE ? (uint8_t)f.value : 0; break;
         case 15: *t_ms = (int64_t)f.value; break;
+        case 17: *start_ms = (int64_t)f.value; break;
         default: break;
         }
     }
@@ -431,10 +443,10 @@ static enum err add_histogram(struct decoder *d, struct tsdb_ref ref, struct byt
 {
     struct tsdb_hist h;
     struct err_msg why = {"a histogram of too many buckets"};
-    int64_t t_ms;
+    int64_t t_ms, start_ms;
     uint64_t sum_bits;
     arena_reset(d->scratch);
-    bool read = read_histogram(d, wire, &h, &t_ms);
+    bool read = read_histogram(d, wire, &h, &t_ms, &start_ms);
     if (read && !time_is_fine(d, t_ms))
         return ERR_OK;
     memcpy(&sum_bits, &h.sum, sizeof(sum_bits));
@@ -448,7 +460,7 @@ static enum err add_histogram(struct decoder *d, struct tsdb_ref ref, struct byt
     }
     struct tsdb_hist *kept = arena_alloc(d->b->arena, sizeof(*kept));
     if (!kept || tsdb_hist_copy(&h, d->b->arena, kept) != ERR_OK ||
-        !tsdb_batch_add_hist(d->b, ref, t_ms, kept, 0))
+        !tsdb_batch_add_hist(d->b, ref, t_ms, kept, sound_start(start_ms, t_ms)))
         return full();
     d->written->histograms++;
     return ERR_OK;
@@ -517,7 +529,7 @@ static enum err add_series(struct decoder *d, struct bytes wire)
         struct bytes rest = bytes_slice(wire, known, wire.size);
         if (read_only_sample(rest, &value, &t_ms)) {
             d->rows++;
-            return keep_sample(d, ref, t_ms, value);
+            return keep_sample(d, ref, t_ms, value, 0);
         }
         if (region_is_all(wire, bytes_slice(wire, 0, known))) {
             e = check(d, OTLP_SCHEMA_REMOTE_WRITE_SERIES, rest);

@@ -361,6 +361,32 @@ static enum err add_inhibitor(const struct transition *t, struct arena *arena,
     return ERR_OK;
 }
 
+/* They are not part of the fingerprint: two nodes that differ in them tell of the same alert. */
+static enum err add_external(struct detectors *d, struct arena *arena, struct webhook_note *n)
+{
+    struct tsdb_labels_iter it = tsdb_labels_begin(d->o.external_labels);
+    struct tsdb_label l;
+    size_t more = tsdb_labels_count(d->o.external_labels);
+    struct query_slo_pair *list =
+        more ? ARENA_ARRAY(arena, struct query_slo_pair, n->label_count + more) : NULL;
+    if (!more)
+        return ERR_OK;
+    if (!list)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < n->label_count; i++)
+        list[i] = n->labels[i];
+    size_t own = n->label_count;
+    while (tsdb_labels_next(&it, &l)) {
+        bool is_there = false;
+        for (size_t i = 0; i < own && !is_there; i++)
+            is_there = bytes_equal(list[i].name, l.name);
+        if (!is_there)
+            list[n->label_count++] = (struct query_slo_pair){l.name, l.value};
+    }
+    n->labels = list;
+    return ERR_OK;
+}
+
 enum err book_add_pairs(struct detectors *d, const struct detectors_receiver *r, bool with_link,
                         struct arena *arena, struct webhook_note *n)
 {
@@ -382,7 +408,7 @@ enum err book_add_pairs(struct detectors *d, const struct detectors_receiver *r,
         list[n->annotation_count++] = (struct query_slo_pair){BYTES_LIT("acknowledge"), link};
     }
     n->annotations = list;
-    return ERR_OK;
+    return add_external(d, arena, n);
 }
 
 static enum err stage_one(struct detectors *d, void *txn, const struct transition *t,

@@ -83,6 +83,8 @@ struct detectors_options {
     size_t condition_count;
     const struct detectors_service *services; /* the catalogue; borrowed */
     size_t service_count;
+    struct tsdb_labels
+        external_labels; /* on every notification that lacks them, and for templates */
     const char *external_url; /* for links in notifications; NULL = http://127.0.0.1:4320 */
     int64_t interval_ms; /* 0 = 2 s */
     int64_t retry_base_ms, retry_max_ms; /* back-off of deliveries; 0 = 5 s, 10 min */

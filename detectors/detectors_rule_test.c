@@ -44,7 +44,7 @@ static enum err memory_write(void *ctx, const struct rule_row *rows, size_t n, s
     enum err e = ERR_OK;
     for (size_t i = 0; i < n && e == ERR_OK; i++)
         if (rows[i].hist)
-            e = err_set(msg, ERR_UNIMPLEMENTED, "histograms are not kept in tests");
+            e = query_memory_add_hist(t->memory, rows[i].labels, rows[i].t_ms, rows[i].hist);
         else
             e = query_memory_add(t->memory, rows[i].labels, rows[i].t_ms, rows[i].value);
     return e;
@@ -67,7 +67,10 @@ static enum err load_series(struct test_run *t)
         if (e == ERR_OK)
             e = query_text_values(text->text, t->arena, &values, &n, &msg);
         for (size_t i = 0; e == ERR_OK && i < n; i++)
-            if (!values[i].is_omitted)
+            if (values[i].hist)
+                e = query_memory_add_hist(t->memory, labels, (int64_t)i * t->test->interval_ms,
+                                          values[i].hist);
+            else if (!values[i].is_omitted)
                 e = query_memory_add(t->memory, labels, (int64_t)i * t->test->interval_ms,
                                      values[i].value);
         if (e != ERR_OK) {
@@ -123,7 +126,8 @@ static void put_alerts(struct buf *out, const struct rule_test_expected *list, s
     buf_str(out, n ? "\n            ]" : "]");
 }
 
-static void put_samples(struct buf *out, const struct rule_test_sample *list, size_t n)
+static void put_samples(struct buf *out, const struct rule_test_sample *list, size_t n,
+                        struct arena *a)
 {
     if (!n)
         buf_str(out, "nil");
@@ -131,7 +135,10 @@ static void put_samples(struct buf *out, const struct rule_test_sample *list, si
         buf_str(out, i ? ", " : "");
         put_labels(out, list[i].labels);
         buf_u8(out, ' ');
-        put_value(out, list[i].value);
+        if (list[i].hist)
+            buf_bytes_append(out, query_hist_text(list[i].hist, a));
+        else
+            put_value(out, list[i].value);
     }
 }
 
@@ -279,6 +286,18 @@ static bool same_value(const struct test_run *t, double a, double b)
     return t->file->is_fuzzy && fabs(a - b) <= FUZZ * MAX(fabs(a), fabs(b));
 }
 
+/* The hint is no part of what is expected, and empty buckets say nothing. */
+static bool same_hist(const struct query_hist *x, const struct query_hist *y, struct arena *a)
+{
+    if (!x || !y)
+        return x == y;
+    x = query_hist_compact(x, a);
+    y = query_hist_compact(y, a);
+    return x && y &&
+           query_hist_equal(query_hist_with_hint(x, TSDB_HIST_UNKNOWN_RESET, a),
+                            query_hist_with_hint(y, TSDB_HIST_UNKNOWN_RESET, a));
+}
+
 static enum err check_expr(struct test_run *t, const struct rule_test_expr *want)
 {
     char at[48];
@@ -300,7 +319,8 @@ static enum err check_expr(struct test_run *t, const struct rule_test_expr *want
     size_t n = 0;
     for (size_t i = 0; got && i < q.count; i++)
         if (q.rows[i].count)
-            got[n++] = (struct rule_test_sample){q.rows[i].labels, q.rows[i].value[0]};
+            got[n++] = (struct rule_test_sample){q.rows[i].labels, q.rows[i].value[0],
+                                                 q.rows[i].hist ? q.rows[i].hist[0] : NULL};
     if (n)
         qsort(got, n, sizeof(*got), by_metric);
     if (want->count)
@@ -308,15 +328,16 @@ static enum err check_expr(struct test_run *t, const struct rule_test_expr *want
     bool same = n == want->count;
     for (size_t i = 0; same && i < n; i++)
         same = by_metric(&got[i], &want->expected[i]) == 0 &&
-               same_value(t, got[i].value, want->expected[i].value);
+               same_hist(got[i].hist, want->expected[i].hist, a) &&
+               (got[i].hist || same_value(t, got[i].value, want->expected[i].value));
     if (!same) {
         fail_begin(t);
         buf_printf(t->out,
                    "    expr: \"" BYTES_FMT "\", time: %s,\n        exp: ", BYTES_ARG(want->expr),
                    at);
-        put_samples(t->out, want->expected, want->count);
+        put_samples(t->out, want->expected, want->count, a);
         buf_str(t->out, "\n        got: ");
-        put_samples(t->out, got, n);
+        put_samples(t->out, got, n, a);
         buf_str(t->out, "\n\n");
     }
     arena_free(a);

@@ -100,6 +100,7 @@ static struct rule_io io_of(struct detectors_rules *r, struct store_io *s)
                             .query = store_query,
                             .write = store_write,
                             .budget = tsdb_query_budget(r->o.db),
+                            .external_labels = r->d->o.external_labels,
                             .external_url = r->d->o.external_url,
                             .grace_until_ms = r->start_ms + DETECTORS_RULES_GRACE_MS};
 }

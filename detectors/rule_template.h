@@ -3,12 +3,12 @@
  *     {{ $labels.instance }} has been down for {{ humanizeDuration $value }}
  *     {{ with query "up == 0" }}{{ . | first | label "job" }}{{ else }}nobody{{ end }}
  *
- * Known: text, pipelines, variables (:= and =), if, else if, else, with, range (break, continue), end, trim markers, comments; $labels, $value,
- * $externalLabels, $externalURL, .Labels, .Value, .ExternalLabels, .ExternalURL; and, or, not, eq, ne, lt, le, gt, ge, len, index, print,
- * println, printf, urlquery, html; args, query, first, label, value, strvalue, sortByLabel, humanize, humanize1024, humanizeDuration,
- * humanizePercentage, humanizeTimestamp, title, toUpper, toLower, match, reReplaceAll, graphLink, tableLink, parseDuration, stripPort, stripDomain,
- * safeHtml, externalURL, pathPrefix, now.
- * Not known: define, template, block, tmpl (each a mistake at load).
+ * Known: text, pipelines, variables (:= and =), if, else if, else, with, range (break, continue), define, template, block, end, trim markers,
+ * comments; $labels, $value, $externalLabels, $externalURL, .Labels, .Value, .ExternalLabels, .ExternalURL; and, or, not, eq, ne, lt, le, gt, ge,
+ * len, index, print, println, printf, urlquery, html; args, query, first, label, value, strvalue, sortByLabel, tmpl, humanize, humanize1024,
+ * humanizeDuration, humanizePercentage, humanizeTimestamp, toTime, toDuration, title, toUpper, toLower, match, reReplaceAll, graphLink, tableLink,
+ * parseDuration, stripPort, stripDomain, safeHtml, externalURL, pathPrefix, now.
+ * Not known: methods with arguments, as of toTime's times (.Format "…"): a mistake at load.
  *
  * Owner: the arena of rule_template_parse; what expands lives in the arena given there.  Thread: immutable once parsed, then any.
  * Failure: rule_template_parse: ERR_INVALID with "line:column: what".  rule_template_expand: ERR_EXECUTION with a sentence; ERR_LIMIT.

@@ -18,7 +18,8 @@ enum template_node_kind {
     TEMPLATE_WITH,
     TEMPLATE_RANGE,
     TEMPLATE_BREAK,
-    TEMPLATE_CONTINUE
+    TEMPLATE_CONTINUE,
+    TEMPLATE_CALL /* {{template "text" pipeline}}; the pipeline may be NULL: nil */
 };
 
 enum template_term_kind {
@@ -75,9 +76,16 @@ struct template_node {
     struct template_node *next;
 };
 
+struct template_named { /* {{define "name"}} */
+    struct bytes name;
+    struct template_node *first;
+    struct template_named *next;
+};
+
 struct rule_template {
     struct bytes text;
     struct template_node *first;
+    struct template_named *named;
 };
 
 /* Slots that every template has. */
@@ -101,6 +109,8 @@ enum template_value_kind {
     VALUE_LABELS,
     VALUE_SAMPLE,
     VALUE_VECTOR,
+    VALUE_TIME, /* number: seconds since 1970 */
+    VALUE_DURATION, /* integer: ns */
     VALUE_ARGS, /* what args made: arg0, arg1, … */
     VALUE_ROOT
 };
@@ -123,6 +133,7 @@ struct template_value {
 };
 
 struct template_run {
+    const struct rule_template *template;
     const struct rule_template_data *data;
     struct arena *arena;
     struct err_msg *msg;
@@ -147,6 +158,11 @@ bool template_is_true(const struct template_value *v);
 /* Go's %v: to print a value, and to show one in printf. */
 void template_print(struct buf *out, const struct template_value *v);
 void template_print_float(struct buf *out, double v);
+/* Go's time.Time and time.Duration; false: the calendar has no such time. */
+bool template_print_time(struct buf *out, double seconds);
+void template_print_duration(struct buf *out, int64_t ns);
+/* Runs the template of that name with data as its dot; what it gives goes to r->out. */
+void template_call(struct template_run *r, struct bytes name, struct template_value data);
 
 static inline struct template_value value_string(struct bytes s)
 {

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define CALL_ARGS_MAX 64u
 
@@ -97,12 +98,115 @@ void template_print(struct buf *out, const struct template_value *v)
         }
         buf_u8(out, ']');
         return;
+    case VALUE_TIME: (void)template_print_time(out, v->number); return; /* toTime has looked */
+    case VALUE_DURATION: template_print_duration(out, v->integer); return;
     case VALUE_ARGS:
     case VALUE_ROOT: buf_str(out, "map[]"); return;
     }
 }
 
+bool template_print_time(struct buf *out, double seconds)
+{
+    struct tm tm;
+    char text[64];
+    double whole = floor(seconds);
+    long long ns = /* of ms, as Prometheus keeps it */
+        llround((seconds - whole) * 1e9) / 1000000 * 1000000;
+    if (!(fabs(seconds) <= 9e15))
+        return false;
+    time_t t = (time_t)whole;
+    if (!gmtime_r(&t, &tm))
+        return false;
+    buf_append(out, text, strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", &tm));
+    if (ns) {
+        int size = snprintf(text, sizeof(text), ".%09lld", ns);
+        while (text[size - 1] == '0')
+            size--;
+        buf_append(out, text, (size_t)size);
+    }
+    buf_str(out, " +0000 UTC");
+    return true;
+}
+
+/* "1h2m3.5s", "1.5ms", "0s": no zero units in front, the fraction as short as it is. */
+void template_print_duration(struct buf *out, int64_t ns)
+{
+    static const struct {
+        uint64_t ns;
+        const char *unit;
+    } small[] = {{1000000, "ms"}, {1000, "µs"}, {1, "ns"}};
+    uint64_t left = ns < 0 ? -(uint64_t)ns : (uint64_t)ns;
+    if (!left) {
+        buf_str(out, "0s");
+        return;
+    }
+    buf_str(out, ns < 0 ? "-" : "");
+    uint64_t unit = 1000000000;
+    const char *name = "s";
+    for (size_t i = 0; left < 1000000000 && i < ARRAY_LEN(small); i++)
+        if (left >= small[i].ns) {
+            unit = small[i].ns;
+            name = small[i].unit;
+            break;
+        }
+    uint64_t seconds = left / 1000000000;
+    if (seconds >= 3600)
+        buf_printf(out, "%lluh", (unsigned long long)(seconds / 3600));
+    if (seconds >= 60) {
+        buf_printf(out, "%llum", (unsigned long long)(seconds / 60 % 60));
+        left -= seconds / 60 * 60 * 1000000000;
+    }
+    buf_printf(out, "%llu", (unsigned long long)(left / unit));
+    char rest[32];
+    uint64_t fraction = left % unit * (1000000000 / unit);
+    int size = snprintf(rest, sizeof(rest), ".%09llu", (unsigned long long)fraction);
+    while (rest[size - 1] == '0')
+        size--;
+    if (size > 1)
+        buf_append(out, rest, (size_t)size);
+    buf_str(out, name);
+}
+
 /* --- values -------------------------------------------------------------------------------------- */
+
+/* Methods that need no argument. */
+static bool time_field(double seconds, struct bytes name, struct template_value *out)
+{
+    struct tm tm;
+    time_t t = (time_t)floor(seconds);
+    if (!gmtime_r(&t, &tm))
+        return false;
+    const struct {
+        const char *name;
+        int64_t v;
+    } fields[] = {{"Unix", t},           {"UnixMilli", (int64_t)floor(seconds * 1000)},
+                  {"Day", tm.tm_mday},   {"Year", tm.tm_year + INT64_C(1900)},
+                  {"Hour", tm.tm_hour},  {"Minute", tm.tm_min},
+                  {"Second", tm.tm_sec}, {"YearDay", tm.tm_yday + 1}};
+    for (size_t i = 0; i < ARRAY_LEN(fields); i++)
+        if (bytes_equal_str(name, fields[i].name)) {
+            *out = value_int(fields[i].v);
+            return true;
+        }
+    return false;
+}
+
+static bool duration_field(int64_t ns, struct bytes name, struct template_value *out)
+{
+    static const struct {
+        const char *name;
+        double ns;
+    } units[] = {{"Hours", 3600e9}, {"Minutes", 60e9}, {"Seconds", 1e9}};
+    for (size_t i = 0; i < ARRAY_LEN(units); i++)
+        if (bytes_equal_str(name, units[i].name)) {
+            *out = value_float((double)ns / units[i].ns);
+            return true;
+        }
+    if (!bytes_equal_str(name, "Milliseconds"))
+        return false;
+    *out = value_int(ns / 1000000);
+    return true;
+}
 
 static struct template_value root_field(struct template_run *r, struct bytes name)
 {
@@ -132,6 +236,14 @@ static struct template_value field_of(struct template_run *r, struct template_va
         if (bytes_equal_str(name, "Value"))
             return value_float(v.samples->value);
         break;
+    case VALUE_TIME:
+    case VALUE_DURATION: {
+        struct template_value got;
+        if (v.kind == VALUE_TIME ? time_field(v.number, name, &got)
+                                 : duration_field(v.integer, name, &got))
+            return got;
+        break;
+    }
     case VALUE_ARGS: /* arg0, arg1, … */
         if (bytes_has_prefix(name, BYTES_LIT("arg"))) {
             uint64_t i;
@@ -291,6 +403,30 @@ static void run_range(struct template_run *r, const struct template_node *n,
         run_list(r, n->otherwise, dot);
 }
 
+void template_call(struct template_run *r, struct bytes name, struct template_value data)
+{
+    const struct template_named *t = r->template->named;
+    struct template_value before[RULE_TEMPLATE_VARIABLES_MAX];
+    while (t && !bytes_equal(t->name, name))
+        t = t->next;
+    if (!t) {
+        template_fail(r, ERR_EXECUTION, "template \"%.100s\" not defined",
+                      (const char *)arena_printf(r->arena, BYTES_FMT, BYTES_ARG(name)).data);
+        return;
+    }
+    if (++r->depth > RULE_TEMPLATE_DEPTH_MAX) {
+        template_fail(r, ERR_LIMIT, "templates call each other more than %u times",
+                      RULE_TEMPLATE_DEPTH_MAX);
+        return;
+    }
+    /* Its variables are its own. */
+    memcpy(before, r->slots, sizeof(before));
+    r->slots[TEMPLATE_SLOT_ROOT] = data;
+    run_list(r, t->first, data);
+    memcpy(r->slots, before, sizeof(before));
+    r->depth--;
+}
+
 static void run_node(struct template_run *r, const struct template_node *n,
                      struct template_value dot)
 {
@@ -315,6 +451,13 @@ static void run_node(struct template_run *r, const struct template_node *n,
     case TEMPLATE_RANGE: run_range(r, n, dot); return;
     case TEMPLATE_BREAK: r->is_breaking = true; return;
     case TEMPLATE_CONTINUE: r->is_continuing = true; return;
+    case TEMPLATE_CALL:
+        v = (struct template_value){.kind = VALUE_NIL};
+        if (n->pipeline)
+            v = run_pipeline(r, n->pipeline, dot);
+        if (r->err == ERR_OK)
+            template_call(r, n->text, v);
+        return;
     }
 }
 
@@ -340,6 +483,7 @@ enum err rule_template_expand(const struct rule_template *t, const struct rule_t
     struct template_run *r = calloc(1, sizeof(*r));
     if (!r)
         return err_set(msg, ERR_NOMEM, "out of memory");
+    r->template = t;
     r->data = d;
     r->arena = a;
     r->msg = msg;

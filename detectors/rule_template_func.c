@@ -30,6 +30,8 @@ static bool to_float(struct template_run *r, const value *v, double *out)
     }
 }
 
+static value taken(struct template_run *r, struct buf *b);
+
 static value text_value(struct template_run *r, const char *text)
 {
     struct bytes b = arena_copy(r->arena, bytes_str(text));
@@ -134,31 +136,42 @@ static value humanize_percentage(struct template_run *r, const value *args, size
                                      : (value){.kind = VALUE_NIL};
 }
 
-/* Go's time: "2015-06-16 13:00:00.5 +0000 UTC". */
 static value humanize_timestamp(struct template_run *r, const value *args, size_t n)
 {
-    char text[96];
+    struct buf text;
     double v;
-    struct tm tm;
     if (!to_float(r, &args[0], &v))
         return (value){.kind = VALUE_NIL};
     if (!isfinite(v))
         return short_number(r, "", v, "");
-    double whole = floor(v);
-    long long ns =
-        llround((v - whole) * 1e9) / 1000000 * 1000000; /* of ms, as Prometheus keeps it */
-    time_t t = (time_t)whole;
-    if (fabs(v) > 9e15 || !gmtime_r(&t, &tm))
-        return template_fail(r, ERR_EXECUTION, "%g cannot be represented as a time", v);
-    size_t size = strftime(text, 64, "%Y-%m-%d %H:%M:%S", &tm);
-    if (ns) {
-        snprintf(text + size, sizeof(text) - size, ".%09lld", ns);
-        size = strlen(text);
-        while (text[size - 1] == '0')
-            size--;
-    }
-    snprintf(text + size, sizeof(text) - size, " +0000 UTC");
-    return text_value(r, text);
+    buf_init(&text, 128);
+    if (template_print_time(&text, v))
+        return taken(r, &text);
+    buf_done(&text);
+    return template_fail(r, ERR_EXECUTION, "%g cannot be represented as a time", v);
+}
+
+static value to_time(struct template_run *r, const value *args, size_t n)
+{
+    struct buf text;
+    double v;
+    if (!to_float(r, &args[0], &v))
+        return (value){.kind = VALUE_NIL};
+    buf_init(&text, 128);
+    bool has_calendar = template_print_time(&text, v);
+    buf_done(&text);
+    return has_calendar ? (value){.kind = VALUE_TIME, .number = v}
+                        : template_fail(r, ERR_EXECUTION, "%g cannot be represented as a time", v);
+}
+
+static value to_duration(struct template_run *r, const value *args, size_t n)
+{
+    double v;
+    if (!to_float(r, &args[0], &v))
+        return (value){.kind = VALUE_NIL};
+    if (!(fabs(v) < 9e9)) /* what nanoseconds in 64 bits reach */
+        return template_fail(r, ERR_EXECUTION, "%g cannot be represented as a duration", v);
+    return (value){.kind = VALUE_DURATION, .integer = llround(v * 1e9)};
 }
 
 static value parse_duration(struct template_run *r, const value *args, size_t n)
@@ -600,6 +613,20 @@ static value sort_by_label(struct template_run *r, const value *args, size_t n)
     return (value){.kind = VALUE_VECTOR, .samples = list, .count = count};
 }
 
+/* --- templates ----------------------------------------------------------------------------------- */
+
+static value tmpl(struct template_run *r, const value *args, size_t n)
+{
+    struct buf before = r->out;
+    if (!is_text(r, "tmpl", args, 1))
+        return (value){.kind = VALUE_NIL};
+    buf_init(&r->out, RULE_TEMPLATE_OUTPUT_MAX);
+    template_call(r, args[0].string, args[1]);
+    struct buf text = r->out;
+    r->out = before;
+    return taken(r, &text);
+}
+
 /* --- the table ----------------------------------------------------------------------------------- */
 
 static value logic(struct template_run *r, const value *args, size_t n)
@@ -633,11 +660,14 @@ static const struct template_function functions[] = {
     {"value", 1, 1, sample_value},
     {"strvalue", 1, 1, string_value},
     {"sortByLabel", 2, 2, sort_by_label},
+    {"tmpl", 2, 2, tmpl},
     {"humanize", 1, 1, humanize},
     {"humanize1024", 1, 1, humanize_1024},
     {"humanizeDuration", 1, 1, humanize_duration},
     {"humanizePercentage", 1, 1, humanize_percentage},
     {"humanizeTimestamp", 1, 1, humanize_timestamp},
+    {"toTime", 1, 1, to_time},
+    {"toDuration", 1, 1, to_duration},
     {"parseDuration", 1, 1, parse_duration},
     {"now", 0, 0, now},
     {"title", 1, 1, title},

@@ -45,6 +45,7 @@ struct parse {
     unsigned depth, range_depth;
     struct scope_variable scope[RULE_TEMPLATE_VARIABLES_MAX];
     uint32_t scope_count;
+    struct template_named *named;
 };
 
 /* --- mistakes ------------------------------------------------------------------------------------ */
@@ -556,7 +557,72 @@ static void read_block(struct parse *p, struct template_node *node)
     p->scope_count = scope;
 }
 
-/* An action behind "{{". NULL with *out_end: it ends the list; NULL without: a comment. */
+/* The name behind define, template, block. */
+static struct bytes read_template_name(struct parse *p)
+{
+    struct word w = p->word;
+    if (w.kind != WORD_STRING || w.text.data[0] == '\'') {
+        fail(p, w.pos, "the name of a template, in quotes, is wanted here");
+        return BYTES_NONE;
+    }
+    struct bytes name = unquote(p, w);
+    next_word(p);
+    return name;
+}
+
+/* What stands between {{define "x"}} (or {{block "x" …}}) and its end: it sees nothing of what is around it but $, which is its own. */
+static void read_named(struct parse *p, struct bytes name, size_t pos)
+{
+    struct scope_variable around[RULE_TEMPLATE_VARIABLES_MAX];
+    uint32_t count = p->scope_count;
+    unsigned ranges = p->range_depth;
+    enum list_end end = END_TEXT;
+    for (const struct template_named *t = p->named; t && p->err == ERR_OK; t = t->next)
+        if (bytes_equal(t->name, name))
+            fail(p, pos, "template \"" BYTES_FMT "\" is defined twice", BYTES_ARG(name));
+    struct template_named *t = make(p, sizeof(*t));
+    if (!t || p->err != ERR_OK || !enter(p))
+        return;
+    memcpy(around, p->scope, sizeof(around));
+    p->scope_count = 1;
+    p->range_depth = 0;
+    t->name = name;
+    t->next = p->named;
+    p->named = t;
+    t->first = read_list(p, &end);
+    if (p->err == ERR_OK && end != END_END)
+        fail(p, pos, "template \"" BYTES_FMT "\" is not closed with {{end}}", BYTES_ARG(name));
+    memcpy(p->scope, around, sizeof(around));
+    p->scope_count = count;
+    p->range_depth = ranges;
+    p->depth--;
+}
+
+static void read_define(struct parse *p, size_t pos)
+{
+    if (p->depth)
+        fail(p, pos, "{{define}} may not stand within a block");
+    next_word(p);
+    struct bytes name = read_template_name(p);
+    close_action(p);
+    if (p->err == ERR_OK)
+        read_named(p, name, pos);
+}
+
+/* {{template "x" pipeline}}, {{block "x" pipeline}}…{{end}}. */
+static void read_call(struct parse *p, struct template_node *node, size_t pos, bool is_block)
+{
+    node->kind = TEMPLATE_CALL;
+    next_word(p);
+    node->text = read_template_name(p);
+    if (p->err == ERR_OK && (p->word.kind != WORD_END || is_block))
+        node->pipeline = read_pipeline(p, IN_ACTION);
+    close_action(p);
+    if (is_block && p->err == ERR_OK)
+        read_named(p, node->text, pos);
+}
+
+/* An action behind "{{". NULL with *out_end: it ends the list; NULL without: there is nothing to run. */
 static struct template_node *read_action(struct parse *p, enum list_end *out_end)
 {
     static const struct {
@@ -591,11 +657,13 @@ static struct template_node *read_action(struct parse *p, enum list_end *out_end
         close_action(p);
         return node;
     }
-    if (is_name && (bytes_equal_str(w.text, "define") || bytes_equal_str(w.text, "template") ||
-                    bytes_equal_str(w.text, "block"))) {
-        fail(p, w.pos, "templates within templates (" BYTES_FMT ") are not known here",
-             BYTES_ARG(w.text));
+    if (is_name && bytes_equal_str(w.text, "define")) {
+        read_define(p, w.pos);
         return NULL;
+    }
+    if (is_name && (bytes_equal_str(w.text, "template") || bytes_equal_str(w.text, "block"))) {
+        read_call(p, node, w.pos, w.text.size == 5);
+        return node;
     }
     node->kind = TEMPLATE_ACTION;
     node->pipeline = read_pipeline(p, IN_ACTION);
@@ -701,6 +769,7 @@ enum err rule_template_parse(struct bytes text, struct arena *a, struct rule_tem
     t->first = read_list(&p, &end);
     if (p.err == ERR_OK && end != END_TEXT)
         fail(&p, p.at, "unexpected {{%s}}", end == END_END ? "end" : "else");
+    t->named = p.named;
     if (p.err == ERR_OK)
         *out = t;
     return p.err;

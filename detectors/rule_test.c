@@ -131,8 +131,11 @@ static void read_sample(struct reading *r, const struct yaml_node *c, struct rul
         mistake(r, labels->line, "labels \"" BYTES_FMT "\": %s", BYTES_ARG(labels->text), msg.text);
     if (value && (value->type != YAML_SCALAR || !bytes_to_f64(value->text, &to->value)))
         mistake(r, value->line, "value: must be a number");
-    if (c->type == YAML_MAP && yaml_get(c, "histogram"))
-        mistake(r, c->line, "histogram: histograms are not compared here");
+    const struct yaml_node *hist = c->type == YAML_MAP ? yaml_get(c, "histogram") : NULL;
+    struct bytes rest = hist ? bytes_trim(hist->text) : BYTES_NONE;
+    if (hist && (query_text_hist(&rest, r->arena, &to->hist, &msg) != ERR_OK || rest.size))
+        mistake(r, hist->line, "histogram: %s",
+                rest.size && to->hist ? "more stands behind it" : msg.text);
 }
 
 static void read_exprs(struct reading *r, const struct yaml_node *n, struct rule_test_case *t)

@@ -8,6 +8,7 @@
 
 #include "base/yaml_in.h"
 #include "detectors/rule_file.h"
+#include "query/query_hist.h"
 
 struct rule_test_alert { /* alert_rule_test */
     int64_t at_ms;
@@ -21,6 +22,7 @@ struct rule_test_alert { /* alert_rule_test */
 struct rule_test_sample {
     struct tsdb_labels labels;
     double value;
+    const struct query_hist *hist; /* NULL: value */
 };
 
 struct rule_test_expr { /* promql_expr_test */

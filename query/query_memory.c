@@ -9,6 +9,7 @@ struct memory_row {
     size_t count, cap;
     int64_t *t_ms;
     double *value;
+    const struct tsdb_hist **hist; /* NULL: floats only; NULL entries are floats */
 };
 
 struct query_memory {
@@ -37,6 +38,7 @@ void query_memory_free(struct query_memory *m)
     for (size_t i = 0; i < m->count; i++) {
         free(m->rows[i].t_ms);
         free(m->rows[i].value);
+        free(m->rows[i].hist);
     }
     free(m->rows);
     free(m->slots);
@@ -99,17 +101,30 @@ static bool grow_samples(struct memory_row *r)
     double *v = t ? realloc(r->value, cap * sizeof(*v)) : NULL;
     if (v)
         r->value = v;
+    if (v && r->hist) {
+        const struct tsdb_hist **h = realloc(r->hist, cap * sizeof(*h));
+        if (!h)
+            return false;
+        r->hist = h;
+    }
     r->cap = v ? cap : r->cap;
     return v != NULL;
 }
 
-enum err query_memory_add(struct query_memory *m, struct tsdb_labels labels, int64_t t_ms,
-                          double value)
+static bool has_hists(struct memory_row *r)
+{
+    if (!r->hist)
+        r->hist = calloc(r->cap, sizeof(*r->hist));
+    return r->hist != NULL;
+}
+
+static enum err add(struct query_memory *m, struct tsdb_labels labels, int64_t t_ms, double value,
+                    const struct tsdb_hist *hist)
 {
     if (m->samples == QUERY_MEMORY_SAMPLES_MAX)
         return ERR_LIMIT;
     struct memory_row *r = row_of(m, labels);
-    if (!r || !grow_samples(r))
+    if (!r || !grow_samples(r) || (hist && !has_hists(r)))
         return ERR_NOMEM;
     size_t at = r->count;
     while (at && r->t_ms[at - 1] >= t_ms)
@@ -118,12 +133,31 @@ enum err query_memory_add(struct query_memory *m, struct tsdb_labels labels, int
     if (!is_there) {
         memmove(r->t_ms + at + 1, r->t_ms + at, (r->count - at) * sizeof(*r->t_ms));
         memmove(r->value + at + 1, r->value + at, (r->count - at) * sizeof(*r->value));
+        if (r->hist)
+            memmove(r->hist + at + 1, r->hist + at, (r->count - at) * sizeof(*r->hist));
         r->count++;
         m->samples++;
     }
     r->t_ms[at] = t_ms;
     r->value[at] = value;
+    if (r->hist)
+        r->hist[at] = hist;
     return ERR_OK;
+}
+
+enum err query_memory_add(struct query_memory *m, struct tsdb_labels labels, int64_t t_ms,
+                          double value)
+{
+    return add(m, labels, t_ms, value, NULL);
+}
+
+enum err query_memory_add_hist(struct query_memory *m, struct tsdb_labels labels, int64_t t_ms,
+                               const struct query_hist *h)
+{
+    struct tsdb_hist *kept = arena_alloc(m->arena, sizeof(*kept));
+    if (!kept || !query_hist_store(h, m->arena, kept))
+        return ERR_NOMEM;
+    return add(m, labels, t_ms, 0, kept);
 }
 
 static bool matches(const struct tsdb_matcher *m, struct tsdb_labels l)
@@ -183,8 +217,10 @@ static enum err memory_points(void *ctx, const struct tsdb_series *s, int64_t mi
     struct query_memory *m = ctx;
     const struct memory_row *r = &m->rows[s->handle];
     size_t lo = first_at(r, min_ms), hi = max_ms == INT64_MAX ? r->count : first_at(r, max_ms + 1);
-    *out = (struct tsdb_points){
-        .count = hi > lo ? hi - lo : 0, .t_ms = r->t_ms + lo, .value = r->value + lo};
+    *out = (struct tsdb_points){.count = hi > lo ? hi - lo : 0,
+                                .t_ms = r->t_ms + lo,
+                                .value = r->value + lo,
+                                .hist = r->hist ? r->hist + lo : NULL};
     return ERR_OK;
 }
 

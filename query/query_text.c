@@ -189,6 +189,35 @@ static enum err read_item(struct values *v, struct bytes item, struct err_msg *m
     return ERR_OK;
 }
 
+/* HIST, HISTxTIMES, HIST+STEPxTIMES, HIST-STEPxTIMES; text then begins behind it. */
+static enum err read_hist_item(struct values *v, struct bytes *text, struct err_msg *msg)
+{
+    const struct query_hist *h, *step = NULL;
+    uint64_t times = 0;
+    double sign = 0;
+    enum err e = query_text_hist(text, v->arena, &h, msg);
+    if (e == ERR_OK && text->size && (text->data[0] == '+' || text->data[0] == '-')) {
+        sign = text->data[0] == '+' ? 1 : -1;
+        *text = bytes_slice(*text, 1, text->size);
+        e = query_text_hist(text, v->arena, &step, msg);
+    }
+    bool repeats = e == ERR_OK && text->size && text->data[0] == 'x';
+    if (repeats && !read_times(text, &times))
+        return err_set(msg, ERR_INVALID, "a histogram is repeated x0 to x%u times",
+                       QUERY_TEXT_VALUES_MAX);
+    if (e == ERR_OK && ((step && !repeats) || (text->size && !strchr(" \t\r\n", text->data[0]))))
+        return err_set(msg, ERR_INVALID,
+                       "behind a histogram may stand x3, +{{…}}x3 or -{{…}}x3, and a blank");
+    for (uint64_t i = 0; e == ERR_OK && i <= times; i++) {
+        unsigned flags = 0;
+        if (!values_add(v, (struct query_text_value){.hist = h}))
+            return err_set(msg, ERR_LIMIT, "more than %u values", QUERY_TEXT_VALUES_MAX);
+        if (step && i < times && !(h = query_hist_add(h, step, sign, v->arena, &flags)))
+            return err_set(msg, ERR_INVALID, "the histograms of one series cannot be added");
+    }
+    return e;
+}
+
 enum err query_text_values(struct bytes text, struct arena *a, struct query_text_value **out,
                            size_t *out_count, struct err_msg *msg)
 {
@@ -197,12 +226,16 @@ enum err query_text_values(struct bytes text, struct arena *a, struct query_text
         size_t to = i;
         while (to < text.size && !strchr(" \t\r\n", text.data[to]))
             to++;
-        if (to > i) {
+        if (bytes_has_prefix(bytes_slice(text, i, text.size), BYTES_LIT("{{"))) {
+            struct bytes rest = bytes_slice(text, i, text.size);
+            enum err e = read_hist_item(&v, &rest, msg);
+            if (e != ERR_OK)
+                return e;
+            to = text.size - rest.size;
+        } else if (to > i) {
             struct bytes item = arena_printf(a, BYTES_FMT, BYTES_ARG(bytes_slice(text, i, to)));
             if (!item.data)
                 return err_set(msg, ERR_LIMIT, "too many values");
-            if (bytes_has_prefix(item, BYTES_LIT("{{")))
-                return err_set(msg, ERR_INVALID, "histograms are not read here; give floats");
             enum err e = read_item(&v, item, msg);
             if (e != ERR_OK)
                 return e;

@@ -1,6 +1,7 @@
 /* Texts of PromQL's world outside of expressions: regular expressions as templates use them, and series as rule tests write them.
  *
  *     http_requests_total{job="api"}  0+10x5 _ stale 7
+ *     latency                         {{schema:1 count:3 sum:2 buckets:[1 2]}}+{{count:1 buckets:[1]}}x5
  *
  * Owner: results live in the caller's arena.  Thread: any.
  * Failure: ERR_INVALID with what is wrong and where; ERR_LIMIT when the arena is full or past a limit.
@@ -9,6 +10,7 @@
 #ifndef QUERY_QUERY_TEXT_H
 #define QUERY_QUERY_TEXT_H
 
+#include "query/query_hist.h"
 #include "tsdb/tsdb_labels.h"
 
 #define QUERY_TEXT_VALUES_MAX 100000u
@@ -28,8 +30,12 @@ enum err query_text_labels(struct bytes text, struct arena *a, struct tsdb_label
 struct query_text_value {
     bool is_omitted; /* "_" */
     double value; /* "stale": the stale marker's bits */
+    const struct query_hist *hist; /* NULL: value */
 };
-/* "1 2 _ 0+10x3 stale": of rule tests. Histograms are refused. */
+/* One histogram at the front of the text, which then begins behind it. */
+enum err query_text_hist(struct bytes *text, struct arena *a, const struct query_hist **out,
+                         struct err_msg *msg) MUST_CHECK;
+/* "1 2 _ 0+10x3 stale {{count:1 buckets:[1]}}": of rule tests. */
 enum err query_text_values(struct bytes text, struct arena *a, struct query_text_value **out,
                            size_t *out_count, struct err_msg *msg) MUST_CHECK;
 

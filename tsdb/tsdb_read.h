@@ -23,6 +23,9 @@ struct tsdb_read_limits {
 enum err tsdb_view_open(struct tsdb *db, uint32_t org, const struct tsdb_read_limits *limits,
                         struct tsdb_view **out) MUST_CHECK;
 void tsdb_view_close(struct tsdb_view *v);
+uint64_t tsdb_view_seq(const struct tsdb_view *v); /* the last commit that it shows */
+/* Are all commits after since_seq still in memory? What is not was sealed since. */
+bool tsdb_view_holds(const struct tsdb_view *v, uint64_t since_seq);
 
 /* --- series and samples ------------------------------------------------------------------------ */
 
@@ -158,6 +161,8 @@ struct tsdb_visit {
     struct bytes service, name; /* empty = any; name: of spans */
     uint8_t severity_min; /* logs */
     const struct tsdb_row_filter *more; /* NULL = none */
+    uint64_t
+        since_seq; /* only what was committed after it and is not sealed yet (tsdb_view_holds); 0 = all */
     uint64_t columns; /* wanted: bits of enum tsdb_span_column (tsdb_log_column) */
     enum tsdb_visit_order
         order; /* of the blocks, by their bounds; heads come first. Rows of a block come as they lie */

@@ -282,6 +282,20 @@ enum err tsdb_cells_by(struct tsdb_view *v, const struct tsdb_matcher *m, size_t
 }
 
 /* Commits between since_seq and the oldest head have been sealed meanwhile: which minutes they touched is no longer known. */
+uint64_t tsdb_view_seq(const struct tsdb_view *v)
+{
+    return v->pin.visible_seq;
+}
+
+bool tsdb_view_holds(const struct tsdb_view *v, uint64_t since_seq)
+{
+    uint64_t oldest = UINT64_MAX;
+    for (size_t i = 0; i < v->pin.head_count; i++)
+        if (v->heads[i].limit)
+            oldest = MIN(oldest, head_batch_at(v->heads[i].head, 0)->seq);
+    return v->pin.visible_seq <= since_seq || oldest <= since_seq + 1;
+}
+
 enum err tsdb_cells_changed(struct tsdb_view *v, uint64_t since_seq, uint32_t *out_from,
                             uint32_t *out_to, uint64_t *out_seq)
 {

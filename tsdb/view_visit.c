@@ -288,14 +288,30 @@ static enum err visit_batch(struct view_search *s, const struct tsdb_batch *b, u
     return e == ERR_OK && run.count ? s->run(s->ctx, &run, stop) : e;
 }
 
+/* The first batch that was committed after seq. */
+static uint32_t first_since(const struct view_head *vh, uint64_t seq)
+{
+    uint32_t low = 0, high = vh->limit;
+    while (seq && low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (head_batch_at(vh->head, middle)->seq <= seq)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 static enum err visit_heads(struct view_search *s, struct arena *scratch, bool *stop)
 {
     enum err e = ERR_OK;
     bool newest = s->order == TSDB_VISIT_NEWEST;
     for (size_t i = s->v->pin.head_count; i-- > 0 && e == ERR_OK;) {
         const struct view_head *vh = &s->v->heads[i];
-        for (uint32_t k = 0; k < vh->limit && e == ERR_OK && !*stop; k++) {
-            const struct head_batch *hb = head_batch_at(vh->head, newest ? vh->limit - 1 - k : k);
+        uint32_t first = first_since(vh, s->since_seq);
+        for (uint32_t k = first; k < vh->limit && e == ERR_OK && !*stop; k++) {
+            const struct head_batch *hb =
+                head_batch_at(vh->head, newest ? vh->limit - 1 - (k - first) : k);
             const struct tsdb_batch *b = hb->batch;
             if (!b || b->org != s->v->org || !(s->k->is_spans ? b->spans.count : b->logs.count) ||
                 (s->k->is_spans && (hb->start_min > s->max || hb->start_max < s->min)))
@@ -477,7 +493,7 @@ enum err view_search_run(struct view_search *s)
     struct list l = {.a = arena_new(0), .scratch = scratch};
     bool stop = false;
     enum err e = l.a && scratch ? visit_heads(s, scratch, &stop) : ERR_NOMEM;
-    if (e == ERR_OK && !stop)
+    if (e == ERR_OK && !stop && !s->since_seq)
         e = candidates(s, &l);
     for (size_t i = 0; i < l.n && e == ERR_OK && !stop; i++) {
         if (s->wants && !s->wants(s->ctx, &l.c[i].b))
@@ -534,6 +550,7 @@ static enum err visit(struct tsdb_view *v, struct tsdb_visit *q, const struct vi
                                  .name = q->name,
                                  .severity_min = q->severity_min,
                                  .more = q->more,
+                                 .since_seq = q->since_seq,
                                  .order = q->order,
                                  .wants = q->wants ? visit_wants : NULL,
                                  .run = visit_run},

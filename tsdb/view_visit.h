@@ -31,6 +31,7 @@ struct view_search {
     struct bytes service, name; /* empty = any */
     uint8_t severity_min;
     const struct tsdb_row_filter *more; /* NULL = none */
+    uint64_t since_seq; /* heads only, what was committed after it; 0 = all */
     enum tsdb_visit_order order;
     /* false: nothing like this is wanted any more (the order says whether all that follow are less). NULL = all is. */
     bool (*wants)(void *ctx, const struct tsdb_visit_bounds *b);

@@ -5,6 +5,7 @@
 #include "base/stats.h"
 #include "detectors/detectors_budgets.h"
 #include "detectors/detectors_rules.h"
+#include "web/web_openmetrics.h"
 
 #include <stdlib.h>
 
@@ -35,6 +36,8 @@ struct web *web_new(const struct web_opts *o)
     if (ok && w->pool)
         w->streams = web_stream_new(o->db);
     if (w->streams)
+        w->tails = web_tail_new(o->db);
+    if (w->tails)
         w->backup = web_backup_new(o->db);
     if (!w->backup) {
         web_free(w);
@@ -52,6 +55,7 @@ void web_stop(struct web *w)
 {
     web_set_ready(w, false);
     web_stream_stop(w->streams);
+    web_tail_stop(w->tails);
     web_backup_stop(w->backup);
 }
 
@@ -61,6 +65,7 @@ void web_free(struct web *w)
         return;
     pool_free(w->pool);
     web_backup_free(w->backup);
+    web_tail_free(w->tails);
     web_stream_free(w->streams);
     arena_free(w->arena);
     free(w);
@@ -235,6 +240,13 @@ static enum err metrics(struct web_call *c)
                "# HELP telltale_build_info The running program.\n# TYPE telltale_build_info gauge\n"
                "telltale_build_info{version=\"%s\"} 1\n",
                TELLTALE_VERSION);
+    if (web_openmetrics_wanted(net_request_header(c->req, "accept")) && buf_ok(&c->out)) {
+        struct buf classic = c->out;
+        c->content_type = WEB_OPENMETRICS_TYPE;
+        buf_init(&c->out, WEB_ANSWER_MAX);
+        web_openmetrics(buf_bytes(&classic), &c->out);
+        buf_done(&classic);
+    }
     return ERR_OK;
 }
 
@@ -254,13 +266,16 @@ enum err web_routes(struct web *w, struct net *net)
     static const struct web_endpoint endpoints[] = {
         {"GET", "/metrics", metrics, WEB_FORM_OURS, NET_ROUTE_LOW}};
     enum err (*const tables[])(struct web *, struct net *) = {
-        web_assets_routes,      web_admin_routes,    web_erase_routes,      web_oncall_routes,
-        web_slo_routes,         web_backtest_routes, web_traces_routes,     web_jaeger_routes,
-        web_tempo_routes,       web_spans_routes,    web_logs_routes,       web_stream_routes,
-        web_cardinality_routes, web_backup_routes,   web_quarantine_routes, web_kafka_routes,
-        web_prices_routes,      web_sessions_routes, web_grounding_routes,  web_costs_routes,
-        web_budgets_routes,     web_rules_routes,    web_alerts_routes,     web_alertmanager_routes,
-        web_acks_routes,        web_events_routes};
+        web_assets_routes,      web_admin_routes,  web_erase_routes,
+        web_oncall_routes,      web_slo_routes,    web_backtest_routes,
+        web_traces_routes,      web_jaeger_routes, web_tempo_routes,
+        web_spans_routes,       web_logs_routes,   web_stream_routes,
+        web_cardinality_routes, web_backup_routes, web_quarantine_routes,
+        web_kafka_routes,       web_prices_routes, web_sessions_routes,
+        web_grounding_routes,   web_costs_routes,  web_budgets_routes,
+        web_rules_routes,       web_alerts_routes, web_alertmanager_routes,
+        web_acks_routes,        web_tail_routes,   web_tempo_metrics_routes,
+        web_events_routes};
     enum err e = plain_route(w, net, "/-/healthy", healthy);
     if (e == ERR_OK)
         e = plain_route(w, net, "/-/ready", ready);

@@ -584,10 +584,10 @@ static bool is_write(struct bytes method)
 /* Questions that are sent by POST because they are long. They change nothing. */
 static bool is_question(struct bytes path)
 {
-    static const char *const paths[] = {"/api/v1/query",        "/api/v1/query_range",
-                                        "/api/v1/series",       "/api/v1/labels",
-                                        "/api/v1/format_query", "/api/v1/query_exemplars",
-                                        "/api/v1/parse_query",  "/api/telltale/v1/slos/backtest"};
+    static const char *const paths[] = {
+        "/api/v1/query",       "/api/v1/query_range",  "/api/v1/series",
+        "/api/v1/labels",      "/api/v1/format_query", "/api/v1/query_exemplars",
+        "/api/v1/parse_query", "/api/v1/read",         "/api/telltale/v1/slos/backtest"};
     for (size_t i = 0; i < ARRAY_LEN(paths); i++)
         if (bytes_equal_str(path, paths[i]))
             return true;
@@ -596,7 +596,8 @@ static bool is_question(struct bytes path)
 
 static bool role_allows(enum web_access_role role, const struct web_access_ask *ask)
 {
-    bool ingest = ask->door != NET_WEB || bytes_equal_str(ask->path, "/api/v1/write");
+    bool ingest = ask->door != NET_WEB || bytes_equal_str(ask->path, "/api/v1/write") ||
+                  bytes_equal_str(ask->path, "/api/v1/otlp/v1/metrics");
     if (role == WEB_ACCESS_ADMIN)
         return true;
     if (bytes_equal_str(ask->path, "/api/telltale/v1/feedback") ||

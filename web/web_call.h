@@ -16,12 +16,14 @@
 
 struct web_backup;
 struct web_streams;
+struct web_tails;
 
 struct web {
     struct web_opts opts; /* strings in arena; immutable */
     struct arena *arena;
     struct pool *pool;
     struct web_streams *streams;
+    struct web_tails *tails;
     struct web_backup *backup;
     atomic_bool ready;
 };
@@ -97,9 +99,11 @@ enum err web_backtest_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_rules_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_traces_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_tempo_routes(struct web *w, struct net *net) MUST_CHECK;
+enum err web_tempo_metrics_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_spans_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_logs_routes(struct web *w, struct net *net) MUST_CHECK;
 enum err web_stream_routes(struct web *w, struct net *net) MUST_CHECK;
+enum err web_tail_routes(struct web *w, struct net *net) MUST_CHECK;
 
 /* web_backup.c: the one backup that may be under way. */
 struct web_backup *web_backup_new(struct tsdb *db); /* NULL when out of memory */
@@ -111,5 +115,10 @@ struct web_streams *web_stream_new(
     struct tsdb *db); /* starts its thread; NULL when out of memory */
 void web_stream_stop(struct web_streams *s); /* ends every stream, joins the thread */
 void web_stream_free(struct web_streams *s);
+
+/* web_tail.c: readers of new log records. */
+struct web_tails *web_tail_new(struct tsdb *db); /* starts its thread; NULL when out of memory */
+void web_tail_stop(struct web_tails *t); /* ends every tail, joins the thread */
+void web_tail_free(struct web_tails *t);
 
 #endif

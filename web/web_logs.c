@@ -1,12 +1,11 @@
-/* Log records: by service, severity, attribute, text, trace and time, newest first; and what has come in since one looked last. */
+/* Log records: by service, severity, attribute, text, trace and time, newest first. */
 #include "base/check.h"
 #include "base/clock.h"
-#include "tsdb/tsdb_read.h"
 #include "web/web_json.h"
+#include "web/web_logs.h"
 
 #define LIMIT_DEFAULT 100
 #define LIMIT_MAX 5000
-#define ATTRS_MAX 8u
 
 /* A severity's number, or the name of the range that begins there: OpenTelemetry's table. */
 static bool severity_of(struct bytes text, uint8_t *out)
@@ -28,16 +27,8 @@ static bool severity_of(struct bytes text, uint8_t *out)
     return true;
 }
 
-struct question {
-    struct tsdb_log_filter f;
-    struct tsdb_row_filter more;
-    struct tsdb_where where[3];
-    struct tsdb_where_attr attrs[ATTRS_MAX];
-    uint8_t trace[16], span[8];
-};
-
 static enum err id_of(struct web_call *c, const char *name, uint8_t *id, size_t size,
-                      uint32_t column, struct question *q)
+                      uint32_t column, struct web_logs_question *q)
 {
     struct bytes hex = web_call_value(c, name);
     if (!hex.size)
@@ -49,22 +40,23 @@ static enum err id_of(struct web_call *c, const char *name, uint8_t *id, size_t 
     return ERR_OK;
 }
 
-static enum err attributes_of(struct web_call *c, struct question *q)
+static enum err attributes_of(struct web_call *c, struct web_logs_question *q)
 {
     struct bytes attr;
     for (unsigned i = 0; net_request_value(c->req, "attr", i, &attr); i++) {
         size_t at = bytes_find(attr, BYTES_LIT("="));
-        if (at == attr.size || at == 0 || q->more.attr_count == ATTRS_MAX)
+        if (at == attr.size || at == 0 || q->more.attr_count == WEB_LOGS_ATTRS_MAX)
             return err_set(&c->msg, ERR_INVALID, "attr: give key=value, at most %u of them",
-                           ATTRS_MAX);
+                           WEB_LOGS_ATTRS_MAX);
         q->attrs[q->more.attr_count++] = (struct tsdb_where_attr){
             bytes_slice(attr, 0, at), bytes_slice(attr, at + 1, attr.size)};
     }
     return ERR_OK;
 }
 
-static enum err question_of(struct web_call *c, struct question *q)
+enum err web_logs_read(struct web_call *c, struct web_logs_question *q)
 {
+    *q = (struct web_logs_question){.more = {.where_count = 0}};
     int64_t from_ms, to_ms;
     struct bytes severity = web_call_value(c, "severity"), event = web_call_value(c, "event");
     enum err e = web_call_i64(c, "from", 0, 0, INT64_MAX / 1000000, &from_ms);
@@ -94,6 +86,22 @@ static enum err question_of(struct web_call *c, struct question *q)
     return ERR_OK;
 }
 
+static bool keep_text(struct arena *a, struct bytes *text)
+{
+    *text = text->size ? arena_copy(a, *text) : BYTES_NONE;
+    return text->data || !text->size;
+}
+
+bool web_logs_keep(struct web_logs_question *q, struct arena *a)
+{
+    bool kept = keep_text(a, &q->f.service) && keep_text(a, &q->more.contains);
+    for (uint32_t i = 0; kept && i < q->more.where_count; i++)
+        kept = q->where[i].column != TSDB_LOG_event_name || keep_text(a, &q->where[i].text);
+    for (uint32_t i = 0; kept && i < q->more.attr_count; i++)
+        kept = keep_text(a, &q->attrs[i].key) && keep_text(a, &q->attrs[i].value);
+    return kept;
+}
+
 static const char *severity_name(uint8_t n)
 {
     static const char *const names[] = {"trace", "debug", "info", "warn", "error", "fatal"};
@@ -116,7 +124,7 @@ static void body_json(struct json_out *j, struct bytes body)
     buf_done(&text);
 }
 
-static void log_json(struct json_out *j, const struct tsdb_logs *t, uint32_t row)
+void web_logs_row_json(struct json_out *j, const struct tsdb_logs *t, uint32_t row)
 {
     json_out_object(j);
     json_out_key(j, "time_ns");
@@ -139,11 +147,11 @@ static void log_json(struct json_out *j, const struct tsdb_logs *t, uint32_t row
 
 static enum err logs(struct web_call *c)
 {
-    struct question q = {.more = {.where_count = 0}};
+    struct web_logs_question q;
     struct tsdb_view *v;
     struct tsdb_logs rows = {0};
     int64_t limit;
-    enum err e = question_of(c, &q);
+    enum err e = web_logs_read(c, &q);
     if (e == ERR_OK)
         e = web_call_i64(c, "limit", LIMIT_DEFAULT, 1, LIMIT_MAX, &limit);
     if (e == ERR_OK)
@@ -159,7 +167,7 @@ static enum err logs(struct web_call *c)
         json_out_key(&c->j, "logs");
         json_out_array(&c->j);
         for (uint32_t row = 0; row < rows.count; row++)
-            log_json(&c->j, &rows, row);
+            web_logs_row_json(&c->j, &rows, row);
         json_out_array_end(&c->j);
         web_quarantine_warnings(c, v);
         json_out_object_end(&c->j);

@@ -120,19 +120,28 @@ static void reply_error(struct prom_call *c, enum err e)
     json_out_object_end(&j);
 }
 
+static const char *content_type(const struct prom_call *c, int status)
+{
+    if (status == 200 && c->endpoint->form == PROM_TEXT)
+        return "text/plain; version=0.0.4; charset=utf-8";
+    if (status == 200 && c->endpoint->form == PROM_READS)
+        return "application/x-protobuf";
+    return "application/json";
+}
+
 static void send_reply(struct prom_call *c, int status)
 {
     static const struct net_header headers[] = {{"X-Content-Type-Options", "nosniff"},
-                                                {"Cache-Control", "no-store"}};
+                                                {"Cache-Control", "no-store"},
+                                                {"Content-Encoding", "snappy"}}; /* of reads */
     size_t size;
     void *body = buf_take(&c->out, &size);
     struct net_response r = {.status = status,
-                             .content_type = status == 204 ? NULL
-                                             : status == 200 && c->endpoint->form == PROM_TEXT
-                                                 ? "text/plain; version=0.0.4; charset=utf-8"
-                                                 : "application/json",
+                             .content_type = status == 204 ? NULL : content_type(c, status),
                              .headers = headers,
-                             .header_count = 2,
+                             .header_count = status == 200 && c->endpoint->form == PROM_READS
+                                                 ? ARRAY_LEN(headers)
+                                                 : ARRAY_LEN(headers) - 1,
                              .body = bytes_of(body, size),
                              .body_take = true};
     net_reply(c->req, &r);
@@ -215,6 +224,10 @@ static const struct prom_endpoint endpoints[] = {
     {"/api/v1/query_range", true, prom_query_range, PROM_ANSWERS},
     {"/api/v1/query_exemplars", true, prom_query_exemplars, PROM_ANSWERS},
     {"/api/v1/format_query", true, prom_format_query, PROM_ANSWERS},
+    {"/api/v1/parse_query", true, prom_parse_query, PROM_ANSWERS},
+    {"/api/v1/read", false, prom_read, PROM_READS},
+    {"/api/v1/features", false, prom_features, PROM_ANSWERS},
+    {"/api/v1/notifications", false, prom_nothing, PROM_ANSWERS},
     {"/api/v1/series", true, prom_series, PROM_ANSWERS},
     {"/api/v1/labels", true, prom_labels, PROM_ANSWERS},
     {"/api/v1/label/{}/values", false, prom_label_values, PROM_ANSWERS},
@@ -227,6 +240,8 @@ static const struct prom_endpoint endpoints[] = {
     {"/api/v1/status/config", false, prom_status_config, PROM_ANSWERS},
     {"/api/v1/status/flags", false, prom_status_empty, PROM_ANSWERS},
     {"/api/v1/status/walreplay", false, prom_status_walreplay, PROM_ANSWERS},
+    {"/api/v1/status/self_metrics", false, prom_nothing, PROM_ANSWERS},
+    {"/api/v1/status/tsdb/blocks", false, prom_status_blocks, PROM_ANSWERS},
     {"/api/v1/status/tsdb", false, prom_status_tsdb, PROM_ANSWERS},
     {"/federate", false, prom_federate, PROM_TEXT},
     {"/api/v1/admin/tsdb/delete_series", true, prom_delete_series, PROM_WRITES},
@@ -258,7 +273,9 @@ enum err web_prom_routes(struct web_prom *p, struct net *net)
     for (size_t i = 0; i < ARRAY_LEN(endpoints); i++) {
         p->routes[i] = (struct prom_route){p, &endpoints[i]};
         struct net_route r = {.doors = NET_DOOR_MASK(NET_WEB),
-                              .method = endpoints[i].form == PROM_WRITES ? "PUT" : "GET",
+                              .method = endpoints[i].form == PROM_WRITES  ? "PUT"
+                                        : endpoints[i].form == PROM_READS ? "POST"
+                                                                          : "GET",
                               .pattern = endpoints[i].pattern,
                               .handler = handle,
                               .ctx = &p->routes[i],

@@ -1,5 +1,5 @@
 /* Prometheus' HTTP API over the store: query, query_range, series, labels, label values, metadata, query_exemplars, format_query,
- * status/..., targets, alertmanagers (of those there are none), /federate. (rules and alerts: web.h; write: collector.h.)
+ * parse_query, read, features, notifications, status/..., targets, alertmanagers (of those there are none), /federate. (rules and alerts: web.h; write: collector.h.)
  *
  *   web_prom_new -> web_prom_routes(net) before net_start -> ... net_stop -> web_prom_free -> net_free
  *
@@ -26,6 +26,8 @@ struct web_prom_opts { /* zero = the default in brackets */
     int64_t timeout_ms; /* [120 s]; a request's timeout parameter may be shorter */
     uint64_t samples_max; /* [50 million] */
     uint64_t memory_max; /* of one query [512 MiB] */
+    struct tsdb_labels
+        external_labels; /* on what goes out by federation and remote read; borrowed */
 };
 
 struct web_prom *web_prom_new(const struct web_prom_opts *o); /* NULL when out of memory */

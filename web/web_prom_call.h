@@ -14,7 +14,7 @@
 
 #include <assert.h>
 
-#define PROM_ENDPOINTS_MAX 32
+#define PROM_ENDPOINTS_MAX 48
 #define PROM_SELECTORS_MAX 64
 
 struct prom_call;
@@ -26,7 +26,8 @@ struct prom_endpoint {
     enum {
         PROM_ANSWERS,
         PROM_WRITES, /* POST and PUT only, answered with 204 and no body */
-        PROM_TEXT /* no envelope: the endpoint writes lines into out */
+        PROM_TEXT, /* no envelope: the endpoint writes lines into out */
+        PROM_READS /* POST only; the answer is protobuf in a snappy block */
     } form;
 };
 
@@ -71,10 +72,16 @@ void prom_scope_done(struct prom_scope *s);
 void prom_labels_object(struct json_out *j, struct tsdb_labels l);
 void prom_float(struct json_out *j, double v); /* a string */
 
+/* The labels and those of the external ones that they lack, in the arena. */
+enum err prom_with_external(struct prom_call *c, struct tsdb_labels l, struct arena *a,
+                            struct tsdb_labels *out) MUST_CHECK;
+
 enum err prom_query(struct prom_call *c) MUST_CHECK;
 enum err prom_query_range(struct prom_call *c) MUST_CHECK;
 enum err prom_query_exemplars(struct prom_call *c) MUST_CHECK;
 enum err prom_format_query(struct prom_call *c) MUST_CHECK;
+enum err prom_parse_query(struct prom_call *c) MUST_CHECK;
+enum err prom_read(struct prom_call *c) MUST_CHECK;
 enum err prom_series(struct prom_call *c) MUST_CHECK;
 enum err prom_labels(struct prom_call *c) MUST_CHECK;
 enum err prom_label_values(struct prom_call *c) MUST_CHECK;
@@ -86,6 +93,9 @@ enum err prom_federate(struct prom_call *c) MUST_CHECK;
 /* What Prometheus tells of a server that scrapes: here nothing is. */
 enum err prom_status_runtime(struct prom_call *c) MUST_CHECK;
 enum err prom_status_empty(struct prom_call *c) MUST_CHECK; /* flags */
+enum err prom_status_blocks(struct prom_call *c) MUST_CHECK;
+enum err prom_nothing(struct prom_call *c) MUST_CHECK; /* an empty list: notifications, … */
+enum err prom_features(struct prom_call *c) MUST_CHECK;
 enum err prom_status_config(struct prom_call *c) MUST_CHECK;
 enum err prom_status_walreplay(struct prom_call *c) MUST_CHECK;
 enum err prom_targets(struct prom_call *c) MUST_CHECK;

@@ -40,8 +40,10 @@ static enum err read_newest(struct prom_call *c, struct tsdb_view *v, const stru
         if (e != ERR_OK || p.count == 0)
             continue;
         size_t last = p.count - 1;
-        if (!(p.hist && p.hist[last]) && !is_stale(p.value[last]))
-            out[(*count)++] = (struct sample){s[i].labels, p.t_ms[last], p.value[last]};
+        if ((p.hist && p.hist[last]) || is_stale(p.value[last]))
+            continue;
+        out[*count] = (struct sample){s[i].labels, p.t_ms[last], p.value[last]};
+        e = prom_with_external(c, s[i].labels, c->arena, &out[(*count)++].labels);
     }
     arena_free(scratch);
     return e;

@@ -2,6 +2,7 @@
 #include "web/web_prom_call.h"
 
 #include "base/clock.h"
+#include "query/query_ast.h"
 #include "tsdb/tsdb_quarantine.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -22,6 +23,24 @@ void prom_labels_object(struct json_out *j, struct tsdb_labels l)
         json_out_bytes(j, label.value);
     }
     json_out_object_end(j);
+}
+
+enum err prom_with_external(struct prom_call *c, struct tsdb_labels l, struct arena *a,
+                            struct tsdb_labels *out)
+{
+    struct tsdb_label list[2 * TSDB_LABELS_MAX], label;
+    struct tsdb_labels_iter it = tsdb_labels_begin(l);
+    size_t n = 0;
+    *out = l;
+    if (!c->prom->opts.external_labels.enc.size)
+        return ERR_OK;
+    while (tsdb_labels_next(&it, &label) && n < TSDB_LABELS_MAX)
+        list[n++] = label;
+    it = tsdb_labels_begin(c->prom->opts.external_labels);
+    while (tsdb_labels_next(&it, &label))
+        if (!tsdb_labels_get(l, label.name).size)
+            list[n++] = label;
+    return tsdb_labels_build(list, n, a, out, &c->msg);
 }
 
 /* Seconds with up to three decimals, as Prometheus writes them: 1435781430, 1435781430.781. */
@@ -244,6 +263,12 @@ enum err prom_query_range(struct prom_call *c)
                     "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing "
                     "the query resolution (?step=XX)");
     return e == ERR_OK ? evaluate(c, true, start, end, step) : e;
+}
+
+enum err prom_parse_query(struct prom_call *c)
+{
+    enum err e = query_ast_json(prom_value(c, "query"), c->arena, &c->j, &c->msg);
+    return name_parameter(c, e);
 }
 
 enum err prom_format_query(struct prom_call *c)

@@ -114,6 +114,73 @@ enum err prom_status_empty(struct prom_call *c)
     return ERR_OK;
 }
 
+/* There are parts and generations here, no blocks of Prometheus'. */
+enum err prom_status_blocks(struct prom_call *c)
+{
+    json_out_object(&c->j);
+    put_none(&c->j, "blocks");
+    json_out_object_end(&c->j);
+    return ERR_OK;
+}
+
+enum err prom_nothing(struct prom_call *c)
+{
+    json_out_array(&c->j);
+    json_out_array_end(&c->j);
+    return ERR_OK;
+}
+
+static void put_features(struct json_out *j, const char *category, const char *const *names,
+                         size_t n)
+{
+    json_out_key(j, category);
+    json_out_object(j);
+    for (size_t i = 0; i < n; i++) {
+        json_out_key(j, names[i]);
+        json_out_bool(j, true);
+    }
+    json_out_object_end(j);
+}
+
+/* What is there, under Prometheus' names; what is not is left out. */
+enum err prom_features(struct prom_call *c)
+{
+    static const char *const api[] = {"admin",
+                                      "exclude_alerts",
+                                      "label_values_match",
+                                      "lifecycle",
+                                      "otlp_write_receiver",
+                                      "query_warnings",
+                                      "remote_write_receiver",
+                                      "time_range_labels",
+                                      "time_range_series"};
+    static const char *const promql[] = {"anchored",
+                                         "at_modifier",
+                                         "bool",
+                                         "by",
+                                         "delayed_name_removal",
+                                         "duration_expr",
+                                         "experimental_functions",
+                                         "fill",
+                                         "group_left",
+                                         "group_right",
+                                         "ignoring",
+                                         "negative_offset",
+                                         "offset",
+                                         "on",
+                                         "per_query_lookback_delta",
+                                         "smoothed",
+                                         "subqueries",
+                                         "without"};
+    static const char *const rules[] = {"keep_firing_for", "query_offset"};
+    json_out_object(&c->j);
+    put_features(&c->j, "api", api, ARRAY_LEN(api));
+    put_features(&c->j, "promql", promql, ARRAY_LEN(promql));
+    put_features(&c->j, "rules", rules, ARRAY_LEN(rules));
+    json_out_object_end(&c->j);
+    return ERR_OK;
+}
+
 enum err prom_status_config(struct prom_call *c)
 {
     json_out_object(&c->j);

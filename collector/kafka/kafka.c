@@ -246,6 +246,7 @@ static enum err take(struct kafka *k, struct kafka_partition *p, const rd_kafka_
                                     .offset = m->offset,
                                     .signal = p->topic->signal,
                                     .is_refused = is_refused(p, m->offset),
+                                    .translation = k->o.translation,
                                     .value = bytes_of(m->payload, m->len)};
     if (message.signal == TSDB_TOKENS) {
         enum err e = gather(k, p, &message, kafka_mark_of(m));

@@ -17,6 +17,7 @@
 #ifndef COLLECTOR_KAFKA_KAFKA_H
 #define COLLECTOR_KAFKA_KAFKA_H
 
+#include "collector/otlp/otlp_translation.h"
 #include "collector/stage/stage.h"
 #include "tsdb/tsdb.h"
 
@@ -28,6 +29,7 @@ struct kafka;
 struct kafka_options {
     struct tsdb *db;
     struct stage *stage; /* NULL: nothing is derived */
+    struct otlp_translation translation; /* of metrics */
     const char *brokers; /* HOST:PORT,… */
     const char *group; /* NULL = "telltale" */
     const char

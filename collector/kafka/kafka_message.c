@@ -92,6 +92,7 @@ static enum err decode_otlp(const struct kafka_message *m, struct tsdb *db, stru
                                     .series = tsdb_series(db),
                                     .now_ns = clock_wall_ns(),
                                     .floor_ms = tsdb_retention_floor_ms(db),
+                                    .translation = m->translation,
                                     .resource_extra = m->extra};
     if (m->is_refused)
         return err_set(msg, ERR_TOO_LARGE, "the message is too large for the store");
@@ -211,11 +212,13 @@ enum err kafka_message_batch(const struct kafka_message *m, struct tsdb *db, str
 
 /* --- once more ----------------------------------------------------------------------------------- */
 
-enum err kafka_message_replay(struct tsdb *db, struct stage *stage, uint32_t org,
+enum err kafka_message_replay(struct tsdb *db, struct stage *stage,
+                              const struct otlp_translation *translation, uint32_t org,
                               struct bytes signal, struct bytes place, struct bytes value,
                               struct kafka_replayed *out, struct err_msg *msg)
 {
-    struct kafka_message m = {.org = org, .value = value, .signal = TSDB_SIGNAL_COUNT};
+    struct kafka_message m = {
+        .org = org, .value = value, .signal = TSDB_SIGNAL_COUNT, .translation = *translation};
     struct tsdb_batch *b = NULL;
     struct tsdb_result r;
     for (unsigned i = 0; i < TSDB_SIGNAL_COUNT; i++)

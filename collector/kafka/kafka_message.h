@@ -8,6 +8,7 @@
 #ifndef COLLECTOR_KAFKA_KAFKA_MESSAGE_H
 #define COLLECTOR_KAFKA_KAFKA_MESSAGE_H
 
+#include "collector/otlp/otlp_translation.h"
 #include "collector/stage/stage.h"
 #include "tsdb/tsdb.h"
 
@@ -21,6 +22,7 @@ struct kafka_message {
     int64_t offset;
     enum tsdb_signal signal;
     bool is_refused; /* the store has said that it is too large */
+    struct otlp_translation translation; /* of metrics */
     struct bytes extra; /* attributes for every resource, as otlp_decode takes them */
     struct bytes value; /* protobuf, or JSON where it begins with a brace */
 };
@@ -35,7 +37,8 @@ struct kafka_replayed {
 };
 /* A message that was poison once, read again; returns when it is durable. ERR_INVALID, ERR_TOO_LARGE: it still is. place names it: asked again
  * within the window of repeats it is not stored twice. */
-enum err kafka_message_replay(struct tsdb *db, struct stage *stage, uint32_t org,
+enum err kafka_message_replay(struct tsdb *db, struct stage *stage,
+                              const struct otlp_translation *translation, uint32_t org,
                               struct bytes signal, struct bytes place, struct bytes value,
                               struct kafka_replayed *out, struct err_msg *msg) MUST_CHECK;
 const char *kafka_message_signal(enum tsdb_signal signal); /* as topics name it */

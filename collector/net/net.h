@@ -177,6 +177,8 @@ struct net_stream *net_stream_begin(struct net_request *take_req, const struct n
  * After either, only net_stream_end is of use. */
 enum err net_stream_send(struct net_stream *s, struct bytes chunk) MUST_CHECK;
 bool net_stream_is_open(const struct net_stream *s);
+/* Bytes that waited for the reader when the last chunk was taken, and what was sent since. */
+size_t net_stream_waiting(const struct net_stream *s);
 void net_stream_end(struct net_stream *take_s);
 
 #endif

@@ -113,6 +113,8 @@ void net_h2_reply(struct net_conn *conn, struct net_request *req);
 void net_h2_stream_begin(struct net_conn *conn, struct net_request *req);
 void net_h2_stream_chunk(struct net_conn *conn, struct net_request *req, struct bytes chunk);
 void net_h2_stream_end(struct net_conn *conn, struct net_request *req);
+size_t net_h2_stream_waiting(
+    const struct net_request *req); /* bytes that nghttp2 has not taken yet */
 void net_h2_shutdown(struct net_conn *conn); /* GOAWAY: no new streams */
 void net_h2_timeout(struct net_conn *conn, int64_t now_ms);
 int64_t net_h2_deadline(const struct net_conn *conn);

@@ -610,6 +610,11 @@ void net_h2_stream_chunk(struct net_conn *conn, struct net_request *req, struct 
     net_h2_flush(conn);
 }
 
+size_t net_h2_stream_waiting(const struct net_request *req)
+{
+    return req->stream ? req->stream->out.size - req->stream->sent : 0;
+}
+
 void net_h2_stream_end(struct net_conn *conn, struct net_request *req)
 {
     struct net_h2_stream *s = req->stream;

@@ -281,6 +281,7 @@ struct net_stream {
     struct net_request *req; /* the loop's */
     struct net_loop *loop;
     _Atomic size_t queued; /* bytes posted, not yet run */
+    _Atomic size_t unsent; /* of the connection, when the last chunk was run */
     atomic_bool open;
 };
 
@@ -310,6 +311,14 @@ static void stream_send(struct net_stream *s, struct bytes chunk)
         net_http1_stream_chunk(conn, s->req, chunk);
 }
 
+static void note_unsent(struct net_stream *s)
+{
+    struct net_conn *conn = stream_conn(s);
+    if (conn)
+        atomic_store(&s->unsent,
+                     conn->proto == NET_PROTO_H2 ? net_h2_stream_waiting(s->req) : conn->out_bytes);
+}
+
 static void run_stream_begin(struct net_loop *loop, struct net_msg *msg)
 {
     struct net_stream *s = (struct net_stream *)((char *)msg - offsetof(struct net_stream, begin));
@@ -336,7 +345,7 @@ static void run_stream_chunk(struct net_loop *loop, struct net_msg *msg)
 
     stream_send(s, bytes_of(m->data, m->size));
     atomic_fetch_sub(&s->queued, m->size);
-    (void)stream_conn(s);
+    note_unsent(s);
     free(m);
 }
 
@@ -404,6 +413,11 @@ enum err net_stream_send(struct net_stream *s, struct bytes chunk)
 bool net_stream_is_open(const struct net_stream *s)
 {
     return atomic_load(&((struct net_stream *)s)->open) && !atomic_load(&s->req->cancelled);
+}
+
+size_t net_stream_waiting(const struct net_stream *s)
+{
+    return atomic_load(&s->queued) + atomic_load(&s->unsent);
 }
 
 void net_stream_end(struct net_stream *take_s)

@@ -39,7 +39,20 @@ static enum err build_name(struct metric_points *m, enum metric_name_kind kind, 
     struct buf *b = &m->d->attrs;
     buf_clear(b);
     *out = BYTES_NONE;
-    return metric_name_build(m->sent_name, m->unit, kind, b) ? decode_keep(m->d, b, out) : ERR_OK;
+    return metric_name_build(m->sent_name, m->unit, kind, m->d->o->translation.strategy, b)
+               ? decode_keep(m->d, b, out)
+               : ERR_OK;
+}
+
+/* The name of amounts beside that of the counts: without _total; where names have no suffixes, with _delta. */
+static enum err build_delta_name(struct metric_points *m)
+{
+    if (otlp_translation_has_suffixes(m->d->o->translation.strategy))
+        return build_name(m, METRIC_NAME_PLAIN, &m->plain_name);
+    buf_clear(&m->d->attrs);
+    buf_bytes_append(&m->d->attrs, m->name);
+    buf_str(&m->d->attrs, "_delta");
+    return decode_keep(m->d, &m->d->attrs, &m->plain_name);
 }
 
 static enum err build_names(struct metric_points *m, const struct data_kind *kind)
@@ -51,8 +64,23 @@ static enum err build_names(struct metric_points *m, const struct data_kind *kin
                                                : METRIC_NAME_PLAIN,
                             &m->name);
     m->plain_name = m->name;
-    if (e == ERR_OK && is_counter && m->temporality == METRIC_POINTS_DELTA)
-        e = build_name(m, METRIC_NAME_PLAIN, &m->plain_name);
+    if (e == ERR_OK && is_counter && m->temporality == METRIC_POINTS_DELTA && m->name.size)
+        e = build_delta_name(m);
+    return e;
+}
+
+/* Labels __type__ and __unit__, where they are wanted. */
+static enum err build_labels(struct metric_points *m, const struct data_kind *kind)
+{
+    const char *type = m->is_sum && !m->is_monotonic ? "gauge" : kind->type;
+    struct bytes unit = BYTES_NONE;
+    enum err e = ERR_OK;
+    if (m->d->o->translation.type_and_unit) {
+        buf_clear(&m->d->attrs);
+        metric_name_unit(m->unit, m->d->o->translation.strategy, &m->d->attrs);
+        e = decode_keep(m->d, &m->d->attrs, &unit);
+    }
+    point_series_metric(m->series, bytes_str(type), unit);
     return e;
 }
 
@@ -75,6 +103,8 @@ static enum err decode_data(struct metric_points *m, const struct data_kind *kin
     m->is_sum = kind->field == 7;
     read_traits(m, data);
     enum err e = build_names(m, kind);
+    if (e == ERR_OK)
+        e = build_labels(m, kind);
     bool is_number = kind->add == metric_points_number; /* says itself under which name */
     m->has_named = m->has_plain = false;
     while (e == ERR_OK && otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD) {
@@ -120,9 +150,10 @@ static bool is_identity(struct bytes key)
            bytes_equal_str(key, "service.instance.id");
 }
 
-/* The Resource message without the attributes that became job and instance; empty when nothing is left. */
+/* The Resource message without the attributes that became job and instance (unless they are to stay); empty when there are no others. */
 static struct bytes other_attrs(struct decode *d, const struct decode_resource *r)
 {
+    bool has_others = false;
     struct otlp_wire w = otlp_wire_of(r->wire);
     struct otlp_wire_field f, kv;
     buf_clear(&d->events);
@@ -134,12 +165,14 @@ static struct bytes other_attrs(struct decode *d, const struct decode_resource *
         while (otlp_wire_next(&in, &kv) == OTLP_WIRE_FIELD)
             if (kv.number == 1)
                 key = kv.bytes;
-        if (is_identity(key))
+        bool is_other = !is_identity(key);
+        has_others |= is_other;
+        if (!is_other && !d->o->translation.keep_identifying)
             continue;
         buf_u8(&d->events, 1 << 3 | OTLP_WIRE_LEN);
         buf_lenbytes(&d->events, f.bytes);
     }
-    return buf_bytes(&d->events);
+    return has_others ? buf_bytes(&d->events) : BYTES_NONE;
 }
 
 /* One gauge of value 1 that carries the resource's other attributes, as often as queries look back for it. */
@@ -158,7 +191,7 @@ static enum err add_target_info(struct metric_points *m, const struct decode_res
     uint64_t rejected[TSDB_REJECT_COUNT];
     struct err_msg reject_msg = m->d->batch->reject_msg;
     memcpy(rejected, m->d->batch->rejected, sizeof(rejected));
-    point_series_attrs(m->series, others, 1, name);
+    point_series_bare_attrs(m->series, others, 1, name);
     enum err e = point_series_ref(m->series, name, "", NULL, BYTES_NONE, TSDB_SERIES_SAMPLES, &ref);
     if (e == ERR_INVALID) {
         memcpy(m->d->batch->rejected, rejected, sizeof(rejected));
@@ -195,6 +228,7 @@ static enum err decode_resource_metrics(struct metric_points *m, struct bytes wi
         if (sf.number != 2)
             continue;
         struct otlp_wire metrics = otlp_wire_of(sf.bytes);
+        e = point_series_scope(m->series, sf.bytes);
         while (e == ERR_OK && otlp_wire_next(&metrics, &mf) == OTLP_WIRE_FIELD)
             if (mf.number == 2)
                 e = decode_metric(m, mf.bytes);

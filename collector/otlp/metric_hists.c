@@ -230,7 +230,8 @@ static enum err keep_classic(struct metric_points *m, struct bytes point, const 
     return e == ERR_OK ? metric_points_exemplars(m, point, 8, &h->head, refs, h->bounds, n) : e;
 }
 
-/* A delta with explicit bounds is a native histogram with custom bounds: bounds, buckets and sum in one cell, which adds up exactly. */
+/* A histogram with explicit bounds as a native one with custom bounds: bounds, buckets and sum in one. Deltas always (one cell, which adds up
+ * exactly), running totals where the settings say so. */
 static enum err keep_custom(struct metric_points *m, struct bytes point, const struct hist *h)
 {
     size_t bounds = h->bound_n;
@@ -273,7 +274,8 @@ enum err metric_points_histogram(struct metric_points *m, struct bytes point)
         return metric_points_reject(m, TSDB_REJECT_BAD_HISTOGRAM, fault);
     if (h.head.flags & METRIC_POINTS_NO_VALUE && h.count_n != h.bound_n + 1)
         h.bound_n = 0;
-    return is_delta(m) ? keep_custom(m, point, &h) : keep_classic(m, point, &h);
+    return is_delta(m) || m->d->o->translation.custom_buckets ? keep_custom(m, point, &h)
+                                                              : keep_classic(m, point, &h);
 }
 
 /* --- exponential ---------------------------------------------------------------------------------- */

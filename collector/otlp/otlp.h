@@ -14,6 +14,7 @@
 #ifndef COLLECTOR_OTLP_OTLP_H
 #define COLLECTOR_OTLP_OTLP_H
 
+#include "collector/otlp/otlp_translation.h"
 #include "tsdb/tsdb_batch.h"
 #include "tsdb/tsdb_registry.h"
 
@@ -34,6 +35,7 @@ struct otlp_decode_options {
     int64_t now_ns; /* wall clock: received_ns, and what "too far ahead" is measured from */
     int64_t floor_ms; /* rows before it are too old (tsdb_retention_floor_ms) */
     size_t arena_max; /* 0 = OTLP_ARENA_MAX */
+    struct otlp_translation translation; /* of metrics */
     struct bytes resource_extra; /* attributes (fields 1 of a Resource) added to every resource */
 };
 

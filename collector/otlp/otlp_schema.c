@@ -124,12 +124,12 @@ MESSAGE(resource_metrics, "ResourceMetrics", {[1] = M("resource", resource), M("
 MESSAGE(metrics, "ExportMetricsServiceRequest", {[1] = M("resource_metrics", resource_metrics)});
 
 MESSAGE(rw_label, "Label", {[1] = B("name"), B("value")});
-ROW(rw_sample, "Sample", {[1] = D("value"), V("timestamp")});
+ROW(rw_sample, "Sample", {[1] = D("value"), V("timestamp"), V("start_timestamp")});
 MESSAGE(rw_exemplar, "Exemplar", {[1] = M("labels", rw_label), D("value"), V("timestamp")});
 MESSAGE(rw_span, "BucketSpan", {[1] = V("offset"), V("length")});
 ROW(rw_histogram, "Histogram", {[1] = V("count_int"), D("count_float"), D("sum"), V("schema"), D("zero_threshold"), V("zero_count_int"),
     D("zero_count_float"), M("negative_spans", rw_span), Q("negative_deltas"), P("negative_counts"), M("positive_spans", rw_span),
-    Q("positive_deltas"), P("positive_counts"), V("reset_hint"), V("timestamp"), P("custom_values")});
+    Q("positive_deltas"), P("positive_counts"), V("reset_hint"), V("timestamp"), P("custom_values"), V("start_timestamp")});
 MESSAGE(rw_metadata, "MetricMetadata", {[1] = V("type"), B("metric_family_name"), [4] = B("help"), B("unit")});
 MESSAGE(rw_series, "TimeSeries", {[1] = M("labels", rw_label), M("samples", rw_sample), M("exemplars", rw_exemplar),
     M("histograms", rw_histogram)});

@@ -38,15 +38,6 @@ static enum err build_job(struct point_series *p, const struct decode_resource *
     return decode_keep(p->d, &p->text, &p->job);
 }
 
-enum err point_series_resource(struct point_series *p, const struct decode_resource *r)
-{
-    p->instance = r->instance;
-    enum err e = build_job(p, r);
-    p->resource_key = chain((struct hash128){otlp_memo_seed(), p->d->o->org}, p->job);
-    p->resource_key = chain(p->resource_key, p->instance);
-    return e;
-}
-
 /* --- attributes to labels ------------------------------------------------------------------------ */
 
 struct attr {
@@ -78,7 +69,7 @@ static bool read_attr(struct point_series *p, struct bytes wire, struct attr *a)
     struct bytes value;
     attr_encode_split(wire, &a->key, &value);
     buf_clear(&p->text);
-    metric_name_label(a->key, &p->text);
+    metric_name_label(a->key, p->d->o->translation.strategy, &p->text);
     a->name = arena_copy(p->scratch, buf_bytes(&p->text));
     return buf_ok(&p->text) && a->name.data && value_text(p, value, &a->value);
 }
@@ -130,12 +121,174 @@ static struct tsdb_label *label_named(struct point_series *p, struct bytes name)
     return NULL;
 }
 
-static void label_set(struct point_series *p, struct bytes name, struct bytes value)
+static bool label_set(struct point_series *p, struct bytes name, struct bytes value)
 {
     struct tsdb_label *l = label_named(p, name);
+    if (!l && p->count == TSDB_LABELS_MAX)
+        return false;
     if (!l)
         l = &p->labels[p->count++];
     *l = (struct tsdb_label){name, value};
+    return true;
+}
+
+/* --- labels of all series of a resource, a scope, a metric ---------------------------------------- */
+
+/* Appends a label that outlives the points; empty values are none. */
+static enum err keep_label(struct point_series *p, struct tsdb_label *list, unsigned *n,
+                           struct bytes name, struct bytes value)
+{
+    struct arena *a = p->d->batch->arena;
+    if (!value.size)
+        return ERR_OK;
+    if (*n == TSDB_LABELS_MAX) {
+        p->has_too_many = true;
+        return ERR_OK;
+    }
+    list[*n] = (struct tsdb_label){arena_copy(a, name), arena_copy(a, value)};
+    return list[*n].name.data && list[(*n)++].value.data ? ERR_OK : decode_full();
+}
+
+static struct hash128 chain_labels(struct hash128 key, const struct tsdb_label *l, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        key = chain(chain(key, l[i].name), l[i].value);
+    return key;
+}
+
+static bool is_promoted(const struct otlp_translation *t, struct bytes key)
+{
+    bool listed = false;
+    for (size_t i = 0; i < t->promote_count && !listed; i++)
+        listed = bytes_equal_str(key, t->promote[i]);
+    return listed != t->promote_all;
+}
+
+static bool is_listed(const struct tsdb_label *list, unsigned n, struct bytes name)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (bytes_equal(list[i].name, name))
+            return true;
+    return false;
+}
+
+/* Of attributes that become the same name the first one stands. */
+static enum err promote(struct point_series *p, struct bytes resource)
+{
+    const struct otlp_translation *t = &p->d->o->translation;
+    struct otlp_wire w = otlp_wire_of(resource);
+    struct otlp_wire_field f;
+    enum err e = ERR_OK;
+    p->promoted_count = 0;
+    p->has_too_many = false;
+    if (!t->promote_all && !t->promote_count)
+        return ERR_OK;
+    while (e == ERR_OK && otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD) {
+        struct attr a;
+        struct bytes key, value;
+        if (f.number != 1)
+            continue;
+        attr_encode_split(f.bytes, &key, &value);
+        if (!is_promoted(t, key))
+            continue;
+        arena_reset(p->scratch);
+        if (!read_attr(p, f.bytes, &a))
+            p->has_too_many = true; /* longer than anything may be */
+        else if (!is_listed(p->promoted, p->promoted_count, a.name))
+            e = keep_label(p, p->promoted, &p->promoted_count, a.name, a.value);
+    }
+    return e;
+}
+
+static struct hash128 settings_key(const struct otlp_translation *t, struct hash128 key)
+{
+    uint8_t set[] = {(uint8_t)t->strategy, t->promote_scope, t->type_and_unit, t->custom_buckets};
+    bool is_default = true;
+    for (size_t i = 0; i < sizeof(set); i++)
+        is_default &= !set[i];
+    return is_default ? key : chain(key, bytes_of(set, sizeof(set)));
+}
+
+enum err point_series_resource(struct point_series *p, const struct decode_resource *r)
+{
+    p->instance = r->instance;
+    enum err e = build_job(p, r);
+    p->base_key = chain((struct hash128){otlp_memo_seed(), p->d->o->org}, p->job);
+    p->base_key = settings_key(&p->d->o->translation, chain(p->base_key, p->instance));
+    if (e == ERR_OK)
+        e = promote(p, r->wire);
+    p->resource_key = chain_labels(p->base_key, p->promoted, p->promoted_count);
+    p->scope_key = p->metric_key = p->resource_key;
+    p->scope_count = 0;
+    return e;
+}
+
+static enum err keep_scope_attr(struct point_series *p, struct bytes wire)
+{
+    struct attr a;
+    struct bytes key, value;
+    attr_encode_split(wire, &key, &value);
+    arena_reset(p->scratch);
+    if (!value_text(p, value, &a.value)) {
+        p->has_too_many = true;
+        return ERR_OK;
+    }
+    struct bytes full = arena_printf(p->scratch, "otel_scope_" BYTES_FMT, BYTES_ARG(key));
+    buf_clear(&p->text);
+    metric_name_label(full, p->d->o->translation.strategy, &p->text);
+    if (!full.data || !buf_ok(&p->text))
+        return ERR_NOMEM;
+    return keep_label(p, p->scope, &p->scope_count, buf_bytes(&p->text), a.value);
+}
+
+enum err point_series_scope(struct point_series *p, struct bytes scope_rows)
+{
+    struct bytes scope = BYTES_NONE, url = BYTES_NONE, name = BYTES_NONE, version = BYTES_NONE;
+    struct otlp_wire_field f;
+    enum err e = ERR_OK;
+    p->scope_count = 0;
+    p->scope_key = p->metric_key = p->resource_key;
+    if (!p->d->o->translation.promote_scope)
+        return ERR_OK;
+    for (struct otlp_wire w = otlp_wire_of(scope_rows);
+         otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD;) {
+        if (f.number == 1)
+            scope = f.bytes;
+        else if (f.number == 3)
+            url = f.bytes;
+    }
+    for (struct otlp_wire w = otlp_wire_of(scope); otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD;) {
+        if (f.number == 1)
+            name = f.bytes;
+        else if (f.number == 2)
+            version = f.bytes;
+    }
+    if (!name.size)
+        return ERR_OK;
+    for (struct otlp_wire w = otlp_wire_of(scope);
+         e == ERR_OK && otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD;)
+        if (f.number == 3)
+            e = keep_scope_attr(p, f.bytes);
+    /* Last: what is set later stands. */
+    if (e == ERR_OK)
+        e = keep_label(p, p->scope, &p->scope_count, BYTES_LIT("otel_scope_name"), name);
+    if (e == ERR_OK)
+        e = keep_label(p, p->scope, &p->scope_count, BYTES_LIT("otel_scope_version"), version);
+    if (e == ERR_OK)
+        e = keep_label(p, p->scope, &p->scope_count, BYTES_LIT("otel_scope_schema_url"), url);
+    p->scope_key = p->metric_key = chain_labels(p->resource_key, p->scope, p->scope_count);
+    return e;
+}
+
+void point_series_metric(struct point_series *p, struct bytes type, struct bytes unit)
+{
+    p->type = p->unit = BYTES_NONE;
+    p->metric_key = p->scope_key;
+    if (!p->d->o->translation.type_and_unit)
+        return;
+    p->type = type;
+    p->unit = unit;
+    p->metric_key = chain(chain(p->scope_key, type), unit);
 }
 
 /* job="telltale" belongs to the series that Telltale derives itself. */
@@ -160,8 +313,8 @@ static enum err refuse(struct point_series *p, struct bytes metric, const char *
     return ERR_INVALID;
 }
 
-void point_series_attrs(struct point_series *p, struct bytes wire, uint32_t number,
-                        struct bytes metric)
+static void take_attrs(struct point_series *p, struct bytes wire, uint32_t number,
+                       struct bytes metric)
 {
     struct otlp_wire w = otlp_wire_of(wire);
     struct otlp_wire_field f;
@@ -169,11 +322,43 @@ void point_series_attrs(struct point_series *p, struct bytes wire, uint32_t numb
     p->wire = wire;
     p->number = number;
     p->metric = metric;
-    p->key = p->resource_key;
+    p->key = p->is_bare ? p->base_key : p->metric_key;
+    if (p->has_too_many && !p->is_bare) /* like no series that was ever accepted */
+        p->key = chain(p->key, BYTES_LIT("too many"));
     p->is_translated = p->may_fold = false;
     while (otlp_wire_next(&w, &f) == OTLP_WIRE_FIELD)
         if (f.number == number)
             p->key = chain(p->key, f.bytes);
+}
+
+void point_series_attrs(struct point_series *p, struct bytes wire, uint32_t number,
+                        struct bytes metric)
+{
+    p->is_bare = false;
+    take_attrs(p, wire, number, metric);
+}
+
+void point_series_bare_attrs(struct point_series *p, struct bytes wire, uint32_t number,
+                             struct bytes metric)
+{
+    p->is_bare = true;
+    take_attrs(p, wire, number, metric);
+}
+
+/* Promoted attributes give way to the point's own, the scope's do not. */
+static bool add_shared(struct point_series *p)
+{
+    bool fits = !p->has_too_many;
+    for (unsigned i = 0; fits && i < p->promoted_count; i++)
+        if (!label_named(p, p->promoted[i].name))
+            fits = label_set(p, p->promoted[i].name, p->promoted[i].value);
+    for (unsigned i = 0; fits && i < p->scope_count; i++)
+        fits = label_set(p, p->scope[i].name, p->scope[i].value);
+    if (fits && p->type.size)
+        fits = label_set(p, BYTES_LIT("__type__"), p->type);
+    if (fits && p->unit.size)
+        fits = label_set(p, BYTES_LIT("__unit__"), p->unit);
+    return fits;
 }
 
 static enum err translate(struct point_series *p)
@@ -193,10 +378,13 @@ static enum err translate(struct point_series *p)
     }
     if (!attrs_to_labels(p, attrs, n))
         return refuse(p, p->metric, "a point's attributes are too long");
-    if (p->job.size)
-        label_set(p, BYTES_LIT("job"), p->job);
-    if (p->instance.size)
-        label_set(p, BYTES_LIT("instance"), p->instance);
+    bool fits = p->is_bare || add_shared(p);
+    if (fits && p->job.size)
+        fits = label_set(p, BYTES_LIT("job"), p->job);
+    if (fits && p->instance.size)
+        fits = label_set(p, BYTES_LIT("instance"), p->instance);
+    if (!fits || p->count > POINT_SERIES_LABELS_MAX)
+        return refuse(p, p->metric, "a point has too many attributes, with those of its resource");
     export_job(p);
     p->is_translated = true;
     return ERR_OK;
@@ -215,7 +403,7 @@ enum err point_series_ref(struct point_series *p, struct bytes name, const char 
     enum err e = p->is_translated ? ERR_OK : translate(p);
     if (e != ERR_OK)
         return e;
-    struct tsdb_label all[POINT_SERIES_ATTRS_MAX + 4];
+    struct tsdb_label all[TSDB_LABELS_MAX];
     unsigned n = 0;
     for (unsigned i = 0; i < p->count; i++)
         if (!bytes_equal_str(p->labels[i].name, "__name__") &&

@@ -45,6 +45,7 @@ before(async () => {
   - alert: DemoSlow
     expr: demo_up == 0
     for: 25s
+    annotations: {from: '{{ define "place" }}{{ . | toUpper }}{{ end }}{{ template "place" $externalLabels.cluster }}'}
 `);
   receiver = await listen((request, response) => {
     let body = "";
@@ -55,19 +56,19 @@ before(async () => {
     });
   });
   target = await listen((_, response) => response.end(`# TYPE demo_up gauge\ndemo_up{room="r1"} ${up}\ndemo_up{room="r2"} 1\n`));
-  writeFileSync(config, `receivers:\n  - {name: team, url: "http://127.0.0.1:${receiver.address().port}/hook", allow_private: true}\n`);
+  writeFileSync(config, `external_labels: {cluster: eu}\nreceivers:\n  - {name: team, url: "http://127.0.0.1:${receiver.address().port}/hook", allow_private: true}\n`);
   web = await freePort();
   server = await start();
   const port = await freePort();
   theirs = `http://127.0.0.1:${port}`;
   writeFileSync(join(home, "prometheus.yml"), `
-global: { scrape_interval: 1s, evaluation_interval: 1s }
+global: { scrape_interval: 1s, evaluation_interval: 1s, external_labels: { cluster: eu } }
 rule_files: [${rules}]
 scrape_configs: [{ job_name: demo, static_configs: [{ targets: ["127.0.0.1:${target.address().port}"] }] }]
 remote_write:
 - url: "http://127.0.0.1:${web}/api/v1/write"
   queue_config: { batch_send_deadline: 1s, max_backoff: 1s }
-  write_relabel_configs: [{ source_labels: [__name__], regex: "demo_up|up", action: keep }]
+  write_relabel_configs: [{ source_labels: [__name__], regex: "demo_up|up", action: keep }, { regex: cluster, action: labeldrop }]
 `);
   prometheus = spawn("prometheus", [`--config.file=${join(home, "prometheus.yml")}`, `--storage.tsdb.path=${join(home, "prometheus")}`, `--web.listen-address=127.0.0.1:${port}`], { stdio: "ignore" });
 });
@@ -115,6 +116,7 @@ test("an alert has the labels, annotations and states that Prometheus gives it",
   await eventually(async () => firing().some((t) => t.labels.alertname === "DemoDown"), 30000);
   const [first] = firing();
   assert.equal(first.labels.where, "r1");
+  assert.equal(first.labels.cluster, "eu");
   assert.equal(first.annotations.summary, "demo in R1 is 0.0");
 });
 

@@ -12,11 +12,22 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static struct tsdb_registry *series;
     if (!series)
         series = tsdb_registry_new(10000);
+    static const char *const promoted[] = {"service.name", "host"};
+    /* Which settings are in force follows from the size, so that the corpus reaches them all. */
+    struct otlp_translation t = {.strategy = (enum otlp_strategy)(size % 4),
+                                 .promote = promoted,
+                                 .promote_count = 2,
+                                 .promote_all = size >> 2 & 1,
+                                 .promote_scope = size >> 3 & 1,
+                                 .keep_identifying = size >> 4 & 1,
+                                 .custom_buckets = size >> 5 & 1,
+                                 .type_and_unit = size >> 6 & 1};
     struct otlp_decode_options o = {.org = TSDB_ORG_DEFAULT,
                                     .signal = TSDB_SAMPLES,
                                     .encoding = OTLP_PROTOBUF,
                                     .series = series,
                                     .now_ns = INT64_C(1764000000000000000),
+                                    .translation = t,
                                     .arena_max = (size_t)16 << 20};
     struct tsdb_batch *b;
     struct err_msg msg = {""};

@@ -1,6 +1,7 @@
 /* Any text is parsed as TraceQL within its limits; what is a query is asked of rows that have a little of everything. */
 #include "base/check.h"
 #include "query/query_trace.h"
+#include "query/query_traceql_metrics.h"
 #include "query/traceql_ast.h"
 
 #include <stdint.h>
@@ -51,6 +52,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct traceql_field f;
     uint32_t children[4] = {1, 1, 1, 0};
     CHECK(a);
+    struct query_traceql_metrics m;
+    if (query_traceql_metrics_parse(bytes_of(data, size), a, &m, &msg) == ERR_OK) {
+        CHECK(m.q && m.ask.by_count <= QUERY_SPANS_BY_MAX &&
+              m.ask.quantile_count <= QUERY_SPANS_QUANTILES_MAX);
+        query_traceql_metrics_free(&m);
+    } else {
+        CHECK(msg.text[0] && !m.q);
+    }
     if (query_traceql_parse(bytes_of(data, size), a, &q, &msg) == ERR_OK) {
         struct query_trace_layout layout;
         struct traceql_row r = {.t = &rows()->spans, .children = children};

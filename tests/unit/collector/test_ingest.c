@@ -615,7 +615,9 @@ static void remote_write_answers_as_its_specification_says(void **state)
            "1 refused, the rest is stored: a sample at 5 ms is older than the retention keeps");
     assert_int_equal(fake.rows, 3);
     expect(s, "/api/v1/write", PROTO ";proto=io.prometheus.write.v2.Request", "snappy",
-           buf_bytes(&good), 415, "remote write 2.0 is not spoken here");
+           buf_bytes(&good), 400, "it has fields of a 1.0 request");
+    expect(s, "/api/v1/write", PROTO ";proto=io.prometheus.write.v3.Request", "snappy",
+           buf_bytes(&good), 415, "remote write messages are");
     expect(s, "/api/v1/write", PROTO, NULL, buf_bytes(&good), 415, "snappy");
     expect(s, "/api/v1/write", JSON, "snappy", buf_bytes(&good), 415, PROTO);
     expect(s, "/api/v1/write", PROTO, "snappy", BYTES_LIT("\xff\xff\xff\xff\x0f"), 413, NULL);

@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "collector/otlp/otlp_memo.h"
 #include "collector/remote_write.h"
+#include "collector/remote_write2.h"
 #include "remote_write.pb-c.h"
 
 #define NOW_MS INT64_C(1764000000000)
@@ -321,6 +322,143 @@ static void integer_and_float_histograms_become_absolute_counts(void **state)
     tsdb_registry_free(series);
 }
 
+/* --- 2.0 ------------------------------------------------------------------------------------------ */
+
+static void part(struct buf *out, uint32_t field, const struct buf *message)
+{
+    buf_varint(out, field << 3 | 2);
+    buf_lenbytes(out, buf_bytes(message));
+}
+
+static void number(struct buf *out, uint32_t field, uint64_t v)
+{
+    buf_varint(out, field << 3);
+    buf_varint(out, v);
+}
+
+static void refs(struct buf *out, uint32_t field, const char *list)
+{
+    struct buf packed = {0};
+    for (; *list; list++)
+        buf_varint(&packed, (uint64_t)(*list - 'a'));
+    part(out, field, &packed);
+    buf_done(&packed);
+}
+
+/* Symbols a, b, … of this request: "", __name__, up_total, job, api, help text, s, trace_id, 01 */
+static void symbols(struct buf *out)
+{
+    static const char *const texts[] = {"",          "__name__", "up_total", "job", "api",
+                                        "help text", "s",        "trace_id", "01"};
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        buf_varint(out, 4 << 3 | 2);
+        buf_lenbytes(out, bytes_str(texts[i]));
+    }
+}
+
+/* Takes the request. What it says when it is refused: msg. */
+static enum err decode2(struct tsdb_registry *series, struct buf *request, struct tsdb_batch **out,
+                        struct remote_write_written *written, struct err_msg *msg)
+{
+    struct otlp_decode_options o = {.org = TSDB_ORG_DEFAULT,
+                                    .signal = TSDB_SAMPLES,
+                                    .series = series,
+                                    .now_ns = NOW_MS * 1000000,
+                                    .floor_ms = NOW_MS - 86400000};
+    size_t size;
+    uint8_t *body = buf_take(request, &size);
+    enum err e = remote_write2_to_1(&body, &size, msg);
+    return e == ERR_OK ? remote_write_decode(&o, body, size, out, written, msg) : e;
+}
+
+static void requests_of_2_0_are_decoded_by_their_symbols(void **state)
+{
+    struct tsdb_registry *series = tsdb_registry_new(0);
+    struct remote_write_written written;
+    struct err_msg msg = {""};
+    struct tsdb_batch *b;
+    struct buf request = {0}, ts = {0}, inner = {0};
+    refs(&ts, 1, "bcde");
+    buf_varint(&inner, 1 << 3 | 1);
+    buf_f64(&inner, 2.5);
+    number(&inner, 2, NOW_MS);
+    number(&inner, 3, NOW_MS - 60000);
+    part(&ts, 2, &inner);
+    buf_clear(&inner);
+    refs(&inner, 1, "hi");
+    buf_varint(&inner, 2 << 3 | 1);
+    buf_f64(&inner, 1);
+    number(&inner, 3, NOW_MS);
+    part(&ts, 4, &inner);
+    buf_clear(&inner);
+    number(&inner, 1, 1);
+    number(&inner, 3, 5);
+    number(&inner, 4, 6);
+    part(&ts, 5, &inner);
+    part(&request, 5, &ts); /* series may come before the symbols that they name */
+    symbols(&request);
+    if (decode2(series, &request, &b, &written, &msg) != ERR_OK)
+        fail_msg("%s", msg.text);
+    assert_int_equal(written.samples, 1);
+    assert_int_equal(written.exemplars, 1);
+    assert_int_equal(b->samples.count, 1);
+    assert_true(b->samples.value[0] == 2.5);
+    assert_int_equal(b->samples.start_ms[0], NOW_MS - 60000);
+    struct tsdb_labels l = tsdb_registry_info(series, b->samples.series[0])->labels;
+    assert_true(bytes_equal_str(tsdb_labels_get(l, BYTES_LIT("__name__")), "up_total"));
+    assert_true(bytes_equal_str(tsdb_labels_get(l, BYTES_LIT("job")), "api"));
+    assert_int_equal(b->metadata.count, 1);
+    assert_true(bytes_equal_str(b->metadata.row[0].family, "up_total"));
+    assert_true(bytes_equal_str(b->metadata.row[0].type, "counter"));
+    assert_true(bytes_equal_str(b->metadata.row[0].help, "help text"));
+    assert_true(bytes_equal_str(b->metadata.row[0].unit, "s"));
+    tsdb_batch_free(b);
+    buf_done(&ts);
+    buf_done(&inner);
+    tsdb_registry_free(series);
+}
+
+static void requests_of_2_0_that_name_no_symbol_are_refused(void **state)
+{
+    static const struct {
+        const char *refs, *says;
+    } cases[] = {{"bz", "a series refers to symbol 25 of 9"},
+                 {"bcd", "the body is no remote write 2.0 request: labels must come in pairs"}};
+    struct tsdb_registry *series = tsdb_registry_new(0);
+    struct remote_write_written written;
+    struct err_msg msg;
+    struct tsdb_batch *b;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct buf request = {0}, ts = {0};
+        symbols(&request);
+        refs(&ts, 1, cases[i].refs);
+        part(&request, 5, &ts);
+        assert_int_equal(decode2(series, &request, &b, &written, &msg), ERR_INVALID);
+        assert_string_equal(msg.text, cases[i].says);
+        buf_done(&ts);
+    }
+    struct buf first = {0};
+    buf_varint(&first, 4 << 3 | 2);
+    buf_lenbytes(&first, BYTES_LIT("x"));
+    assert_int_equal(decode2(series, &first, &b, &written, &msg), ERR_INVALID);
+    assert_string_equal(msg.text,
+                        "the body is no remote write 2.0 request: the first symbol must be empty");
+    /* a long text that is referred to again and again does not become memory without end */
+    struct buf bomb = {0}, ts = {0}, text = {0};
+    buf_varint(&bomb, 4 << 3 | 2);
+    buf_varint(&bomb, 0);
+    for (int i = 0; i < 1 << 20; i++)
+        buf_u8(&text, 'x');
+    part(&bomb, 4, &text);
+    refs(&ts, 1, "bbbbbbbbbbbbbbbb");
+    for (int i = 0; i < 32; i++)
+        part(&bomb, 5, &ts);
+    assert_int_equal(decode2(series, &bomb, &b, &written, &msg), ERR_TOO_LARGE);
+    buf_done(&ts);
+    buf_done(&text);
+    tsdb_registry_free(series);
+}
+
 static void exemplars_and_metadata_are_kept(void **state)
 {
     struct tsdb_registry *series = tsdb_registry_new(0);
@@ -436,6 +574,8 @@ int main(void)
         cmocka_unit_test(our_own_job_becomes_exported_job),
         cmocka_unit_test(bad_samples_are_refused_and_counted),
         cmocka_unit_test(integer_and_float_histograms_become_absolute_counts),
+        cmocka_unit_test(requests_of_2_0_are_decoded_by_their_symbols),
+        cmocka_unit_test(requests_of_2_0_that_name_no_symbol_are_refused),
         cmocka_unit_test(exemplars_and_metadata_are_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -140,8 +140,18 @@ static void mistakes_say_where(void **state)
         {"{{ humanize }}", "! 1:4: wrong number of args for humanize: want 1 got 0"},
         {"{{ $value $labels }}", "! 1:4: what is no function is given arguments"},
         {"{{ break }}", "! 1:4: {{break}} outside {{range}}"},
-        {"{{ define \"x\" }}{{ end }}",
-         "! 1:4: templates within templates (define) are not known here"},
+        {"{{ define \"x\" }}a", "! 1:4: template \"x\" is not closed with {{end}}"},
+        {"{{ define x }}{{ end }}", "! 1:11: the name of a template, in quotes, is wanted here"},
+        {"{{ if true }}{{ define \"x\" }}{{ end }}{{ end }}",
+         "! 1:17: {{define}} may not stand within a block"},
+        {"{{ define \"x\" }}{{ end }}{{ define \"x\" }}{{ end }}",
+         "! 1:29: template \"x\" is defined twice"},
+        {"{{ define \"x\" }}{{ $labels.job }}{{ end }}",
+         "! 1:20: undefined variable \"$labels\""}, /* as in Go: it sees its own $ only */
+        {"{{ block \"x\" }}{{ end }}", "! 1:14: missing value for a command"},
+        {"{{ template \"y\" . }}", "! template \"y\" not defined"},
+        {"{{ toTime 1e300 }}", "! 1e+300 cannot be represented as a time"},
+        {"{{ toDuration 1e10 }}", "! 1e+10 cannot be represented as a duration"},
         {"{{ if true }}{{ $y := 1 }}{{ end }}{{ $y }}", "! 1:39: undefined variable \"$y\""},
         {"{{ gt $value 1 }}", "! incompatible types for comparison"},
         {"{{ $value.x }}", "! can't evaluate field x of this value"},
@@ -150,6 +160,41 @@ static void mistakes_say_where(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
         gives(cases[i].text, 1, cases[i].says);
+}
+
+static void templates_call_each_other_with_variables_of_their_own(void **state)
+{
+    gives("{{ define \"hi\" }}<{{ . }}|{{ $ }}>{{ end }}{{ template \"hi\" $labels.job }}"
+          "{{ template \"hi\" }}",
+          0, "<api|api><<no value>|<no value>>");
+    gives("{{ $x := 1 }}{{ template \"t\" 5 }}{{ $x }}{{ define \"t\" }}{{ $x := . }}{{ $x }}{{ "
+          "end }}",
+          0, "51");
+    gives("{{ block \"b\" args 1 \"z\" }}{{ .arg1 }}{{ end }}+{{ template \"b\" args 2 \"y\" }}", 0,
+          "z+y");
+    gives("{{ define \"row\" }}{{ .Labels.job }}={{ .Value }} {{ end }}{{ range query \"up\" | "
+          "sortByLabel \"job\" }}{{ template \"row\" . }}{{ end }}",
+          0, "a=0 b=1 ");
+    gives("{{ define \"u\" }}{{ toUpper . }}{{ end }}{{ tmpl \"u\" \"abc\" | printf \"[%s]\" }}", 0,
+          "[ABC]");
+    gives("{{ define \"r\" }}{{ range 3 }}{{ if eq . 1 }}{{ break }}{{ end }}{{ . }}{{ end }}{{ "
+          "end }}"
+          "{{ range 2 }}{{ template \"r\" }};{{ end }}",
+          0, "0;0;");
+    gives("{{ define \"loop\" }}{{ template \"loop\" . }}{{ end }}{{ template \"loop\" 1 }}", 0,
+          "! templates call each other more than 32 times");
+    gives("{{ define \"only\" }}x{{ end }}", 0, "");
+}
+
+static void times_and_durations_print_as_go_prints_them(void **state)
+{
+    gives("{{ 1435065584.128 | toTime }} {{ (toTime 1435065584.5).Year }} {{ (1435065584 | "
+          "toTime).Unix }}",
+          0, "2015-06-23 13:19:44.128 +0000 UTC 2015 1435065584");
+    gives(
+        "{{ toDuration 3723.5 }} {{ toDuration 60 }} {{ toDuration 0.0015 }} {{ toDuration -1.5 }} "
+        "{{ toDuration 0 }} {{ toDuration 0.0000021 }} {{ (toDuration 90).Minutes }}",
+        0, "1h2m3.5s 1m0s 1.5ms -1.5s 0s 2.1µs 1.5");
 }
 
 static void a_template_that_would_go_on_is_ended(void **state)
@@ -173,6 +218,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_labels_and_pipelines_print_as_go_prints_them),
         cmocka_unit_test(blocks_choose_repeat_and_trim),
+        cmocka_unit_test(templates_call_each_other_with_variables_of_their_own),
+        cmocka_unit_test(times_and_durations_print_as_go_prints_them),
         cmocka_unit_test(mistakes_say_where),
         cmocka_unit_test(a_template_that_would_go_on_is_ended),
     };

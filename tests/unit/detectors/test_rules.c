@@ -592,6 +592,68 @@ static void tests_of_rules_pass_and_fail_as_promtools_do(void **state)
     buf_done(&out);
 }
 
+/* Writes the test file, runs it; what it said lives in the buffer. */
+static enum err check_file(const char *text, struct buf *out)
+{
+    char path[512];
+    snprintf(path, sizeof(path), "%s/test.yml", t.dir);
+    FILE *f = fopen(path, "w");
+    fputs(text, f);
+    fclose(f);
+    buf_clear(out);
+    enum err e = detectors_rule_test_run(path, out);
+    unlink(path);
+    buf_u8(out, 0);
+    return e;
+}
+
+static void tests_of_rules_know_native_histograms(void **state)
+{
+    struct buf out = {0};
+    rules_are("groups:\n- name: g\n  rules:\n  - {record: 'lat:sum', expr: 'sum(lat)'}\n"
+              "  - {alert: Slow, expr: 'histogram_quantile(0.9, lat:sum) > 2'}\n");
+#define LAT "  - {series: 'lat{i=\"1\"}', values: '"
+    static const char head[] = "rule_files: [rules.yml]\ntests:\n- interval: 1m\n  input_series:\n";
+    char text[2048];
+    snprintf(text, sizeof(text),
+             "%s" LAT "{{schema:0 count:3 sum:4 buckets:[1 2]}}+{{schema:0 count:1 sum:3 "
+             "buckets:[0 1]}}x5'}\n"
+             "  - {series: 'lat{i=\"2\"}', values: '{{count:1 sum:1 buckets:[1]}}x2 _ "
+             "{{schema:0 count:5 sum:40 buckets:[5] offset:3}}'}\n"
+             "  alert_rule_test:\n  - {eval_time: 0, alertname: Slow}\n"
+             "  - {eval_time: 4m, alertname: Slow, exp_alerts: [{}]}\n"
+             "  promql_expr_test:\n  - expr: lat:sum\n    eval_time: 2m\n    exp_samples:\n"
+             "    - {labels: 'lat:sum', histogram: '{{schema:0 count:6 sum:11 buckets:[2 4]}}'}\n",
+             head);
+    if (check_file(text, &out) != ERR_OK)
+        fail_msg("%s", (char *)out.data);
+    /* one that differs says both */
+    snprintf(text, sizeof(text),
+             "%s" LAT "{{schema:0 count:3 sum:4 buckets:[1 2]}}'}\n  promql_expr_test:\n"
+             "  - {expr: lat, eval_time: 0, exp_samples: [{labels: 'lat{i=\"1\"}', histogram: "
+             "'{{schema:0 count:3 sum:5 buckets:[1 2]}}'}]}\n",
+             head);
+    assert_int_equal(check_file(text, &out), ERR_EXECUTION);
+    assert_non_null(strstr((char *)out.data, "sum:5"));
+    assert_non_null(strstr((char *)out.data, "got: {__name__=\"lat\", i=\"1\"} {count:3, sum:4"));
+    static const char *const wrong[] = {"{{schema:9}}",
+                                        "{{count:x}}",
+                                        "{{buckets:[1 2}}",
+                                        "{{count:1",
+                                        "{{nope:1}}",
+                                        "{{custom_values:[1 2]}}",
+                                        "{{schema:-53 custom_values:[2 1]}}",
+                                        "{{count:1}}+{{count:1}}",
+                                        "{{count:1}}y"};
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        snprintf(text, sizeof(text), "%s" LAT "%s'}\n", head, wrong[i]);
+        if (check_file(text, &out) != ERR_INVALID)
+            fail_msg("%s: %s", wrong[i], (char *)out.data);
+        assert_non_null(strstr((char *)out.data, "input_series: "));
+    }
+    buf_done(&out);
+}
+
 int main(void)
 {
 #define RULES_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -610,6 +672,7 @@ int main(void)
         RULES_TEST(mistakes_name_file_line_group_rule_and_what_would_be_valid),
         RULES_TEST(directories_and_patterns_name_rule_files),
         RULES_TEST(tests_of_rules_pass_and_fail_as_promtools_do),
+        RULES_TEST(tests_of_rules_know_native_histograms),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -57,6 +57,60 @@ static int start(void **state)
     return 0;
 }
 
+/* Prometheus' own form of a tree; the members in the order in which its encoder writes them. */
+static void expressions_are_shown_as_prometheus_shows_trees(void **state)
+{
+    static const struct {
+        const char *query, *data;
+    } cases[] = {
+        {"1e22", "{\"type\":\"numberLiteral\",\"val\":\"10000000000000000000000\"}"},
+        {"-0.5 + 2", NULL},
+        {"up{job=\"a\"} offset 5m",
+         "{\"anchored\":false,\"matchers\":[{\"name\":\"job\",\"type\":\"=\",\"value\":\"a\"},{"
+         "\"name\":\"__name__\",\"type\":\"=\",\"value\":\"up\"}],\"name\":\"up\",\"offset\":"
+         "300000,"
+         "\"smoothed\":false,\"startOrEnd\":null,\"timestamp\":null,\"type\":\"vectorSelector\"}"},
+        {"rate(up[5m] @ end())",
+         "{\"args\":[{\"anchored\":false,\"matchers\":[{\"name\":\"__name__\",\"type\":\"=\","
+         "\"value\":\"up\"}],\"name\":\"up\",\"offset\":0,\"range\":300000,\"smoothed\":false,"
+         "\"startOrEnd\":\"end\",\"timestamp\":null,\"type\":\"matrixSelector\"}],\"func\":{"
+         "\"argTypes\":[\"matrix\"],\"name\":\"rate\",\"returnType\":\"vector\",\"variadic\":0},"
+         "\"type\":\"call\"}"},
+        {"sum by (a, b) (x)",
+         "{\"expr\":{\"anchored\":false,\"matchers\":[{\"name\":\"__name__\",\"type\":\"=\","
+         "\"value\":\"x\"}],\"name\":\"x\",\"offset\":0,\"smoothed\":false,\"startOrEnd\":null,"
+         "\"timestamp\":null,\"type\":\"vectorSelector\"},\"grouping\":[\"a\",\"b\"],\"op\":"
+         "\"sum\","
+         "\"param\":null,\"type\":\"aggregation\",\"without\":false}"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct bytes got =
+            door_ask_with(*state, "/api/v1/parse_query?", "query", cases[i].query, 200);
+        struct bytes want = bytes_str("{\"status\":\"success\",\"data\":");
+        assert_true(bytes_has_prefix(got, want));
+        got = bytes_slice(got, want.size, got.size - 1);
+        if (cases[i].data && !bytes_equal_str(got, cases[i].data))
+            fail_msg("%s\n" BYTES_FMT "\n%s", cases[i].query, BYTES_ARG(got), cases[i].data);
+    }
+    struct bytes sets =
+        door_ask_with(*state, "/api/v1/parse_query?", "query", "a and on (i) b > bool 1", 200);
+    assert_true(
+        bytes_find(sets, BYTES_LIT("\"matching\":{\"card\":\"many-to-many\",\"fillValues\":{"
+                                   "\"lhs\":null,\"rhs\":null},\"include\":[],\"labels\":["
+                                   "\"i\"],\"on\":true}")) < sets.size);
+    assert_true(bytes_find(sets, BYTES_LIT("\"bool\":true")) < sets.size);
+    assert_true(bytes_find(sets, BYTES_LIT("\"matching\":null")) < sets.size);
+    /* what the parser takes may be deeper than JSON is written: an answer, no crash */
+    char deep[600] = "x";
+    size_t n = 1;
+    for (int i = 0; i < 200; i++)
+        n += (size_t)snprintf(deep + n, sizeof deep - n, "+x");
+    struct bytes refused = door_ask_with(*state, "/api/v1/parse_query?", "query", deep, 400);
+    if (bytes_find(refused, BYTES_LIT("nested too deeply")) == refused.size)
+        fail_msg(BYTES_FMT, BYTES_ARG(refused));
+    door_ask_with(*state, "/api/v1/parse_query?", "query", "up{", 400);
+}
+
 static int stop(void **state)
 {
     door_close(*state);
@@ -90,6 +144,9 @@ static void a_server_that_scrapes_nothing_says_so(void **state)
          "{\"activeTargets\":[],\"droppedTargets\":[],\"droppedTargetCounts\":{}}"},
         {"/api/v1/targets/metadata", "[]"},
         {"/api/v1/alertmanagers", "{\"activeAlertmanagers\":[],\"droppedAlertmanagers\":[]}"},
+        {"/api/v1/notifications", "[]"},
+        {"/api/v1/status/self_metrics", "[]"},
+        {"/api/v1/status/tsdb/blocks", "{\"blocks\":[]}"},
         {"/api/v1/status/flags", "{}"},
         {"/api/v1/status/config", "{\"yaml\":\"\"}"},
         {"/api/v1/status/walreplay", "{\"min\":0,\"max\":0,\"current\":0,\"state\":\"done\"}"},
@@ -103,6 +160,8 @@ static void a_server_that_scrapes_nothing_says_so(void **state)
         if (!bytes_equal_str(got, want))
             fail_msg("%s: %.*s", cases[i].path, (int)got.size, (const char *)got.data);
     }
+    struct bytes features = door_ask(d, "/api/v1/features", 200);
+    assert_true(bytes_find(features, BYTES_LIT("\"remote_write_receiver\":true")) < features.size);
 }
 
 int main(void)
@@ -110,6 +169,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(federation_gives_the_newest_samples_as_text, start, stop),
         cmocka_unit_test_setup_teardown(a_server_that_scrapes_nothing_says_so, start, stop),
+        cmocka_unit_test_setup_teardown(expressions_are_shown_as_prometheus_shows_trees, start,
+                                        stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

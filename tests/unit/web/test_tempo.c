@@ -413,6 +413,71 @@ static void tags_and_their_values_are_told(void **state)
     (void)door_ask(s, "/tempo/api/v2/search/tags?scope=what", 400);
 }
 
+#define METRICS "/tempo/api/metrics/query_range?start=1795168790&end=1795168810&step=10s&"
+
+static void metrics_over_time_count_and_measure_spans(void **state)
+{
+    static const struct {
+        const char *q, *series;
+    } cases[] = {
+        {"{ } | rate() by (resource.service.name)",
+         "[{\"labels\":[{\"key\":\"resource.service.name\",\"value\":{\"stringValue\":\"gateway\"}}"
+         "],"
+         "\"samples\":[{\"timestampMs\":\"1795168790000\",\"value\":0},{\"timestampMs\":"
+         "\"1795168800000\",\"value\":0.3}]},{\"labels\":[{\"key\":\"resource.service.name\","
+         "\"value\":"
+         "{\"stringValue\":\"model\"}}],\"samples\":[{\"timestampMs\":\"1795168790000\",\"value\":"
+         "0},{"
+         "\"timestampMs\":\"1795168800000\",\"value\":0.2}]}]"},
+        {"{ status = error || kind = client } | count_over_time() with (exemplars=true)",
+         "[{\"labels\":[{\"key\":\"__name__\",\"value\":{\"stringValue\":\"count_over_time\"}}],"
+         "\"samples\":[{\"timestampMs\":\"1795168790000\",\"value\":0},{\"timestampMs\":"
+         "\"1795168800000\",\"value\":2}]}]"},
+        {"{ name = \"chat\" } | max_over_time(duration)",
+         "[{\"labels\":[{\"key\":\"__name__\",\"value\":{\"stringValue\":\"max_over_time\"}}],"
+         "\"samples\":[{\"timestampMs\":\"1795168800000\",\"value\":0.000005}]}]"},
+        {"{ } | quantile_over_time(duration, 1) by (name) | topk(1)",
+         "[{\"labels\":[{\"key\":\"name\",\"value\":{\"stringValue\":\"POST "
+         "/chat\"}},{\"key\":\"p\","
+         "\"value\":{\"doubleValue\":1}}],\"samples\":["},
+        {"{ span.\"odd name\" = 7 && .\"user.id\" = \"a | b\" } | rate()", "[]"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct bytes got = door_ask_with(*state, METRICS, "q", cases[i].q, 200);
+        size_t at = bytes_find(got, bytes_str(cases[i].series));
+        if (at != BYTES_LIT("{\"series\":").size)
+            fail_msg("%s\n" BYTES_FMT, cases[i].q, BYTES_ARG(got));
+    }
+    struct bytes one =
+        door_ask_with(*state, "/tempo/api/metrics/query?start=1795168790&end=1795168810&", "q",
+                      "{ } | count_over_time()", 200);
+    assert_true(bytes_find(one, BYTES_LIT("\"value\":5}]")) < one.size);
+}
+
+static void mistakes_of_metrics_queries_are_named(void **state)
+{
+    static const char *const wrong[][2] = {
+        {"{ }", "a metrics query is a span set and a function"},
+        {"{ } | nope()", "is no metrics function; known are rate"},
+        {"{ } | rate(duration)", "rate has more arguments than it takes"},
+        {"{ } | max_over_time()", "max_over_time wants a field"},
+        {"{ } | quantile_over_time(duration)", "wants quantiles"},
+        {"{ } | quantile_over_time(duration, 2)", "numbers from 0 to 1"},
+        {"{ } | rate() by ()", "by wants fields"},
+        {"{ } | rate() | topk(0)", "topk and bottomk want a number"},
+        {"{ } | rate() / rate()", "is no metrics function"},
+        {"{ a = } | rate()", "line 1, col 3"},
+        {"{ } && { } | rate()", ""},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        struct bytes got = door_ask_with(*state, METRICS, "q", wrong[i][0], 400);
+        if (bytes_find(got, bytes_str(wrong[i][1])) == got.size)
+            fail_msg("%s: " BYTES_FMT, wrong[i][0], BYTES_ARG(got));
+    }
+    door_ask_with(*state, "/tempo/api/metrics/query_range?start=1&end=1795168810&step=1s&", "q",
+                  "{ } | rate()", 400);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -424,6 +489,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_older_search_by_tags_and_durations_works, start, stop),
         cmocka_unit_test_setup_teardown(an_answer_has_what_grafana_shows, start, stop),
         cmocka_unit_test_setup_teardown(tags_and_their_values_are_told, start, stop),
+        cmocka_unit_test_setup_teardown(metrics_over_time_count_and_measure_spans, start, stop),
+        cmocka_unit_test_setup_teardown(mistakes_of_metrics_queries_are_named, start, stop),
         cmocka_unit_test(depth_and_size_of_a_query_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -357,11 +357,10 @@ void helper_otlp_json(const ProtobufCMessage *m, struct buf *out)
 
 /* --- batches -------------------------------------------------------------------------------------- */
 
-enum err helper_otlp_decode(enum tsdb_signal signal, enum otlp_encoding encoding,
-                            struct tsdb_registry *series, uint8_t *take_body, size_t size,
-                            struct tsdb_batch **out, struct err_msg *msg)
+struct otlp_decode_options helper_otlp_options(enum tsdb_signal signal, enum otlp_encoding encoding,
+                                               struct tsdb_registry *series)
 {
-    struct otlp_decode_options o = {
+    return (struct otlp_decode_options){
         .org = TSDB_ORG_DEFAULT,
         .signal = signal,
         .encoding = encoding,
@@ -369,6 +368,13 @@ enum err helper_otlp_decode(enum tsdb_signal signal, enum otlp_encoding encoding
         .now_ns = HELPER_OTLP_NOW_NS,
         .floor_ms = HELPER_OTLP_NOW_NS / 1000000 - INT64_C(30) * 86400000,
     };
+}
+
+enum err helper_otlp_decode(enum tsdb_signal signal, enum otlp_encoding encoding,
+                            struct tsdb_registry *series, uint8_t *take_body, size_t size,
+                            struct tsdb_batch **out, struct err_msg *msg)
+{
+    struct otlp_decode_options o = helper_otlp_options(signal, encoding, series);
     return otlp_decode(&o, take_body, size, out, msg);
 }
 

@@ -15,6 +15,8 @@ ProtobufCMessage *helper_otlp_random(enum tsdb_signal signal, uint64_t seed, str
 /* malloc'ed, for otlp_decode. */
 uint8_t *helper_otlp_pack(const ProtobufCMessage *m, size_t *out_size);
 void helper_otlp_json(const ProtobufCMessage *m, struct buf *out);
+struct otlp_decode_options helper_otlp_options(enum tsdb_signal signal, enum otlp_encoding encoding,
+                                               struct tsdb_registry *series);
 /* Decodes with a floor of 30 days and HELPER_OTLP_NOW_NS. */
 enum err helper_otlp_decode(enum tsdb_signal signal, enum otlp_encoding encoding,
                             struct tsdb_registry *series, uint8_t *take_body, size_t size,

@@ -102,8 +102,10 @@ static void dump(const struct tsdb_batch *b, const struct tsdb_registry *series,
     assert_true(b->received >= tsdb_batch_rejected(b));
 }
 
-/* resource: its attributes; metric: the fields of one Metric, with $T = a minute ago, $S = an hour ago, in quotes. */
-static void expect(const char *resource, const char *metric, const char *wanted)
+/* resource: its attributes; scope: fields of the ScopeMetrics before its metrics; metric: the fields of one Metric, with $T = a minute ago,
+ * $S = an hour ago, in quotes. */
+static void expect_with(const struct otlp_translation *translation, const char *resource,
+                        const char *scope, const char *metric, const char *wanted)
 {
     char t[32], s[32];
     struct tsdb_registry *series = tsdb_registry_new(0);
@@ -116,7 +118,7 @@ static void expect(const char *resource, const char *metric, const char *wanted)
     buf_init(&json, 0);
     buf_init(&out, 0);
     buf_printf(&json, "{\"resourceMetrics\":[{\"resource\":{\"attributes\":[%s]},", resource);
-    buf_str(&json, "\"scopeMetrics\":[{\"metrics\":[{");
+    buf_printf(&json, "\"scopeMetrics\":[{%s\"metrics\":[{", scope);
     for (; *metric; metric++) {
         if (*metric == '$')
             buf_str(&json, *++metric == 'T' ? t : s);
@@ -125,7 +127,10 @@ static void expect(const char *resource, const char *metric, const char *wanted)
     }
     buf_str(&json, "}]}]}]}");
     uint8_t *body = buf_take(&json, &size);
-    if (helper_otlp_decode(TSDB_SAMPLES, OTLP_JSON, series, body, size, &b, &msg) != ERR_OK)
+    struct otlp_decode_options o = helper_otlp_options(TSDB_SAMPLES, OTLP_JSON, series);
+    if (translation)
+        o.translation = *translation;
+    if (otlp_decode(&o, body, size, &b, &msg) != ERR_OK)
         fail_msg("%s", msg.text);
     dump(b, series, &out);
     buf_u8(&out, 0);
@@ -133,6 +138,11 @@ static void expect(const char *resource, const char *metric, const char *wanted)
     buf_done(&out);
     tsdb_batch_free(b);
     tsdb_registry_free(series);
+}
+
+static void expect(const char *resource, const char *metric, const char *wanted)
+{
+    expect_with(NULL, resource, "", metric, wanted);
 }
 
 #define STR(key, value) "{\"key\":\"" key "\",\"value\":{\"stringValue\":\"" value "\"}}"
@@ -166,11 +176,12 @@ static void names_and_units_are_translated_as_prometheus_does(void **state)
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         buf_clear(&out);
         assert_true(metric_name_build(bytes_str(cases[i].name), bytes_str(cases[i].unit),
-                                      cases[i].kind, &out));
+                                      cases[i].kind, OTLP_UNDERSCORE_WITH_SUFFIXES, &out));
         buf_u8(&out, 0);
         assert_string_equal((char *)out.data, cases[i].wanted);
     }
-    assert_false(metric_name_build(BYTES_LIT("..."), BYTES_NONE, METRIC_NAME_PLAIN, &out));
+    assert_false(metric_name_build(BYTES_LIT("..."), BYTES_NONE, METRIC_NAME_PLAIN,
+                                   OTLP_UNDERSCORE_WITH_SUFFIXES, &out));
     static const char *const labels[][2] = {{"http.method", "http_method"},
                                             {"9lives", "key_9lives"},
                                             {"_x", "key_x"},
@@ -180,11 +191,198 @@ static void names_and_units_are_translated_as_prometheus_does(void **state)
                                             {"a:b", "a_b"}};
     for (size_t i = 0; i < ARRAY_LEN(labels); i++) {
         buf_clear(&out);
-        metric_name_label(bytes_str(labels[i][0]), &out);
+        metric_name_label(bytes_str(labels[i][0]), OTLP_UNDERSCORE_WITHOUT_SUFFIXES, &out);
         buf_u8(&out, 0);
         assert_string_equal((char *)out.data, labels[i][1]);
     }
     buf_done(&out);
+}
+
+/* What the translator of Prometheus makes of the same names. */
+static void each_strategy_names_as_the_translator_does(void **state)
+{
+    static const struct {
+        const char *name, *unit;
+        enum metric_name_kind kind;
+        const char *plain, *utf8; /* without suffixes; as it was sent, with suffixes */
+    } cases[] = {
+        {"metric@with#special$chars", "", METRIC_NAME_GAUGE, "metric_with_special_chars",
+         "metric@with#special$chars"},
+        {"metric@@##$$name", "s", METRIC_NAME_PLAIN, "metric_name", "metric@@##$$name_seconds"},
+        {"123metric", "", METRIC_NAME_GAUGE, "_123metric", "123metric"},
+        {"@1x", "", METRIC_NAME_GAUGE, "_1x", "@1x"},
+        {"a__b", "1", METRIC_NAME_GAUGE, "a__b", "a__b_ratio"},
+        {"requests_total", "", METRIC_NAME_COUNTER, "requests_total", "requests_total"},
+        {"cpu_usage_ratio", "1", METRIC_NAME_GAUGE, "cpu_usage_ratio", "cpu_usage_ratio"},
+        {"cpu_seconds_total", "s", METRIC_NAME_COUNTER, "cpu_seconds_total", "cpu_seconds_total"},
+        {"requêsts", "1/s", METRIC_NAME_GAUGE, "requ_sts", "requêsts_per_second"},
+        {"io.bytes.per_second", "By/s", METRIC_NAME_GAUGE, "io_bytes_per_second",
+         "io.bytes_per_second"},
+        {"respønse_time", "ms", METRIC_NAME_PLAIN, "resp_nse_time", "respønse_time_milliseconds"},
+        {"x", "{thing}", METRIC_NAME_COUNTER, "x", "x_total"},
+        {"_", "", METRIC_NAME_GAUGE, "_", "_"},
+        {"@#$%", "", METRIC_NAME_COUNTER, NULL, "@#$%_total"},
+        {"é_", "", METRIC_NAME_GAUGE, NULL, "é_"},
+        {"", "s", METRIC_NAME_COUNTER, NULL, NULL},
+    };
+    struct buf out;
+    buf_init(&out, 0);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct bytes name = bytes_str(cases[i].name), unit = bytes_str(cases[i].unit);
+        const struct {
+            enum otlp_strategy strategy;
+            const char *wanted;
+        } each[] = {{OTLP_UNDERSCORE_WITHOUT_SUFFIXES, cases[i].plain},
+                    {OTLP_UTF8_WITH_SUFFIXES, cases[i].utf8},
+                    {OTLP_NO_TRANSLATION, name.size ? cases[i].name : NULL}};
+        for (size_t k = 0; k < ARRAY_LEN(each); k++) {
+            buf_clear(&out);
+            bool built = metric_name_build(name, unit, cases[i].kind, each[k].strategy, &out);
+            assert_int_equal(built, each[k].wanted != NULL);
+            buf_u8(&out, 0);
+            if (built)
+                assert_string_equal((char *)out.data, each[k].wanted);
+        }
+    }
+    static const char *const units[][2] = {
+        {"By/s", "bytes_per_second"},
+        {"1", ""},
+        {"1/s", "per_second"},
+        {"{req}/min", "per_min"},
+        {"{req}", ""},
+        {"unit@with#special/chars", "unit_with_special_per_chars"}};
+    for (size_t i = 0; i < ARRAY_LEN(units); i++) {
+        buf_clear(&out);
+        metric_name_unit(bytes_str(units[i][0]), OTLP_UNDERSCORE_WITH_SUFFIXES, &out);
+        buf_u8(&out, 0);
+        assert_string_equal((char *)out.data, units[i][1]);
+    }
+    enum otlp_strategy s;
+    assert_true(otlp_translation_strategy("NoTranslation", &s) && s == OTLP_NO_TRANSLATION);
+    assert_false(otlp_translation_strategy("notranslation", &s));
+    buf_done(&out);
+}
+
+#define SHOP_RESOURCE          \
+    STR("service.name", "api") \
+    "," STR("k8s.pod", "p1") "," STR("k8s/pod", "p2") "," STR("host", "h")
+#define HITS                                                                                      \
+    "\"name\":\"http.hits\",\"unit\":\"By/s\",\"sum\":{\"aggregationTemporality\":2,"             \
+    "\"isMonotonic\":true,\"dataPoints\":[{\"timeUnixNano\":$T,\"asInt\":3,\"attributes\":[" STR( \
+        "http.code", "200") "," STR("host", "mine") "]}]}"
+
+static void names_stay_as_sent_where_they_are_not_escaped(void **state)
+{
+    struct otlp_translation t = {.strategy = OTLP_NO_TRANSLATION};
+    expect_with(&t, STR("service.name", "api") "," STR("host.name", "h1"), "", HITS,
+                "{__name__=http.hits,host=mine,http.code=200,job=api} 3 @-60000\n"
+                "{__name__=target_info,host.name=h1,job=api} 1 @-60000\n"
+                "http.hits is a counter\ntarget_info is a gauge\n");
+    t.strategy = OTLP_UTF8_WITH_SUFFIXES;
+    expect_with(&t, "", "", HITS,
+                "{__name__=http.hits_bytes_per_second_total,host=mine,http.code=200} 3 @-60000\n"
+                "http.hits_bytes_per_second_total is a counter\n");
+}
+
+static void resource_attributes_are_promoted_and_give_way(void **state)
+{
+    static const char *const names[] = {"k8s.pod", "host", "k8s/pod"};
+    struct otlp_translation t = {.promote = names, .promote_count = 3};
+    /* two keys of one name: the first stands; the point's own host stands; target_info promotes nothing */
+    expect_with(&t, SHOP_RESOURCE, "", HITS,
+                "{__name__=http_hits_bytes_per_second_total,host=mine,http_code=200,job=api,"
+                "k8s_pod=p1} 3 @-60000\n"
+                "{__name__=target_info,host=h,job=api,k8s_pod=p1;p2} 1 @-60000\n"
+                "http_hits_bytes_per_second_total is a counter\ntarget_info is a gauge\n");
+    static const char *const ignored[] = {"host", "service.name"};
+    t = (struct otlp_translation){
+        .promote = ignored, .promote_count = 2, .promote_all = true, .keep_identifying = true};
+    expect_with(&t, SHOP_RESOURCE, "", HITS,
+                "{__name__=http_hits_bytes_per_second_total,host=mine,http_code=200,job=api,"
+                "k8s_pod=p1} 3 @-60000\n"
+                "{__name__=target_info,host=h,job=api,k8s_pod=p1;p2,service_name=api} 1 @-60000\n"
+                "http_hits_bytes_per_second_total is a counter\ntarget_info is a gauge\n");
+    /* identity alone makes no target_info, kept or not */
+    expect_with(&t, STR("service.name", "api"), "", HITS,
+                "{__name__=http_hits_bytes_per_second_total,host=mine,http_code=200,job=api} 3 "
+                "@-60000\nhttp_hits_bytes_per_second_total is a counter\n");
+}
+
+#define SCOPE                                                                   \
+    "\"schemaUrl\":\"http://"                                                   \
+    "s\",\"scope\":{\"name\":\"lib\",\"version\":\"1.2\",\"attributes\":[" STR( \
+        "short.name", "l") "," STR("name", "x") "]},"
+
+static void scopes_types_and_units_become_labels(void **state)
+{
+    struct otlp_translation t = {.promote_scope = true, .type_and_unit = true};
+    expect_with(&t, "", SCOPE, HITS,
+                "{__name__=http_hits_bytes_per_second_total,__type__=counter,"
+                "__unit__=bytes_per_second,host=mine,http_code=200,otel_scope_name=lib,"
+                "otel_scope_schema_url=http://s,otel_scope_short_name=l,otel_scope_version=1.2} 3 "
+                "@-60000\nhttp_hits_bytes_per_second_total is a counter\n");
+    /* a scope without a name is none */
+    t.type_and_unit = false;
+    expect_with(&t, "", "\"scope\":{\"version\":\"1\"},",
+                "\"name\":\"x\",\"gauge\":{\"dataPoints\":[{\"timeUnixNano\":$T,\"asInt\":1}]}",
+                "{__name__=x} 1 @-60000\nx is a gauge\n");
+}
+
+/* What is remembered of a series under one setting must not be taken for one of another. */
+static void settings_do_not_share_what_is_remembered(void **state)
+{
+    static const char *const names[] = {"host"};
+    const struct otlp_translation settings[] = {
+        {.strategy = OTLP_UNDERSCORE_WITHOUT_SUFFIXES},
+        {.strategy = OTLP_NO_TRANSLATION},
+        {.promote = names, .promote_count = 1},
+        {.promote_scope = true},
+        {.type_and_unit = true},
+    };
+    struct tsdb_registry *series = tsdb_registry_new(0);
+    static const char body[] = "{\"resourceMetrics\":[{\"resource\":{\"attributes\":[" STR(
+        "host", "h") "]},"
+                     "\"scopeMetrics\":[{\"scope\":{\"name\":\"lib\"},\"metrics\":[{\"name\":\"x\","
+                     "\"gauge\":"
+                     "{\"dataPoints\":[{\"timeUnixNano\":\"%lld\",\"asInt\":1,\"attributes\":[" STR(
+                         "a.b", "c") "]}]}}]}]}]}";
+    struct tsdb_ref seen[ARRAY_LEN(settings)];
+    for (size_t i = 0; i < ARRAY_LEN(settings); i++) {
+        struct otlp_decode_options o = helper_otlp_options(TSDB_SAMPLES, OTLP_JSON, series);
+        struct tsdb_batch *b;
+        struct err_msg msg;
+        struct buf json;
+        size_t size;
+        o.translation = settings[i];
+        buf_init(&json, 0);
+        buf_printf(&json, body, (long long)HELPER_OTLP_NOW_NS);
+        uint8_t *text = buf_take(&json, &size);
+        if (otlp_decode(&o, text, size, &b, &msg) != ERR_OK)
+            fail_msg("%s", msg.text);
+        assert_int_equal(b->samples.count, 1);
+        seen[i] = b->samples.series[0];
+        tsdb_batch_free(b);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(settings); i++)
+        for (size_t k = 0; k < i; k++) /* the first escapes a label and has no suffix to show */
+            assert_int_not_equal(seen[i].v, seen[k].v);
+    tsdb_registry_free(series);
+}
+
+static void more_labels_than_a_series_may_have_are_refused(void **state)
+{
+    struct otlp_translation t = {.promote_all = true};
+    struct buf resource;
+    buf_init(&resource, 0);
+    for (int i = 0; i < 200; i++)
+        buf_printf(&resource, "%s{\"key\":\"k%d\",\"value\":{\"stringValue\":\"v\"}}", i ? "," : "",
+                   i);
+    buf_u8(&resource, 0);
+    expect_with(&t, (char *)resource.data, "",
+                "\"name\":\"x\",\"gauge\":{\"dataPoints\":[{\"timeUnixNano\":$T,\"asInt\":1}]}",
+                "rejected 1: metric \"x\": a point has too many attributes, with those of its "
+                "resource\n");
+    buf_done(&resource);
 }
 
 static void gauges_and_cumulative_sums_become_samples(void **state)
@@ -272,6 +470,10 @@ static void explicit_histograms_become_classic_series_or_custom_cells(void **sta
     expect("", HIST("1", "1,2,3", "0.1,1", "6") "\"flags\":0}]}",
            "cell {__name__=lat_seconds} += schema -53 zero 0 count 6 sum 1.5 pos 0:1,2,3 neg "
            "custom 0.1,1 minute -1\nlat_seconds is a histogram\n");
+    struct otlp_translation nhcb = {.custom_buckets = true};
+    expect_with(&nhcb, "", "", HIST("2", "1,2,3", "0.1,1", "6") "\"flags\":0}]}",
+                "{__name__=lat_seconds} schema -53 zero 0 count 6 sum 1.5 pos 0:1,2,3 neg custom "
+                "0.1,1 @-60000\nlat_seconds is a histogram\n");
     expect("", HIST("2", "1,2", "0.1,1", "3") "\"flags\":0}]}",
            "rejected 1: metric \"lat\": there must be one more bucket count than bounds\n");
     expect("", HIST("2", "1,2,3", "1,0.1", "6") "\"flags\":0}]}",
@@ -495,6 +697,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_and_units_are_translated_as_prometheus_does),
+        cmocka_unit_test(each_strategy_names_as_the_translator_does),
+        cmocka_unit_test(names_stay_as_sent_where_they_are_not_escaped),
+        cmocka_unit_test(resource_attributes_are_promoted_and_give_way),
+        cmocka_unit_test(scopes_types_and_units_become_labels),
+        cmocka_unit_test(settings_do_not_share_what_is_remembered),
+        cmocka_unit_test(more_labels_than_a_series_may_have_are_refused),
         cmocka_unit_test(gauges_and_cumulative_sums_become_samples),
         cmocka_unit_test(resources_give_target_info_and_our_own_job_is_kept_apart),
         cmocka_unit_test(keys_that_collide_are_joined_in_key_order),
