@@ -334,6 +334,7 @@ static enum err start_doors(struct server *s)
         .threads = (unsigned)s->options.query_threads,
         .timeout_ms = s->options.query_timeout_ms,
         .samples_max = s->options.query_samples_max,
+        .cache_bytes = (size_t)MIN(s->options.query_cache, s->options.memory_limit / 8),
     };
     enum err e = collector_new(&c, &s->collector, &s->msg);
     if (e == ERR_OK)

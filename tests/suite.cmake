@@ -75,3 +75,11 @@ target_include_directories(test_backup_all_seals PRIVATE ${CMAKE_SOURCE_DIR}/tes
 target_link_libraries(test_backup_all_seals PRIVATE ${TELLTALE_LIBS} ${CMOCKA_LIB})
 add_test(NAME faults.backup_all_seals_can_fail COMMAND test_backup_all_seals rows_sealed*)
 set_tests_properties(faults.backup_all_seals_can_fail PROPERTIES PASS_REGULAR_EXPRESSION "(!= 0x|is there 0 times|are found and)")
+
+# A store that does not note what late rows change: the property test of kept answers must notice.
+add_executable(test_query_cache_forgets ${CMAKE_SOURCE_DIR}/tests/unit/query/test_query_cache.c ${CMAKE_SOURCE_DIR}/tsdb/changes.c)
+target_compile_definitions(test_query_cache_forgets PRIVATE TELLTALE_FAULT_CHANGES_LOST)
+target_include_directories(test_query_cache_forgets PRIVATE ${CMAKE_SOURCE_DIR}/tests/unit)
+target_link_libraries(test_query_cache_forgets PRIVATE ${TELLTALE_LIBS} ${CMOCKA_LIB})
+add_test(NAME faults.query_cache_can_fail COMMAND test_query_cache_forgets)
+set_tests_properties(faults.query_cache_can_fail PROPERTIES TIMEOUT 300 PASS_REGULAR_EXPRESSION "what is kept changes")

@@ -26,6 +26,7 @@ struct web_prom_opts { /* zero = the default in brackets */
     int64_t timeout_ms; /* [120 s]; a request's timeout parameter may be shorter */
     uint64_t samples_max; /* [50 million] */
     uint64_t memory_max; /* of one query [512 MiB] */
+    size_t cache_bytes; /* of answers to range queries that are kept (query_cache.h); 0: none */
 };
 
 struct web_prom *web_prom_new(const struct web_prom_opts *o); /* NULL when out of memory */

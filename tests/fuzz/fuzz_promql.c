@@ -90,7 +90,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct bytes text = bytes_of(data, size), printed, again;
     struct arena *a = arena_new(32 << 20);
-    struct query_source src = {NULL, fixed_select, fixed_points};
+    struct query_source src = {.select = fixed_select, .points = fixed_points};
     struct query_limits limits = {.samples_max = 200000,
                                   .deadline_mono_ns = clock_mono_ns() + 1000000000};
     struct query_result r;
