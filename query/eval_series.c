@@ -25,6 +25,7 @@ struct worker {
 struct slab {
     const struct series_job *job;
     struct worker workers[CREW_MAX];
+    struct arena *arena; /* of the rows: the memory of one slab, not of one a selector */
     struct row *rows; /* of the series from `first` on */
     size_t first, count, per_turn;
     atomic_bool stop;
@@ -61,11 +62,9 @@ static bool one_by_one(const struct series_job *j)
 
 /* --- several threads --------------------------------------------------------------------------- */
 
-/* Its own reader, arenas and notes; the rest is as the query's. */
-static bool worker_begin(struct worker *w, struct eval *e, bool forks)
+/* Its own reader, arenas and notes; the rest is as the query's. On the query's thread, while no other reads. */
+static void worker_begin(struct worker *w, struct eval *e, bool forks)
 {
-    if (w->is_ready)
-        return true;
     w->e = *e;
     w->e.msg = &w->msg;
     w->e.limits.explain = NULL;
@@ -82,7 +81,6 @@ static bool worker_begin(struct worker *w, struct eval *e, bool forks)
         arena_free(w->e.arena);
         arena_free(w->e.scratch);
     }
-    return w->is_ready;
 }
 
 static void turn(void *ctx, unsigned number, size_t k)
@@ -91,7 +89,7 @@ static void turn(void *ctx, unsigned number, size_t k)
     const struct series_job *j = s->job;
     struct worker *w = &s->workers[number];
     size_t from = k * s->per_turn, to = MIN(from + s->per_turn, s->count);
-    if (!worker_begin(w, j->e, number != 0))
+    if (!w->is_ready)
         return; /* hand_on makes what is not made */
     for (size_t i = from; i < to && !atomic_load_explicit(&s->stop, memory_order_relaxed); i++)
         if (!make_row(j, &w->e, s->first + i, &s->rows[i]))
@@ -167,14 +165,18 @@ static void end(struct slab *s)
         arena_free(w->e.arena);
         arena_free(w->e.scratch);
     }
+    arena_free(s->arena);
 }
 
 static bool rows_of_slab(struct slab *s, size_t rows)
 {
     const struct series_job *j = s->job;
-    uint8_t *has = arena_alloc(j->e->arena, rows * j->cells);
-    double *v = arena_alloc_raw(j->e->arena, rows * j->cells * sizeof *v, 8);
-    s->rows = ARENA_ARRAY(j->e->arena, struct row, rows);
+    s->arena = arena_new_in(j->e->limits.budget, 0);
+    if (!s->arena)
+        return eval_nomem(j->e);
+    uint8_t *has = arena_alloc(s->arena, rows * j->cells);
+    double *v = arena_alloc_raw(s->arena, rows * j->cells * sizeof *v, 8);
+    s->rows = ARENA_ARRAY(s->arena, struct row, rows);
     if (!has || !v || !s->rows)
         return eval_nomem(j->e);
     for (size_t i = 0; i < rows; i++)
@@ -194,6 +196,8 @@ static bool all_series(const struct series_job *j)
         return eval_nomem(e);
     s->job = j;
     bool ok = rows_of_slab(s, rows);
+    for (unsigned k = 0; ok && k < MIN(pool_threads(e->limits.pool), CREW_MAX); k++)
+        worker_begin(&s->workers[k], e, k > 0);
     for (; ok && s->first < j->count; s->first += s->count) {
         size_t turns = pool_threads(e->limits.pool) * TURNS_PER_THREAD;
         s->count = MIN(rows, j->count - s->first);

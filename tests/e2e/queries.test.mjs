@@ -99,7 +99,7 @@ test("bad questions are refused as Prometheus refuses them", async () => {
     ["query_range", { query: "a[5m]", ...at }, 400, "bad_data", /invalid expression type "range vector" for range query/],
     ["query_range", { query: "a", start: "x", end: now, step: 15 }, 400, "bad_data", /invalid parameter "start"/],
     ["query", { query: "jobs_done_total * on (job) jobs_done_total" }, 422, "execution", /many-to-many|found duplicate series/],
-    ["label/a%00b/values", {}, 400, "bad_data", /invalid label name/],
+    ["label/a%ffb/values", {}, 400, "bad_data", /invalid label name/],
   ];
   for (const [path, parameters, status, type, message] of cases) {
     const answer = await ask(path, parameters), what = `${path} ${JSON.stringify(parameters)}: ${JSON.stringify(answer.body)}`;
