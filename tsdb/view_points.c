@@ -213,10 +213,10 @@ static enum err pieces_of_part(struct tsdb_view *v, const struct view_source *sr
 static enum err pieces_of_head(const struct view_head *vh, uint32_t id, int64_t min_ms,
                                int64_t max_ms, struct arena *a, struct pieces *p)
 {
-    const struct head_series *hs = head_series_at(vh->head, id);
     struct head_samples_iter it;
     enum err e = ERR_OK;
     head_read_lock(vh->head);
+    const struct head_series *hs = head_series_at(vh->head, id);
     uint32_t n = 0, cap = hs->t_min > max_ms || hs->t_max < min_ms ? 0 : hs->samples.count;
     p->fits &= hs->more->hist_count == 0;
     int64_t *t = p->fits ? arena_alloc_raw(a, (cap + 1) * sizeof(*t), 16) : NULL;
