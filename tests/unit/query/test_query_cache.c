@@ -5,6 +5,7 @@
 #include "base/arena_budget.h"
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/stats.h"
 #include "tsdb/tsdb_erase.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -385,6 +386,55 @@ static void test_only_what_has_changed_is_computed(void **state)
     env_close(&e);
 }
 
+/* More series than one thread is left alone with, floats and native histograms. */
+static void crowd(struct env *e)
+{
+    for (int k = 0; k < 20; k++, now_ms += 30000) {
+        struct tsdb_batch *b = tsdb_batch_new(ORG, TSDB_SAMPLES, 0);
+        uint32_t n = 0;
+        for (int i = 0; i < 400; i++, n++) {
+            bool is_hist = i % 3 == 0;
+            struct tsdb_ref ref = series_ref(e, b->arena, is_hist ? "crowd_sizes" : "crowd_total",
+                                             i, TSDB_SERIES_SAMPLES);
+            struct tsdb_hist *h = ARENA_ARRAY(b->arena, struct tsdb_hist, 1);
+            assert_int_equal(tsdb_hist_of(0.001 * (k * 10 + i + 1), b->arena, h), ERR_OK);
+            assert_true(is_hist
+                            ? tsdb_batch_add_hist(b, ref, now_ms + i, h, 0)
+                            : tsdb_batch_add_sample(b, ref, now_ms + i, rnd(e, 90000) / 7.0, 0));
+        }
+        append(e, b, n);
+    }
+}
+
+static void test_several_threads_give_the_bits_of_one(void **state)
+{
+    static const char *const texts[] = {"sum(rate(crowd_total[3m]))",
+                                        "crowd_total",
+                                        "avg by (zone) (crowd_total)",
+                                        "stddev(delta(crowd_total[2m]))",
+                                        "sum(rate(crowd_sizes[3m]))",
+                                        "crowd_sizes",
+                                        "histogram_quantile(0.5, crowd_sizes)",
+                                        "rate(crowd_sizes[2m])",
+                                        "topk(5, crowd_total)",
+                                        "quantile_over_time(0.4, crowd_total[4m])",
+                                        "rate(crowd_sizes[2m]) - rate(crowd_sizes[3m])"};
+    struct env e;
+    struct err_msg msg = {""};
+    int64_t before = stats_sum("telltale_query_series_helped_total");
+    env_open(&e, 5);
+    crowd(&e);
+    for (int round = 0; round < 6; round++) {
+        for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+            ask(&e, texts[i], T0_MS + 60000, now_ms, 15000);
+        if (round == 2)
+            assert_int_equal(tsdb_flush(e.db, false, &msg), ERR_OK);
+    }
+    assert_true(stats_sum("telltale_query_series_helped_total") >
+                before + 1000); /* threads that are idle were asked */
+    env_close(&e);
+}
+
 static void test_memory_is_bounded_and_given_back(void **state)
 {
     struct env e;
@@ -415,6 +465,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_is_kept_has_the_bits_of_what_is_computed),
         cmocka_unit_test(test_only_what_has_changed_is_computed),
+        cmocka_unit_test(test_several_threads_give_the_bits_of_one),
         cmocka_unit_test(test_memory_is_bounded_and_given_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
