@@ -1,12 +1,12 @@
 #include "base/json_out.h"
 
-#include <float.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "base/float_text.h"
 
 struct json_out json_out_to(struct buf *buf)
 {
@@ -198,17 +198,6 @@ void json_out_printf(struct json_out *j, const char *fmt, ...)
         free(text);
 }
 
-/* The fewest significant digits that read back as v, as "d.ddde±xx"; 15 digits always suffice for what was written with 15 or fewer,
- * save below the normal range, where digits are scarce. */
-static void shortest(double v, char out[40])
-{
-    for (int precision = fabs(v) < DBL_MIN ? 0 : 14; precision <= 16; precision++) {
-        snprintf(out, 40, "%.*e", precision, v);
-        if (precision == 16 || strtod(out, NULL) == v)
-            return;
-    }
-}
-
 size_t json_out_prom_float(double v, char *out)
 {
     if (isnan(v))
@@ -217,10 +206,9 @@ size_t json_out_prom_float(double v, char *out)
         return (size_t)snprintf(out, JSON_OUT_PROM_FLOAT_MAX, v > 0 ? "+Inf" : "-Inf");
     if (v == 0)
         return (size_t)snprintf(out, JSON_OUT_PROM_FLOAT_MAX, signbit(v) ? "-0" : "0");
-    char sci[40], digits[24];
-    size_t n = 0, o = 0;
-    shortest(v, sci);
-    char *e = strchr(sci, 'e');
+    char sci[FLOAT_TEXT_MAX], digits[24];
+    size_t n = 0, o = 0, size = float_text_shortest(v, sci);
+    char *e = memchr(sci, 'e', size);
     int exponent = atoi(e + 1);
     for (char *p = sci; p < e; p++)
         if (*p >= '0' && *p <= '9' && n < sizeof(digits))

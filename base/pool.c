@@ -18,7 +18,7 @@ struct pool {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     struct job *queue; /* ring of queue_max */
-    unsigned head, waiting;
+    unsigned head, waiting, idle; /* idle: threads that wait */
     bool stopping;
     pthread_t ids[];
 };
@@ -28,8 +28,10 @@ static void *pool_thread(void *arg)
     struct pool *p = arg;
     pthread_mutex_lock(&p->lock);
     for (;;) {
+        p->idle++;
         while (!p->waiting && !p->stopping)
             pthread_cond_wait(&p->wake, &p->lock);
+        p->idle--;
         if (!p->waiting)
             break;
         struct job job = p->queue[p->head];
@@ -86,17 +88,40 @@ struct pool *pool_new(const char *name, unsigned threads, unsigned queue_max)
     return p;
 }
 
-enum err pool_submit(struct pool *p, pool_job job, void *ctx)
+static enum err submit(struct pool *p, pool_job job, void *ctx, bool needs_idle)
 {
     enum err e = ERR_UNAVAILABLE;
     pthread_mutex_lock(&p->lock);
-    if (p->waiting < p->queue_max && !p->stopping) {
+    if (p->waiting < p->queue_max && !p->stopping && (!needs_idle || p->waiting < p->idle)) {
         p->queue[(p->head + p->waiting++) % p->queue_max] = (struct job){job, ctx};
         pthread_cond_signal(&p->wake);
         e = ERR_OK;
     }
     pthread_mutex_unlock(&p->lock);
     return e;
+}
+
+enum err pool_submit(struct pool *p, pool_job job, void *ctx)
+{
+    return submit(p, job, ctx, false);
+}
+
+enum err pool_try_submit(struct pool *p, pool_job job, void *ctx)
+{
+    return submit(p, job, ctx, true);
+}
+
+bool pool_is_wanted(struct pool *p)
+{
+    pthread_mutex_lock(&p->lock);
+    bool wanted = p->waiting > p->idle;
+    pthread_mutex_unlock(&p->lock);
+    return wanted;
+}
+
+unsigned pool_threads(const struct pool *p)
+{
+    return p->threads;
 }
 
 void pool_free(struct pool *p)

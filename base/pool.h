@@ -15,6 +15,11 @@ typedef void (*pool_job)(void *ctx);
 struct pool *pool_new(const char *name, unsigned threads,
                       unsigned queue_max); /* NULL when out of memory */
 enum err pool_submit(struct pool *p, pool_job job, void *ctx) MUST_CHECK;
+/* The same, but only where a thread has nothing to do: for help that one can do without. */
+enum err pool_try_submit(struct pool *p, pool_job job, void *ctx) MUST_CHECK;
+/* Is a job waiting for a thread? */
+bool pool_is_wanted(struct pool *p);
+unsigned pool_threads(const struct pool *p);
 void pool_free(struct pool *p); /* runs what is queued, then joins */
 
 #endif

@@ -341,6 +341,7 @@ static enum err start_doors(struct server *s)
         .timeout_ms = s->options.query_timeout_ms,
         .samples_max = s->options.query_samples_max,
         .external_labels = s->external_labels,
+        .cache_bytes = (size_t)MIN(s->options.query_cache, s->options.memory_limit / 8),
     };
     enum err e = collector_new(&c, &s->collector, &s->msg);
     if (e == ERR_OK)

@@ -74,6 +74,7 @@ static const struct config_option options[] = {
     {"kafka.on_loss",           NULL,                  CONFIG_STR,         "continue",         AT(kafka_on_loss),          "W",    "When Kafka has lost messages of a partition, or it was made anew: continue with what is left, or stop reading it until somebody has looked."},
     {"query.timeout",           NULL,                  CONFIG_DURATION_MS, "30s",              AT(query_timeout_ms),       "D",    "A query that takes longer is ended."},
     {"query.threads",           NULL,                  CONFIG_U64,         "2",                AT(query_threads),          "N",    "Queries that run at once."},
+    {"query.cache_size",        NULL,                  CONFIG_SIZE,        "32MiB",            AT(query_cache),            "SIZE", "Answers to range queries that are kept, at most an eighth of memory_limit: what has not changed since is not computed again. 0: none."},
     {"query.max_samples",       NULL,                  CONFIG_U64,         "50000000",         AT(query_samples_max),      "N",    "A query that would hold more samples in memory is refused."},
     {"limits.series",           "--series-limit",      CONFIG_U64,         "1000000",          AT(series_max),             "N",    "Series per org that are in use (reported within two hours); see docs/operations.md for what happens past it."},
     {"limits.series_per_metric", "--metric-series-limit", CONFIG_U64,      "500000",           AT(metric_series_max),      "N",    "Series of one metric of an org, likewise."},

@@ -44,7 +44,7 @@ struct serve_options {
     struct config_list rules;
     int64_t rule_interval_ms;
     int64_t query_timeout_ms;
-    uint64_t query_threads, query_samples_max;
+    uint64_t query_threads, query_samples_max, query_cache;
     const char *log_level;
 };
 

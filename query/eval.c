@@ -40,6 +40,20 @@ bool eval_tick(struct eval *e, uint64_t samples)
     return true;
 }
 
+static void keep_note(struct eval *e, struct note **list, size_t *count, struct bytes text)
+{
+    for (const struct note *k = *list; k; k = k->next)
+        if (bytes_equal(k->text, text))
+            return;
+    struct note *k = arena_alloc(e->arena, sizeof *k);
+    if (!k || *count >= 100)
+        return; /* a note is worth less than the answer */
+    k->text = arena_copy(e->arena, text);
+    k->next = *list;
+    *list = k;
+    ++*count;
+}
+
 PRINTF_LIKE(6, 0)
 static void add_note(struct eval *e, struct note **list, size_t *count, const struct node *at,
                      const char *prefix, const char *fmt, va_list args)
@@ -49,17 +63,17 @@ static void add_note(struct eval *e, struct note **list, size_t *count, const st
     int n = snprintf(text, sizeof text, "%s", prefix);
     vsnprintf(text + n, sizeof text - (size_t)n, fmt, args);
     promql_position(e->text, at->pos_start, &line, &column);
-    struct bytes full = arena_printf(e->scratch, "%s (%u:%u)", text, line, column);
-    for (const struct note *k = *list; k; k = k->next)
-        if (bytes_equal(k->text, full))
-            return;
-    struct note *k = arena_alloc(e->arena, sizeof *k);
-    if (!k || *count >= 100)
-        return; /* a note is worth less than the answer */
-    k->text = arena_copy(e->arena, full);
-    k->next = *list;
-    *list = k;
-    ++*count;
+    keep_note(e, list, count, arena_printf(e->scratch, "%s (%u:%u)", text, line, column));
+}
+
+void eval_take_notes(struct eval *e, struct eval *from)
+{
+    for (const struct note *k = from->warnings; k; k = k->next)
+        keep_note(e, &e->warnings, &e->warning_count, k->text);
+    for (const struct note *k = from->infos; k; k = k->next)
+        keep_note(e, &e->infos, &e->info_count, k->text);
+    from->warnings = from->infos = NULL;
+    from->warning_count = from->info_count = 0;
 }
 
 void eval_warn(struct eval *e, const struct node *at, const char *fmt, ...)
@@ -167,12 +181,15 @@ static bool is_range_call(const struct node *n)
 bool eval_each(struct eval *e, const struct node *n, struct grid g, row_fn fn, void *ctx)
 {
     const struct node *inner = promql_unparen(n);
-    if (inner->kind == NODE_SELECTOR)
-        return select_each(e, inner, g, SELECT_VALUE, fn, ctx);
-    if (is_range_call(inner))
-        return range_each(e, inner, g, fn, ctx);
+    if (inner->kind == NODE_SELECTOR || is_range_call(inner)) {
+        struct explain_place above = explain_enter(e, inner);
+        bool ok = inner->kind == NODE_SELECTOR ? select_each(e, inner, g, SELECT_VALUE, fn, ctx)
+                                               : range_each(e, inner, g, fn, ctx);
+        explain_leave(e, above, 0);
+        return ok;
+    }
     struct rows rows = {0};
-    if (!eval_rows(e, inner, g, &rows))
+    if (!eval_rows(e, inner, g, &rows) || !rows_sort(e, &rows))
         return false;
     for (size_t i = 0; i < rows.count; i++)
         if (!fn(ctx, &rows.items[i]))
@@ -204,6 +221,8 @@ bool eval_rows(struct eval *e, const struct node *n, struct grid g, struct rows 
     bool ok;
     if (++e->depth > QUERY_DEPTH_MAX * 8)
         return eval_fail(e, ERR_EXECUTION, "expression is nested too deeply");
+    bool is_paren = n->kind == NODE_PAREN;
+    struct explain_place above = is_paren ? (struct explain_place){0} : explain_enter(e, n);
     switch (n->kind) {
     case NODE_PAREN: ok = eval_rows(e, n->inner.expr, g, out); break;
     case NODE_SELECTOR: ok = select_each(e, n, g, SELECT_VALUE, rows_keep, &keep); break;
@@ -215,6 +234,9 @@ bool eval_rows(struct eval *e, const struct node *n, struct grid g, struct rows 
         break;
     default: CHECK_UNREACHABLE();
     }
+    if (!is_paren)
+        explain_leave(e, above,
+                      !ok || n->kind == NODE_SELECTOR || is_range_call(n) ? 0 : out->count);
     e->depth--;
     return ok && e->err == ERR_OK &&
            (!e->limits.drop_names_at_once || rows_settle(e, out, g.count, true));

@@ -62,6 +62,7 @@ struct eval {
     size_t warning_count, info_count;
     struct regex_entry *regexes;
     uint64_t samples, samples_read;
+    unsigned made_of; /* enum tsdb_made_of */
     unsigned depth;
 };
 
@@ -72,6 +73,7 @@ bool eval_tick(struct eval *e, uint64_t samples);
 void eval_warn(struct eval *e, const struct node *at, const char *fmt, ...) PRINTF_LIKE(3, 4);
 void eval_info(struct eval *e, const struct node *at, const char *fmt, ...) PRINTF_LIKE(3, 4);
 void eval_mixed_warning(struct eval *e, const struct node *at, struct tsdb_labels l);
+void eval_take_notes(struct eval *e, struct eval *from); /* from has none left */
 /* ` for metric name "x"`, or nothing without a name. */
 struct bytes eval_for_metric(struct eval *e, struct tsdb_labels l);
 const struct regex_re2 *eval_regex(struct eval *e, struct bytes pattern);
@@ -92,6 +94,34 @@ bool select_each(struct eval *e, const struct node *n, struct grid g, enum selec
 int64_t select_reference(const struct eval *e, const struct node *n, struct grid g, size_t i);
 bool select_offset(struct eval *e, const struct node *n, int64_t *out_ms);
 
+/* eval_explain.c: what the query does is noted where somebody wants to know (limits.explain). */
+struct explain_place {
+    uint32_t now, above;
+};
+void explain_begin(struct query_explain *x, struct node *root);
+struct explain_place explain_enter(struct eval *e, const struct node *n);
+void explain_leave(struct eval *e, struct explain_place before, size_t rows);
+/* fn(ctx, r) for the node above, whose time it is. */
+bool explain_row(struct eval *e, row_fn fn, void *ctx, const struct row *r);
+void explain_selected(struct eval *e, const struct node *selector, size_t series, int64_t min_ms,
+                      int64_t max_ms);
+void explain_read(struct eval *e, const struct node *selector, uint64_t samples, uint64_t blocks);
+
+/* eval_series.c: for each series in order, fn is given the row that make has made of its points. make changes nothing that is not e's: several
+ * threads call it. */
+struct series_job {
+    struct eval *e;
+    const struct node *selector;
+    const struct tsdb_series *series;
+    size_t count, cells;
+    int64_t min_ms, max_ms; /* of the points */
+    bool (*make)(void *ctx, struct eval *e, const struct tsdb_points *p, struct row *row);
+    void *ctx;
+    row_fn fn;
+    void *fn_ctx;
+};
+bool series_each(const struct series_job *j);
+
 /* eval_range.c */
 struct series_points { /* floats and histograms apart, without stale markers */
     size_t fn, hn;
@@ -99,6 +129,8 @@ struct series_points { /* floats and histograms apart, without stale markers */
     const double *fv;
     const struct query_hist **hh;
     const int64_t *fst, *hst; /* start timestamps or NULL */
+    const uint32_t *
+        events; /* of floats, for counters: how many resets (and odd start times) up to each; or NULL */
 };
 struct window {
     int64_t start, end; /* (start, end] */
@@ -121,6 +153,8 @@ bool range_matrix(struct eval *e, const struct node *n, int64_t at_ms, struct qu
 bool range_split(struct eval *e, const struct tsdb_points *p, struct arena *a,
                  struct series_points *out);
 range_function range_function_of(int id);
+/* For p->events: between two points of the same count an increase is a difference. NULL: no memory. */
+const uint32_t *rate_events(const struct series_points *p, struct arena *a);
 enum cell rate_rate(struct range_call *c, const struct window *w, double *out,
                     const struct query_hist **out_h);
 enum cell rate_instant(struct range_call *c, const struct window *w, double *out,
@@ -152,6 +186,8 @@ struct keep {
     struct rows *out;
     size_t cells;
 };
+/* By labels; those of equal labels stay in their order. What is added up in this order has the same bits whatever other rows there are. */
+bool rows_sort(struct eval *e, struct rows *rs);
 /* Rows without any cell go; names that are to be dropped go when `names`; rows of equal labels become one. */
 bool rows_settle(struct eval *e, struct rows *rs, size_t cells, bool names);
 

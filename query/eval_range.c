@@ -119,6 +119,7 @@ static void slide(struct slider *s, int64_t start, int64_t end, struct window *w
         w->p.ft = p->ft + s->f_from;
         w->p.fv = p->fv + s->f_from;
         w->p.fst = p->fst ? p->fst + s->f_from : NULL;
+        w->p.events = p->events ? p->events + s->f_from : NULL;
     }
     if (w->p.hn) {
         w->p.ht = p->ht + s->h_from;
@@ -141,10 +142,17 @@ struct ranger {
     bool keeps_name;
 };
 
-static bool run_windows(struct ranger *r, const struct series_points *p)
+static bool run_windows(struct ranger *r, const struct series_points *points)
 {
-    struct slider s = {.p = p};
+    struct series_points p = *points;
+    struct slider s = {.p = &p};
     struct window w;
+    if (r->g.count > 1 && p.fn && r->function == rate_rate &&
+        r->call.call->call.function->id != FUNCTION_DELTA) {
+        p.events = rate_events(&p, r->e->scratch);
+        if (!p.events)
+            return eval_nomem(r->e);
+    }
     for (size_t i = 0; i < r->g.count; i++) {
         int64_t ref = select_reference(r->e, r->refs, r->g, i) - r->offset;
         w.start = ref - r->range;
@@ -172,7 +180,7 @@ static bool run_series(struct ranger *r, struct tsdb_labels labels, bool drop_na
     row_clear(&r->row, r->g.count);
     r->row.labels = r->call.labels = labels;
     r->row.drop_name = drop_name || !r->keeps_name;
-    return eval_tick(r->e, 0) && run_windows(r, p) && r->fn(r->ctx, &r->row);
+    return eval_tick(r->e, 0) && run_windows(r, p) && explain_row(r->e, r->fn, r->ctx, &r->row);
 }
 
 static bool span_ms(struct eval *e, const struct node *expr, int64_t constant, int64_t *out)
@@ -196,12 +204,25 @@ static bool range_of(struct eval *e, const struct node *n, int64_t *out_ms)
     return span_ms(e, n->range_expr, n->range_ms, out_ms);
 }
 
+/* ctx: the ranger as it is set up; a thread fills a row of its own. */
+static bool make_row(void *ctx, struct eval *e, const struct tsdb_points *p, struct row *row)
+{
+    struct ranger mine = *(const struct ranger *)ctx;
+    struct series_points split;
+    mine.e = mine.call.e = e;
+    mine.row = *row;
+    mine.row.drop_name = !mine.keeps_name;
+    mine.call.labels = row->labels;
+    bool ok = range_split(e, p, e->scratch, &split) && run_windows(&mine, &split);
+    *row = mine.row;
+    return ok;
+}
+
 static bool each_matrix(struct ranger *r, const struct node *matrix)
 {
     struct eval *e = r->e;
     const struct node *selector = matrix->inner.expr;
     struct tsdb_series *series;
-    size_t count;
     r->refs = selector;
     if (!select_offset(e, selector, &r->offset) || !range_of(e, matrix, &r->range))
         return false;
@@ -210,23 +231,19 @@ static bool each_matrix(struct ranger *r, const struct node *matrix)
     r->call.range_ms = r->range;
     int64_t min = select_reference(e, selector, r->g, 0) - r->offset - r->range - r->before + 1;
     int64_t max = select_reference(e, selector, r->g, r->g.count - 1) - r->offset + r->after;
-    if (!select_series(e, selector, min, max, &series, &count))
+    struct series_job j = {.e = e,
+                           .selector = selector,
+                           .cells = r->g.count,
+                           .min_ms = min,
+                           .max_ms = max,
+                           .make = make_row,
+                           .ctx = r};
+    if (!select_series(e, selector, min, max, &series, &j.count))
         return false;
-    for (size_t s = 0; s < count; s++) {
-        struct tsdb_points points = {0};
-        struct series_points split;
-        arena_reset(e->scratch);
-        enum err err = e->src->points(e->src->ctx, &series[s], min, max, e->scratch, &points);
-        if (err != ERR_OK)
-            return eval_fail(e, err, "reading samples: %s", err_text(err));
-        e->samples_read += points.count;
-        if (points.count > e->limits.samples_max)
-            return eval_tick(e, points.count);
-        if (!range_split(e, &points, e->scratch, &split) ||
-            !run_series(r, series[s].labels, false, &split))
-            return false;
-    }
-    return true;
+    j.series = series;
+    j.fn = r->fn;
+    j.fn_ctx = r->ctx;
+    return series_each(&j);
 }
 
 /* The steps of a subquery: multiples of its step, all windows of the outer grid together. */
@@ -259,6 +276,8 @@ static bool each_subquery(struct ranger *r, const struct node *n)
     if (!subquery_rows(e, n, r->g, &sub, &rows, &r->offset, &r->range))
         return false;
     r->call.range_ms = r->range;
+    if (!rows_sort(e, &rows))
+        return false;
     for (size_t k = 0; k < rows.count; k++) {
         struct series_points p;
         arena_reset(e->scratch);
@@ -378,6 +397,7 @@ static bool matrix_of_selector(struct matrix_out *m, const struct node *n, struc
     int64_t end = select_reference(e, selector, g, 0) - offset;
     if (!select_series(e, selector, end - range + 1, end, &series, &count))
         return false;
+    uint64_t read = e->samples_read;
     for (size_t s = 0; s < count; s++) {
         struct tsdb_points points = {0};
         struct window w = {0};
@@ -390,6 +410,7 @@ static bool matrix_of_selector(struct matrix_out *m, const struct node *n, struc
         if (!range_split(e, &points, e->scratch, &w.p) || !matrix_add(m, series[s].labels, &w))
             return false;
     }
+    explain_read(e, selector, e->samples_read - read, 0);
     return true;
 }
 

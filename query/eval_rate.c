@@ -114,11 +114,25 @@ static const struct query_hist *hist_increase(struct range_call *c, const struct
     return h ? query_hist_with_hint(h, TSDB_HIST_GAUGE, c->e->arena) : NULL;
 }
 
+const uint32_t *rate_events(const struct series_points *p, struct arena *a)
+{
+    uint32_t *events = arena_alloc_raw(a, p->fn * sizeof *events, sizeof *events), n = 0;
+    for (size_t i = 0; events && i < p->fn; i++) {
+        if (i)
+            n += p->fv[i] < p->fv[i - 1];
+        if (i && p->fst)
+            n += start_resets(p->fst[i - 1], p->ft[i - 1], p->fst[i], p->ft[i]) ||
+                 start_overlaps(p->fst[i - 1], p->ft[i - 1], p->fst[i]);
+        events[i] = n;
+    }
+    return events;
+}
+
 static double float_increase(struct range_call *c, const struct series_points *p, bool counter)
 {
     double sum = p->fv[p->fn - 1] - p->fv[0];
     bool overlap = false;
-    if (!counter)
+    if (!counter || (p->events && p->events[0] == p->events[p->fn - 1]))
         return sum;
     if (!p->fst) {
         for (size_t i = 1; i < p->fn; i++)

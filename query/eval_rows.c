@@ -1,5 +1,7 @@
 #include "query/eval.h"
 
+#include <stdlib.h>
+
 bool row_init(struct eval *e, struct row *r, size_t cells)
 {
     *r = (struct row){0};
@@ -72,6 +74,39 @@ bool rows_keep(void *ctx, const struct row *r)
         k->out->count--;
         return false;
     }
+    return true;
+}
+
+struct place {
+    struct tsdb_labels labels;
+    size_t at;
+};
+
+static int by_labels(const void *x, const void *y)
+{
+    const struct place *a = x, *b = y;
+    int c = tsdb_labels_compare(a->labels, b->labels);
+    return c ? c : (a->at > b->at) - (a->at < b->at);
+}
+
+bool rows_sort(struct eval *e, struct rows *rs)
+{
+    size_t sorted = 1;
+    while (sorted < rs->count &&
+           tsdb_labels_compare(rs->items[sorted - 1].labels, rs->items[sorted].labels) <= 0)
+        sorted++;
+    if (sorted >= rs->count)
+        return true;
+    struct place *order = ARENA_ARRAY(e->arena, struct place, rs->count);
+    struct row *items = ARENA_ARRAY(e->arena, struct row, rs->cap);
+    if (!order || !items)
+        return eval_nomem(e);
+    for (size_t i = 0; i < rs->count; i++)
+        order[i] = (struct place){rs->items[i].labels, i};
+    qsort(order, rs->count, sizeof *order, by_labels);
+    for (size_t i = 0; i < rs->count; i++)
+        items[i] = rs->items[order[i].at];
+    rs->items = items;
     return true;
 }
 

@@ -40,6 +40,7 @@ bool select_series(struct eval *e, const struct node *n, int64_t min_ms, int64_t
     if (*out_count > e->limits.series_max)
         return eval_fail(e, ERR_LIMIT, "query would touch more than %llu series",
                          (unsigned long long)e->limits.series_max);
+    explain_selected(e, n, *out_count, min_ms, max_ms);
     return eval_tick(e, 0);
 }
 
@@ -203,33 +204,36 @@ static bool fill_row(const struct filler *f, const struct tsdb_points *p, struct
     return true;
 }
 
+static bool make_row(void *ctx, struct eval *e, const struct tsdb_points *p, struct row *row)
+{
+    struct filler f = *(const struct filler *)ctx;
+    f.e = e;
+    row->drop_name = f.what != SELECT_VALUE;
+    return fill_row(&f, p, row);
+}
+
 bool select_each(struct eval *e, const struct node *n, struct grid g, enum select_what what,
                  row_fn fn, void *ctx)
 {
     struct filler f = {e, n, g, what, 0, e->limits.lookback_ms};
     struct tsdb_series *series;
-    size_t count;
     if (!select_offset(e, n, &f.offset))
         return false;
     int64_t min = select_reference(e, n, g, 0) - f.offset - f.lookback + 1;
     int64_t max = select_reference(e, n, g, g.count - 1) - f.offset;
     if (n->smoothed)
         max += f.lookback;
-    struct row row;
-    if (!select_series(e, n, min, max, &series, &count) || !row_init(e, &row, g.count))
+    struct series_job j = {.e = e,
+                           .selector = n,
+                           .cells = g.count,
+                           .min_ms = min,
+                           .max_ms = max,
+                           .make = make_row,
+                           .ctx = &f};
+    if (!select_series(e, n, min, max, &series, &j.count))
         return false;
-    for (size_t s = 0; s < count; s++) {
-        struct tsdb_points p = {0};
-        arena_reset(e->scratch);
-        enum err err = e->src->points(e->src->ctx, &series[s], min, max, e->scratch, &p);
-        if (err != ERR_OK)
-            return eval_fail(e, err, "reading samples: %s", err_text(err));
-        e->samples_read += p.count;
-        row_clear(&row, g.count);
-        row.labels = series[s].labels;
-        row.drop_name = what != SELECT_VALUE;
-        if (!eval_tick(e, 0) || !fill_row(&f, &p, &row) || !fn(ctx, &row))
-            return false;
-    }
-    return true;
+    j.series = series;
+    j.fn = fn;
+    j.fn_ctx = ctx;
+    return series_each(&j);
 }

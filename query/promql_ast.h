@@ -124,6 +124,7 @@ struct node {
     int64_t offset_ms;
     struct node *offset_expr, *range_expr, *step_expr; /* duration expressions; NULL = constant */
     bool smoothed, anchored, has_offset, has_step;
+    uint16_t explain; /* its number in the plan; 0: none (query_explain.h) */
     uint16_t height; /* of the operators below: bounds recursion */
     bool step_invariant; /* the same at every step */
     int64_t range_ms, step_ms; /* step_ms 0 = default */

@@ -1,6 +1,7 @@
 #include "query/query.h"
 
 #include "query/eval.h"
+#include "query/query_explain.h"
 #include "query/promql_parse.h"
 
 #include "base/stats.h"
@@ -212,10 +213,13 @@ static enum err run(struct query_source *src, const struct query_limits *limits,
     if (!e.scratch)
         return err_set(msg, ERR_NOMEM, "out of memory");
     struct query_result r = {.at_ms = end_ms};
+    if (e.limits.explain)
+        explain_begin(e.limits.explain, n);
     if (evaluate(&e, n, g, range, &r) && e.err == ERR_OK) {
         r.warnings = notes_list(&e, e.warnings, e.warning_count, &r.warning_count);
         r.infos = notes_list(&e, e.infos, e.info_count, &r.info_count);
         r.samples = e.samples_read;
+        r.made_of = e.made_of;
         *out = r;
     }
     for (struct regex_entry *x = e.regexes; x; x = x->next)

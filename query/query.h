@@ -13,6 +13,7 @@
 #ifndef QUERY_QUERY_H
 #define QUERY_QUERY_H
 
+#include "base/pool.h"
 #include "query/query_hist.h"
 #include "query/query_source.h"
 
@@ -22,6 +23,8 @@
 #define QUERY_LOOKBACK_MS 300000
 #define QUERY_SUBQUERY_STEP_MS 60000 /* [5m:] without a resolution */
 
+struct query_explain; /* query_explain.h */
+
 struct query_limits {
     int64_t deadline_mono_ns; /* 0 = none */
     const atomic_bool *cancel; /* NULL = none */
@@ -29,6 +32,9 @@ struct query_limits {
     uint64_t series_max; /* series of one selector; 0 = 1 million */
     int64_t lookback_ms; /* 0 = QUERY_LOOKBACK_MS */
     int64_t subquery_step_ms; /* 0 = QUERY_SUBQUERY_STEP_MS */
+    struct query_explain *explain; /* NULL = nobody wants to know */
+    struct pool *pool; /* idle threads of it help; NULL = none */
+    struct arena_budget *budget; /* of what they need; NULL = none */
     bool
         drop_names_at_once; /* false: the metric's name is dropped at the end of the query (label_replace may still use it) */
 };
@@ -54,6 +60,7 @@ struct query_result {
     const struct bytes *warnings, *infos; /* sorted, distinct */
     size_t warning_count, info_count;
     uint64_t samples; /* read from the source */
+    unsigned made_of; /* enum tsdb_made_of: what was read */
 };
 
 /* Matrix selectors at the top level are allowed in instant queries only. */

@@ -226,5 +226,5 @@ static enum err memory_points(void *ctx, const struct tsdb_series *s, int64_t mi
 
 struct query_source query_memory_source(struct query_memory *m)
 {
-    return (struct query_source){m, memory_select, memory_points};
+    return (struct query_source){.ctx = m, .select = memory_select, .points = memory_points};
 }

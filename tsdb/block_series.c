@@ -239,6 +239,8 @@ static enum err decode_group(struct block_series *b, struct block_group *g)
     if (!get_starts(&r, start, 1, n) || !block_group_get(&r, values, rank.data, m, n, b->work) ||
         reader_left(&r))
         return ERR_CORRUPT;
+    for (uint32_t i = 0; i < n && !g->has_starts; i++)
+        g->has_starts = start[i] != 0;
     g->times = k;
     g->start_ms = start;
     g->values = values;
@@ -282,6 +284,38 @@ enum err block_series_samples(struct block_series *b, uint32_t chunk, struct are
         p[i].value = v[i];
     *out = p;
     *out_count = n;
+    return ERR_OK;
+}
+
+enum err block_series_columns(struct block_series *b, uint32_t chunk, struct arena *a,
+                              struct block_columns *out)
+{
+    const struct block_chunk *c = &b->chunks[chunk];
+    struct block_group *g = c->group ? &b->groups[c->group - 1] : NULL;
+    struct reader r = reader_of(c->bytes);
+    uint32_t k;
+    enum err e = !g ? get_times(b, &r, &k) : g->values ? ERR_OK : decode_group(b, g);
+    if (e != ERR_OK)
+        return e;
+    const struct block_times *t = &b->times[g ? g->times : k];
+    uint32_t n = t->count;
+    *out = (struct block_columns){.t_ms = t->decoded, .count = n};
+    if (g) {
+        out->start_ms = g->has_starts ? g->start_ms : NULL;
+        out->value = g->values + (size_t)c->member * n;
+        return ERR_OK;
+    }
+    double *v = arena_alloc_raw(a, n * sizeof(*v), 16);
+    bool has_starts = reader_left(&r) && *r.at != 0;
+    int64_t *start = has_starts ? arena_alloc_raw(a, n * sizeof(*start), 16) : NULL;
+    if (!v || (has_starts && !start))
+        return ERR_LIMIT;
+    if (has_starts ? !get_starts(&r, start, 1, n) : reader_u8(&r) != 0)
+        return ERR_CORRUPT;
+    if (!block_values_get(&r, v, n, b->work) || reader_left(&r))
+        return ERR_CORRUPT;
+    out->start_ms = start;
+    out->value = v;
     return ERR_OK;
 }
 

@@ -81,12 +81,14 @@ struct block_chunk {
 struct block_group {
     struct bytes bytes;
     uint32_t members, times;
+    bool has_starts;
     int64_t *start_ms; /* NULL until it is asked for, as values */
     double *values; /* in the order of the ids */
 };
 struct block_series {
     struct arena *arena;
-    struct block_values_work *work; /* NULL until something is decoded */
+    struct block_values_work
+        *work; /* NULL until something is decoded; who opens many may give all of them the same */
     struct block_times *times;
     uint32_t times_count;
     struct block_group *groups;
@@ -102,6 +104,14 @@ enum err block_series_range(struct bytes summary, uint32_t *out_first,
 uint32_t block_series_find(const struct block_series *b, uint32_t id);
 enum err block_series_samples(struct block_series *b, uint32_t chunk, struct arena *a,
                               struct head_point **out, uint32_t *out_count) MUST_CHECK;
+/* The same as columns, of a or of the block's arena: nothing is copied that has been decoded before. start_ms NULL: there are none. */
+struct block_columns {
+    const int64_t *t_ms, *start_ms;
+    const double *value;
+    uint32_t count;
+};
+enum err block_series_columns(struct block_series *b, uint32_t chunk, struct arena *a,
+                              struct block_columns *out) MUST_CHECK;
 enum err block_series_hists(struct block_series *b, uint32_t chunk, struct arena *a,
                             struct head_point **out, uint32_t *out_count) MUST_CHECK;
 

@@ -260,7 +260,9 @@ bool block_values_get(struct reader *r, double *v, uint32_t n, struct block_valu
         memcpy(v, w->a, n * sizeof(*v));
         return true;
     }
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n && scale == 0; i++)
+        v[i] = (double)(int64_t)w->a[i];
+    for (uint32_t i = 0; i < n && scale > 0; i++)
         v[i] = (double)(int64_t)w->a[i] / powers[scale];
     if (kind != KIND_NEAR)
         return get_odd(r, v, 1, n);

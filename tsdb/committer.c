@@ -13,6 +13,7 @@
 #include "base/fault_point.h"
 #include "base/log.h"
 #include "base/stats.h"
+#include "tsdb/changes.h"
 #include "tsdb/ledger.h"
 #include "tsdb/store.h"
 
@@ -84,6 +85,8 @@ static struct generation *generation_new(struct tsdb *db, uint64_t id)
     g->id = id;
     g->opened_ns = clock_mono_ns();
     g->head = head_new(id, db->series);
+    if (g->head)
+        head_note_changes(g->head, db->changes);
     if (!g->head) {
         free(g);
         return NULL;
@@ -505,6 +508,7 @@ static void commit_publish(struct tsdb *db, struct commit *c)
             e->item->batch = NULL;
         }
     }
+    changes_begin(db->changes, c->entries[c->count - 1].seq);
     head_apply(db->live->head, c->batches, c->seqs, n);
     record_defs_committed(&db->defs);
     offsets_settle(db->offsets, true);

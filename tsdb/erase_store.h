@@ -22,7 +22,8 @@ enum err erase_open(struct tsdb *db, struct err_msg *msg) MUST_CHECK;
 void erase_close(struct tsdb *db);
 
 /* The targets of the org, NULL when there are none: taken before heads and parts are pinned, so that what it no longer names has gone. */
-struct erase_set *erase_pin(struct tsdb *db, uint32_t org);
+struct erase_set *erase_pin(struct tsdb *db, uint32_t org,
+                            uint64_t *out_changes); /* how often the set has changed; or NULL */
 void erase_unpin(struct erase_set *s);
 
 /* Flush thread: one part's worth of work. true: there is more to do at once. */

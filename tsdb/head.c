@@ -1,3 +1,4 @@
+#include "tsdb/changes.h"
 #include "tsdb/head_core.h"
 
 #include <stdlib.h>
@@ -31,6 +32,11 @@ struct head *head_new(uint64_t generation, struct tsdb_registry *series)
     pthread_rwlockattr_destroy(&attr);
     atomic_init(&h->bytes, sizeof(*h) / 8); /* the page table is touched bit by bit */
     return h;
+}
+
+void head_note_changes(struct head *h, struct changes *c)
+{
+    h->changes = c;
 }
 
 void head_retain(struct head *h)
@@ -394,14 +400,27 @@ __attribute__((always_inline)) static inline void prefetch_cell(const struct hea
         __builtin_prefetch(&next->more->cells[next->more->cell_count - 1], 1);
 }
 
-static void index_cells(struct head *h, const struct tsdb_batch *b, struct head_batch *hb)
+/* The first cell that the head has of the series on the minute's day? */
+static bool is_first_of_day(const struct head_more *m, uint32_t minute)
+{
+    return m->minute_min > m->minute_max || minute / 1440 < m->minute_min / 1440 ||
+           minute / 1440 > m->minute_max / 1440;
+}
+
+static void index_cells(struct head *h, const struct tsdb_batch *b, struct head_batch *hb,
+                        struct changes_org *watched)
 {
     const struct tsdb_cells *c = &b->cells;
     for (uint32_t i = 0; i < c->count; i++) {
         prefetch_cell(h, c, i);
         if (c->row[i] != TSDB_NO_ROW && c->row[i] < b->spans.count && !head_span_kept(b, c->row[i]))
             continue;
-        add_cell(h, series_of(h, c->series[i]), c->minute[i], c->add[i], c->hist[i]);
+        struct head_series *s = series_of(h, c->series[i]);
+        if (watched && is_first_of_day(s->more, c->minute[i]))
+            changes_cell_of_day(watched, s->info->identity, c->minute[i], hb->seq);
+        if (watched)
+            changes_cell(watched, c->minute[i], hb->seq);
+        add_cell(h, s, c->minute[i], c->add[i], c->hist[i]);
         hb->minute_min = MIN(hb->minute_min, c->minute[i]);
         hb->minute_max = MAX(hb->minute_max, c->minute[i]);
         hb->has_cells = true;
@@ -442,6 +461,18 @@ static void apply_samples(struct head *h, const struct tsdb_samples *s)
     }
 }
 
+static void note_samples(struct changes_org *o, const int64_t *t_ms, uint32_t n, uint64_t seq)
+{
+    int64_t from = 0, to = 0; /* of the minute that has been noted */
+    for (uint32_t i = 0; i < n; i++) {
+        if (t_ms[i] >= from && t_ms[i] < to)
+            continue;
+        changes_sample(o, t_ms[i], seq);
+        from = t_ms[i] - t_ms[i] % 60000;
+        to = t_ms[i] < 0 ? from : from + 60000;
+    }
+}
+
 static void apply_one(struct head *h, struct tsdb_batch *b, uint64_t seq)
 {
     uint32_t ord = h->batch_count;
@@ -461,13 +492,20 @@ static void apply_one(struct head *h, struct tsdb_batch *b, uint64_t seq)
                               .minute_min = UINT32_MAX,
                               .org = b->org};
     const struct tsdb_samples *s = &b->samples;
-    apply_samples(h, s);
     const struct tsdb_hists *hs = &b->hists;
+    struct changes_org *watched = h->changes ? changes_of(h->changes, b->org) : NULL;
+    if (watched) {
+        note_samples(watched, s->t_ms, s->count, seq);
+        note_samples(watched, hs->t_ms, hs->count, seq);
+    }
+    apply_samples(h, s);
     for (uint32_t i = 0; i < hs->count; i++)
         add_hist(h, series_of(h, hs->series[i]), hs->t_ms[i], hs->start_ms[i], &hs->value[i]);
     for (uint32_t i = 0; i < b->exemplars.count; i++)
         (void)series_of(h, b->exemplars.series[i]); /* holds its number */
-    index_cells(h, b, hb);
+    index_cells(h, b, hb, watched);
+    if (watched)
+        changes_end(watched);
     if (b->spans.count)
         index_spans(h, b, hb);
     tsdb_tokens_done(&b->tokens); /* assembled, and in the journal until their streams end */

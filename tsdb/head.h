@@ -18,6 +18,9 @@ struct head;
 
 struct head *head_new(uint64_t generation,
                       struct tsdb_registry *series); /* one reference; NULL = no memory */
+/* What it takes in is noted there for who watches (changes.h). Before the first head_apply; NULL: nowhere. */
+struct changes;
+void head_note_changes(struct head *h, struct changes *c);
 void head_retain(struct head *h);
 void head_release(struct head *h);
 /* Reserves what head_apply will need, before the journal commit. */

@@ -94,6 +94,7 @@ struct head {
     /* immutable after init */
     uint64_t generation;
     struct tsdb_registry *registry;
+    struct changes *changes; /* NULL: nobody is told */
     /* atomic */
     _Atomic uint32_t refs;
     _Atomic uint64_t bytes; /* asked for under other locks, so without this one */

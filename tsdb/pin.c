@@ -25,6 +25,9 @@ enum err pin_take(struct tsdb *db, struct pin *out, struct err_msg *msg)
             part_snapshot_retain(p.parts[p.part_count]);
         }
         p.visible_seq = atomic_load(&db->committed_seq);
+        p.rewritten = db->set.rewritten;
+        p.dropped = db->set.dropped;
+        p.dropped_below_ms = db->set.dropped_below_ms;
     } else {
         e = err_set(msg, ERR_NOMEM, "no memory for a view");
     }
@@ -203,6 +206,7 @@ enum err pin_replace(struct tsdb *db, struct head *leaves, struct part **touched
         }
         if (leaves)
             set_remove_head(&db->set, leaves);
+        db->set.rewritten++;
     } else {
         e = ERR_NOMEM;
     }
@@ -227,6 +231,7 @@ static const struct part_snapshot *show(struct tsdb *db, struct part *old, struc
         db->set.parts[at] = snapshot;
         snapshot = before;
     }
+    db->set.rewritten++;
     return snapshot;
 }
 
@@ -281,6 +286,9 @@ void pin_drop_part(struct tsdb *db, struct part *p)
         memmove(&db->set.parts[at], &db->set.parts[at + 1],
                 (db->set.part_count - at - 1) * sizeof(*db->set.parts));
         db->set.part_count--;
+        db->set.dropped++;
+        db->set.dropped_below_ms =
+            MAX(db->set.dropped_below_ms, ((int64_t)part_day(p) + 1) * 86400000);
     }
     at = part_position(db, part_day(p), part_class_of(p), &found);
     if (found) {

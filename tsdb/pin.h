@@ -16,6 +16,8 @@ struct pin {
     const struct part_snapshot **parts; /* sorted by (day, class) */
     size_t part_count;
     uint64_t visible_seq; /* of the newest head when taken */
+    uint64_t rewritten, dropped; /* as of the set (store.h) */
+    int64_t dropped_below_ms;
 };
 
 /* All parts at or above the retention floor. Snapshots of unopened parts are opened at the first look at their blocks. */

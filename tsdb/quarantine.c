@@ -543,6 +543,16 @@ size_t tsdb_quarantine_list(struct tsdb *db, uint32_t org, bool every_org,
     return n;
 }
 
+bool quarantine_concerns(struct quarantine *q, uint32_t org)
+{
+    pthread_mutex_lock(&q->lock);
+    bool concerns = q->is_full;
+    for (size_t i = 0; i < q->count && !concerns; i++)
+        concerns = (!q->entries[i].r.org && !q->entries[i].r.kind) || q->entries[i].r.org == org;
+    pthread_mutex_unlock(&q->lock);
+    return concerns;
+}
+
 size_t tsdb_view_damage(const struct tsdb_view *v, struct tsdb_damage *out, size_t max)
 {
     struct quarantine *q = v->db->quarantine;

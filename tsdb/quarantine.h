@@ -63,4 +63,7 @@ void quarantine_count(struct quarantine *q, uint32_t org, uint64_t *out_records,
 /* Rows that the accounts still call stored. */
 uint64_t quarantine_rows(struct quarantine *q, uint32_t org, int signal);
 
+/* Is anything of the org damaged, at any time? */
+bool quarantine_concerns(struct quarantine *q, uint32_t org);
+
 #endif

@@ -44,6 +44,7 @@ struct store_item { /* a request in the queue */
     struct store_item *next;
 };
 
+struct changes; /* changes.h */
 struct ledger; /* ledger.h */
 
 struct generation {
@@ -65,6 +66,9 @@ struct store_set {
     size_t head_count;
     const struct part_snapshot **parts; /* sorted by (day, class) */
     size_t part_count;
+    uint64_t rewritten,
+        dropped; /* how often parts took the place of others; left because of their age */
+    int64_t dropped_below_ms; /* the newest end of a day of which a part was dropped */
 };
 
 struct tsdb {
@@ -79,6 +83,7 @@ struct tsdb {
     struct arena_budget queries;
     struct lmdb_env *state;
     struct ledger *ledger;
+    struct changes *changes;
     pthread_t committer, flusher;
     bool has_threads;
 
@@ -126,6 +131,7 @@ struct tsdb {
     /* erasing: the set guarded by erase_lock; one asks at a time */
     pthread_mutex_t erase_lock, erase_ask_lock;
     struct erase_set *erase; /* NULL: nothing is at work */
+    uint64_t erase_changes; /* of that set */
     char erase_why[32][160]; /* by number of the target */
     uint64_t erase_next_id; /* guarded by erase_ask_lock */
 

@@ -1,4 +1,5 @@
 /* The store's life: open (lock, version, recovery), append, flush, status, close. */
+#include "tsdb/changes.h"
 #include "tsdb/tsdb.h"
 
 #include <errno.h>
@@ -295,6 +296,7 @@ static void store_free(struct tsdb *db)
     tsdb_registry_free(db->series);
     quarantine_free(db->quarantine);
     ledger_close(db->ledger);
+    changes_free(db->changes);
     lmdb_env_close(db->state);
     if (db->lock_fd >= 0)
         close(db->lock_fd);
@@ -349,9 +351,10 @@ static enum err open_all(struct tsdb *db, struct arena *a, struct err_msg *msg)
     db->accounts = account_new();
     db->offsets = offsets_new();
     db->requests = dedup_new();
+    db->changes = changes_new();
     db->quarantine = quarantine_new(db->dir);
-    if (e == ERR_OK &&
-        (!db->series || !db->accounts || !db->offsets || !db->requests || !db->quarantine))
+    if (e == ERR_OK && (!db->series || !db->accounts || !db->offsets || !db->requests ||
+                        !db->quarantine || !db->changes))
         e = ERR_NOMEM;
     if (e == ERR_OK)
         e = quarantine_load(db->quarantine, db);

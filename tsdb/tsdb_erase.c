@@ -28,7 +28,7 @@ static void set_release(struct erase_set *s)
     free(s);
 }
 
-struct erase_set *erase_pin(struct tsdb *db, uint32_t org)
+struct erase_set *erase_pin(struct tsdb *db, uint32_t org, uint64_t *out_changes)
 {
     struct erase_set *found = NULL;
     pthread_mutex_lock(&db->erase_lock);
@@ -37,6 +37,8 @@ struct erase_set *erase_pin(struct tsdb *db, uint32_t org)
             found = db->erase;
     if (found)
         atomic_fetch_add(&found->refs, 1);
+    if (out_changes)
+        *out_changes = db->erase_changes;
     pthread_mutex_unlock(&db->erase_lock);
     return found;
 }
@@ -79,6 +81,7 @@ enum err erase_publish(struct tsdb *db, struct erase_target *joins,
             fresh->targets[fresh->count++] = joins;
         }
         db->erase = fresh;
+        db->erase_changes++;
     }
     pthread_mutex_unlock(&db->erase_lock);
     if (e == ERR_OK)
@@ -562,7 +565,7 @@ enum err tsdb_erase_jobs(struct tsdb *db, uint32_t org, uint64_t id, struct aren
     struct tsdb_state_row *rows;
     size_t n, count = 0;
     /* What is at work first: what ends meanwhile is then among the receipts. */
-    struct erase_set *s = erase_pin(db, org);
+    struct erase_set *s = erase_pin(db, org, NULL);
     enum err e = tsdb_state_scan(db, ERASE_TABLE_DONE, id ? bytes_of(k.bytes, k.size) : BYTES_NONE,
                                  SIZE_MAX, a, &rows, &n);
     struct tsdb_erase_job *jobs =
@@ -594,7 +597,7 @@ enum err tsdb_erase_jobs(struct tsdb *db, uint32_t org, uint64_t id, struct aren
 enum err tsdb_erase_wait(struct tsdb *db, uint32_t org, uint64_t id, int64_t deadline_mono_ns)
 {
     for (;;) {
-        struct erase_set *s = erase_pin(db, org);
+        struct erase_set *s = erase_pin(db, org, NULL);
         bool busy = false;
         for (uint32_t i = 0; s && i < s->count; i++)
             busy |= s->targets[i]->org == org && (!id || s->targets[i]->id == id);

@@ -263,7 +263,7 @@ enum err tsdb_ledger_ask(struct tsdb *db, const struct tsdb_ledger_question *q, 
         return e;
     if (q->with_days && !(out->days = ARENA_ARRAY(arena, int64_t, out->day_count)))
         return ERR_LIMIT;
-    a.erase = erase_pin(db, q->org);
+    a.erase = erase_pin(db, q->org, NULL);
     struct ledger_moment m;
     uint32_t slot_from = (uint32_t)(out->from_ms / SLOT_MS),
              slot_to = (uint32_t)(out->to_ms / SLOT_MS);

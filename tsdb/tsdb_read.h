@@ -18,6 +18,7 @@ struct tsdb_read_limits {
     int64_t deadline_mono_ns; /* 0 = none */
     const atomic_bool *cancel; /* NULL = none */
     uint64_t samples_max; /* 0 = 50 million */
+    bool watch; /* from now on the store notes what changes in the org: tsdb_view_moment */
 };
 
 enum err tsdb_view_open(struct tsdb *db, uint32_t org, const struct tsdb_read_limits *limits,
@@ -26,6 +27,39 @@ void tsdb_view_close(struct tsdb_view *v);
 uint64_t tsdb_view_seq(const struct tsdb_view *v); /* the last commit that it shows */
 /* Are all commits after since_seq still in memory? What is not was sealed since. */
 bool tsdb_view_holds(const struct tsdb_view *v, uint64_t since_seq);
+/* A second reader of the points of what v has selected, for another thread. While there is one nothing but tsdb_points_read is asked of v, and
+ * of it only points within times that v was asked for. ERR_NOMEM. Closed by the thread that opened v, before v: what it has read counts for v. */
+enum err tsdb_view_fork(struct tsdb_view *v, struct tsdb_view **out) MUST_CHECK;
+void tsdb_view_join(struct tsdb_view *v, struct tsdb_view *take_fork);
+/* Blocks of points that it has opened so far: read and unpacked. */
+uint64_t tsdb_view_blocks_opened(const struct tsdb_view *v);
+
+/* --- what has changed: for who keeps answers ------------------------------------------------------ */
+
+/* Where a view stands; numbers of this process. */
+struct tsdb_moment {
+    uint64_t seq; /* the newest commit that it sees */
+    uint64_t erased, rewritten, dropped;
+    int64_t now_ms;
+};
+/* false: not known, because the view was opened without limits.watch, or just when watching began; or something of the org is damaged. */
+bool tsdb_view_moment(const struct tsdb_view *v, struct tsdb_moment *out);
+
+struct tsdb_stretch {
+    int64_t from_ms, to_ms; /* from <= t < to */
+};
+/* What the answer was made of, where that makes a difference. */
+enum tsdb_made_of {
+    TSDB_MADE_OF_SAMPLES = 0,
+    TSDB_MADE_OF_CELLS = 1, /* derived series may be among it */
+    TSDB_MADE_OF_HIST_CELLS =
+        2 /* histograms of theirs are: sums of what comes in another order once it is sealed or merged */
+};
+/* Outside of these stretches (sorted, apart from each other) v shows the same series and points, bit by bit, as the view of `then` did: late rows,
+ * erasing, retention and the clock taken into account. It may name more than has changed. */
+enum err tsdb_view_changes(const struct tsdb_view *v, const struct tsdb_moment *then,
+                           unsigned made_of, struct arena *a, struct tsdb_stretch **out,
+                           size_t *out_count) MUST_CHECK;
 
 /* --- series and samples ------------------------------------------------------------------------ */
 
@@ -54,7 +88,8 @@ enum err tsdb_select(struct tsdb_view *v, const struct tsdb_matcher *m, size_t n
 
 /* Samples of one series with min_ms <= t <= max_ms, oldest first. hist[i] is NULL for a float sample; hist NULL when there are none at all.
  * start_ms[i] is the start timestamp or 0; start_ms NULL when unknown for all. Stale markers are included (bits 0x7ff0000000000002; for a
- * histogram series a float stale marker). Cell series appear as the synthetic counter of ../docs (running sum since 00:00 UTC). */
+ * histogram series a float stale marker). Cell series appear as the synthetic counter of ../docs (running sum since 00:00 UTC). The
+ * columns stay as long as the arena, but no longer than to the view's next read of points. */
 struct tsdb_points {
     size_t count;
     const int64_t *t_ms;

@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/stats.h"
+#include "tsdb/changes.h"
 #include "tsdb/store.h"
 #include "tsdb/view_erase.h"
 
@@ -28,14 +29,19 @@ enum err tsdb_view_open(struct tsdb *db, uint32_t org, const struct tsdb_read_li
     v->opened_mono_ns = clock_mono_ns();
     v->now_ms = clock_wall_ms();
     v->age_max_ns = store_view_age_ns(db);
-    v->erase = erase_pin(
-        db, org); /* first: what it does not name any more has gone from what is pinned then */
-    enum err e = pin_take(db, &v->pin, NULL);
+    uint64_t since = UINT64_MAX;
+    enum err e =
+        v->limits.watch ? changes_watch(db->changes, org, &db->committed_seq, &since) : ERR_OK;
+    /* first: what it does not name any more has gone from what is pinned then */
+    v->erase = erase_pin(db, org, &v->erase_changes);
+    if (e == ERR_OK)
+        e = pin_take(db, &v->pin, NULL);
     if (e != ERR_OK) {
         erase_unpin(v->erase);
         free(v);
         return e;
     }
+    v->is_watched = v->limits.watch && v->pin.visible_seq >= since;
     v->arena = arena_new_in(tsdb_query_budget(db), 0);
     v->cache = arena_new_in(tsdb_query_budget(db), 0);
     v->heads = calloc(v->pin.head_count + 1, sizeof(*v->heads));
@@ -58,6 +64,7 @@ void tsdb_view_close(struct tsdb_view *v)
 {
     if (!v)
         return;
+    CHECK(!v->parent);
     for (uint32_t i = 0; i < v->source_count; i++)
         index_segment_release(v->sources[i].index);
     pin_release(v->db, &v->pin);
@@ -65,8 +72,42 @@ void tsdb_view_close(struct tsdb_view *v)
     arena_free(v->arena);
     arena_free(v->cache);
     free(v->heads), free(v->part_loaded), free(v->sources), free(v->refs);
-    free(v->series), free(v->slots), free(v->open);
+    free(v->series), free(v->slots), free(v->open), free(v->work);
     free(v);
+}
+
+enum err tsdb_view_fork(struct tsdb_view *v, struct tsdb_view **out)
+{
+    struct tsdb_view *f = malloc(sizeof(*f));
+    if (!f)
+        return ERR_NOMEM;
+    *f = *v;
+    f->parent = v;
+    f->samples_read = f->blocks_opened = 0;
+    f->work = NULL;
+    f->open = NULL;
+    f->open_count = f->open_cap = 0;
+    f->cache = arena_new_in(tsdb_query_budget(v->db), 0);
+    if (!f->cache) {
+        free(f);
+        return ERR_NOMEM;
+    }
+    *out = f;
+    return ERR_OK;
+}
+
+void tsdb_view_join(struct tsdb_view *v, struct tsdb_view *take_fork)
+{
+    CHECK(take_fork->parent == v);
+    v->samples_read += take_fork->samples_read;
+    v->blocks_opened += take_fork->blocks_opened;
+    arena_free(take_fork->cache);
+    free(take_fork->open), free(take_fork->work), free(take_fork);
+}
+
+uint64_t tsdb_view_blocks_opened(const struct tsdb_view *v)
+{
+    return v->blocks_opened;
 }
 
 enum err view_check(const struct tsdb_view *v)
@@ -123,6 +164,45 @@ const struct block_meta *view_blocks(const struct tsdb_view *v, const struct par
     return m ? m + lo : NULL;
 }
 
+static enum err find_spans(struct tsdb_view *v, const struct part_snapshot *p, enum block_kind kind,
+                           uint64_t generation, struct view_spans *out)
+{
+    size_t count;
+    struct view_spans s = {.blocks = view_blocks(v, p, kind, generation, &count),
+                           .is_ascending = true};
+    struct view_span *ids = ARENA_ARRAY(v->arena, struct view_span, count + 1);
+    if (!ids)
+        return ERR_NOMEM;
+    for (; s.count < count; s.count++) {
+        struct view_span *to = &ids[s.count];
+        if (block_series_range(s.blocks[s.count].summary, &to->first, &to->last) != ERR_OK)
+            *to = (struct view_span){1, 0};
+        s.is_ascending &=
+            to->first <= to->last && (s.count == 0 || to->first >= ids[s.count - 1].last);
+    }
+    s.ids = ids;
+    *out = s;
+    return ERR_OK;
+}
+
+uint32_t view_span_next(const struct view_spans *s, uint32_t id, uint32_t from)
+{
+    uint32_t i = from, hi = s->count;
+    if (!s->is_ascending) {
+        while (i < s->count && (id < s->ids[i].first || id > s->ids[i].last))
+            i++;
+        return i;
+    }
+    while (from == 0 && i < hi) { /* the first that ends at the id or behind it */
+        uint32_t mid = i + (hi - i) / 2;
+        if (s->ids[mid].last < id)
+            i = mid + 1;
+        else
+            hi = mid;
+    }
+    return i < s->count && s->ids[i].first <= id ? i : s->count;
+}
+
 enum err view_fetch(const struct part_snapshot *p, const struct block_meta *m, struct arena *a,
                     struct bytes *out)
 {
@@ -176,11 +256,15 @@ enum err view_open_series(struct tsdb_view *v, const struct part_snapshot *p,
             if (e == ERR_CORRUPT)
                 view_count_corrupt();
         }
+        if (e == ERR_OK && !v->work && !(v->work = malloc(sizeof(*v->work))))
+            e = ERR_NOMEM;
+        fresh.series.work = v->work;
         if (e != ERR_OK && e != ERR_CORRUPT)
             return e;
         fresh.is_corrupt = e == ERR_CORRUPT;
         *b = fresh;
         v->open_count++;
+        v->blocks_opened++;
     }
     *out = b->is_corrupt ? NULL : &b->series;
     return ERR_OK;
@@ -334,6 +418,14 @@ static enum err add_known(struct tsdb_view *v, uint32_t source)
     return e;
 }
 
+static enum err all_spans(struct tsdb_view *v, struct view_source *s)
+{
+    if (part_kind(s->part) == TSDB_SERIES_CELLS)
+        return find_spans(v, s->part, BLOCK_CELLS, s->generation, &s->cells);
+    enum err e = find_spans(v, s->part, BLOCK_SAMPLES, s->generation, &s->samples);
+    return e == ERR_OK ? find_spans(v, s->part, BLOCK_HISTS, s->generation, &s->hists) : e;
+}
+
 static enum err load_part(struct tsdb_view *v, const struct part_snapshot *p)
 {
     size_t count;
@@ -347,11 +439,14 @@ static enum err load_part(struct tsdb_view *v, const struct part_snapshot *p)
             e = ERR_OK;
             continue;
         }
-        if (e == ERR_OK)
-            e = add_source(v, (struct view_source){.part = p,
-                                                   .index = s,
-                                                   .generation = m[i].key.generation,
-                                                   .count = s->count});
+        if (e != ERR_OK)
+            break;
+        struct view_source src = {
+            .part = p, .index = s, .generation = m[i].key.generation, .count = s->count};
+        if ((e = all_spans(v, &src)) == ERR_OK)
+            e = add_source(v, src);
+        else
+            index_segment_release(s);
         if (e == ERR_OK)
             e = add_known(v, v->source_count - 1);
     }
@@ -361,6 +456,8 @@ static enum err load_part(struct tsdb_view *v, const struct part_snapshot *p)
 enum err view_load(struct tsdb_view *v, int64_t min_ms, int64_t max_ms)
 {
     enum err e = view_check(v);
+    if (v->parent) /* which has loaded all that a fork may ask for */
+        return e;
     view_touch(v, min_ms, max_ms);
     for (size_t i = 0; i < v->pin.part_count && e == ERR_OK; i++) {
         const struct part_snapshot *p = v->pin.parts[i];

@@ -73,16 +73,15 @@ static enum err visit_part(struct tsdb_view *v, const struct view_source *src, u
                            uint32_t from, uint32_t to, bool whole, struct arena *a, view_cell_fn fn,
                            void *ctx)
 {
-    size_t count;
-    const struct block_meta *m = view_blocks(v, src->part, BLOCK_CELLS, src->generation, &count);
+    const struct view_spans *s = &src->cells;
     enum err e = ERR_OK;
-    for (size_t i = 0; i < count && e == ERR_OK; i++) {
+    for (uint32_t i = view_span_next(s, id, 0); i < s->count && e == ERR_OK;
+         i = view_span_next(s, id, i + 1)) {
+        const struct block_meta *m = &s->blocks[i];
         struct block_series *b;
-        uint32_t first, last;
-        if (block_series_range(m[i].summary, &first, &last) != ERR_OK || id < first || id > last ||
-            m[i].time_min >= minute_ms(to) || m[i].time_max < minute_ms(from))
+        if (m->time_min >= minute_ms(to) || m->time_max < minute_ms(from))
             continue;
-        e = view_open_series(v, src->part, &m[i], &b);
+        e = view_open_series(v, src->part, m, &b);
         if (e != ERR_OK || !b)
             continue;
         for (uint32_t c = block_series_find(b, id);

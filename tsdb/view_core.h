@@ -24,12 +24,23 @@ struct view_head {
     uint32_t limit; /* batches that the view sees */
 };
 
+/* Which ids lie in which blocks of one kind of a (part, generation): found without looking at every block. */
+struct view_spans {
+    const struct block_meta *blocks;
+    const struct view_span {
+        uint32_t first, last; /* first > last: unreadable, never met */
+    } * ids;
+    uint32_t count;
+    bool is_ascending; /* every block begins where the one before ends, or behind */
+};
+
 /* A head: head set, id = position = index into its series. An index block: id = index->first_id + position. */
 struct view_source {
     const struct view_head *head;
     const struct part_snapshot *part;
     const struct index_segment *index;
     uint64_t generation;
+    struct view_spans samples, hists, cells; /* of an index block; by the part's class */
     uint32_t count; /* positions */
     uint32_t *series; /* position -> index + 1 into the table; 0: not matched yet */
 };
@@ -53,13 +64,16 @@ struct view_open_block {
 };
 
 struct tsdb_view {
+    const struct tsdb_view *parent; /* of a fork, which borrows all but what it opens and counts */
     struct tsdb *db;
     uint32_t org;
     struct tsdb_read_limits limits;
     struct pin pin;
     struct erase_set *erase; /* NULL: nothing is being erased */
+    uint64_t erase_changes;
+    bool is_watched; /* what has changed since can be told */
     int64_t opened_mono_ns, now_ms, age_max_ns;
-    uint64_t samples_read;
+    uint64_t samples_read, blocks_opened;
     int64_t touched_min_ms, touched_max_ms; /* of what has been asked for; min above max: nothing */
     struct view_head *heads;
     bool heads_loaded;
@@ -73,6 +87,7 @@ struct tsdb_view {
     uint32_t *slots, slot_cap; /* identity -> index + 1 */
     struct arena *arena; /* labels of parts, positions */
     struct arena *cache; /* open blocks */
+    struct block_values_work *work; /* of all open blocks; NULL until there is one */
     struct view_open_block *open;
     uint32_t open_count, open_cap; /* open_cap: a power of two, a hash table by meta */
 };
@@ -89,6 +104,8 @@ enum err view_add(struct tsdb_view *v, uint32_t source, uint32_t position) MUST_
 #define VIEW_ANY_GENERATION UINT64_MAX
 const struct block_meta *view_blocks(const struct tsdb_view *v, const struct part_snapshot *p,
                                      enum block_kind kind, uint64_t generation, size_t *out_count);
+/* The first block at or behind `from` that may have the id; count when there is none. */
+uint32_t view_span_next(const struct view_spans *s, uint32_t id, uint32_t from);
 /* ERR_CORRUPT has been counted when it comes back: go on without the block. */
 enum err view_fetch(const struct part_snapshot *p, const struct block_meta *m, struct arena *a,
                     struct bytes *out) MUST_CHECK;

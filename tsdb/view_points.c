@@ -36,16 +36,14 @@ static enum err read_blocks(struct tsdb_view *v, const struct view_source *src, 
                             enum block_kind kind, int64_t min_ms, int64_t max_ms, struct arena *a,
                             struct arena *scratch, struct points *out)
 {
-    size_t count;
-    const struct block_meta *m = view_blocks(v, src->part, kind, src->generation, &count);
-    for (size_t i = 0; i < count; i++) {
+    const struct view_spans *s = kind == BLOCK_HISTS ? &src->hists : &src->samples;
+    for (uint32_t i = view_span_next(s, id, 0); i < s->count; i = view_span_next(s, id, i + 1)) {
         struct block_series *b;
-        uint32_t first, last, n;
+        uint32_t n;
         struct head_point *p;
-        if (block_series_range(m[i].summary, &first, &last) != ERR_OK || id < first || id > last ||
-            m[i].time_min > max_ms || m[i].time_max < min_ms)
+        if (s->blocks[i].time_min > max_ms || s->blocks[i].time_max < min_ms)
             continue;
-        enum err e = view_open_series(v, src->part, &m[i], &b);
+        enum err e = view_open_series(v, src->part, &s->blocks[i], &b);
         if (e != ERR_OK)
             return e;
         uint32_t c = b ? block_series_find(b, id) : 0;
@@ -144,15 +142,167 @@ static enum err to_columns(const struct head_point *p, uint32_t n, struct arena 
     return ERR_OK;
 }
 
+/* --- the usual series: floats that lie one behind the other in time ------------------------------ */
+
+#define PIECES_MAX 64u /* a series of more is read the general way */
+
+struct pieces {
+    struct block_columns of[PIECES_MAX];
+    uint32_t count, rows;
+    bool fits, has_starts;
+};
+
+static uint32_t first_after(const int64_t *t, uint32_t n, int64_t ms) /* with t > ms */
+{
+    uint32_t lo = 0;
+    while (lo < n) {
+        uint32_t mid = lo + (n - lo) / 2;
+        if (t[mid] <= ms)
+            lo = mid + 1;
+        else
+            n = mid;
+    }
+    return lo;
+}
+
+/* What of c lies in [min, max] follows, if it is newer than all before. */
+static void add_piece(struct pieces *p, struct block_columns c, int64_t min_ms, int64_t max_ms)
+{
+    uint32_t from = min_ms == INT64_MIN ? 0 : first_after(c.t_ms, c.count, min_ms - 1);
+    uint32_t to = first_after(c.t_ms, c.count, max_ms);
+    if (from >= to)
+        return;
+    const struct block_columns *last = p->count ? &p->of[p->count - 1] : NULL;
+    p->fits &= p->count < PIECES_MAX && (!last || last->t_ms[last->count - 1] < c.t_ms[from]);
+    if (!p->fits)
+        return;
+    p->of[p->count++] = (struct block_columns){c.t_ms + from, c.start_ms ? c.start_ms + from : NULL,
+                                               c.value + from, to - from};
+    p->rows += to - from;
+    p->has_starts |= c.start_ms != NULL;
+}
+
+static enum err pieces_of_part(struct tsdb_view *v, const struct view_source *src, uint32_t id,
+                               int64_t min_ms, int64_t max_ms, struct arena *a, struct pieces *p)
+{
+    const struct view_spans *s = &src->samples;
+    p->fits &= view_span_next(&src->hists, id, 0) == src->hists.count;
+    for (uint32_t i = view_span_next(s, id, 0); i < s->count && p->fits;
+         i = view_span_next(s, id, i + 1)) {
+        struct block_series *b;
+        if (s->blocks[i].time_min > max_ms || s->blocks[i].time_max < min_ms)
+            continue;
+        enum err e = view_open_series(v, src->part, &s->blocks[i], &b);
+        if (e != ERR_OK)
+            return e;
+        uint32_t c = b ? block_series_find(b, id) : 0;
+        for (; b && c < b->chunk_count && b->chunks[c].id == id && p->fits; c++) {
+            struct block_columns got;
+            e = block_series_columns(b, c, a, &got);
+            if (e == ERR_CORRUPT)
+                p->fits = false; /* the general way counts it and goes on */
+            else if (e != ERR_OK)
+                return e;
+            else
+                add_piece(p, got, min_ms, max_ms);
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err pieces_of_head(const struct view_head *vh, uint32_t id, int64_t min_ms,
+                               int64_t max_ms, struct arena *a, struct pieces *p)
+{
+    struct head_samples_iter it;
+    enum err e = ERR_OK;
+    head_read_lock(vh->head);
+    const struct head_series *hs = head_series_at(vh->head, id);
+    uint32_t n = 0, cap = hs->t_min > max_ms || hs->t_max < min_ms ? 0 : hs->samples.count;
+    p->fits &= hs->more->hist_count == 0;
+    int64_t *t = p->fits ? arena_alloc_raw(a, (cap + 1) * sizeof(*t), 16) : NULL;
+    int64_t *start = t ? arena_alloc_raw(a, (cap + 1) * sizeof(*start), 16) : NULL;
+    double *value = start ? arena_alloc_raw(a, (cap + 1) * sizeof(*value), 16) : NULL;
+    bool has_starts = false;
+    if (p->fits && !value)
+        e = ERR_LIMIT;
+    for (it = head_samples_begin(&hs->samples);
+         value && cap && p->fits && head_samples_next(&it) && it.last.ord < vh->limit; n++) {
+        p->fits = n == 0 || it.last.t_ms > t[n - 1];
+        t[n] = it.last.t_ms;
+        start[n] = it.last.start_ms;
+        value[n] = it.last.value;
+        has_starts |= start[n] != 0;
+    }
+    head_read_unlock(vh->head);
+    if (value && p->fits)
+        add_piece(p, (struct block_columns){t, has_starts ? start : NULL, value, n}, min_ms,
+                  max_ms);
+    return e;
+}
+
+static enum err join_pieces(const struct pieces *p, struct arena *a, struct tsdb_points *out)
+{
+    const struct block_columns *only = &p->of[0];
+    *out = (struct tsdb_points){.count = p->rows};
+    if (p->count <= 1) {
+        if (p->count)
+            *out = (struct tsdb_points){only->count, only->t_ms, only->value, NULL, only->start_ms};
+        return ERR_OK;
+    }
+    int64_t *t = arena_alloc_raw(a, p->rows * sizeof(*t), 16);
+    double *value = arena_alloc_raw(a, p->rows * sizeof(*value), 16);
+    int64_t *start = p->has_starts ? ARENA_ARRAY(a, int64_t, p->rows) : NULL;
+    if (!t || !value || (p->has_starts && !start))
+        return ERR_LIMIT;
+    for (uint32_t i = 0, at = 0; i < p->count; at += p->of[i++].count) {
+        const struct block_columns *c = &p->of[i];
+        memcpy(t + at, c->t_ms, c->count * sizeof(*t));
+        memcpy(value + at, c->value, c->count * sizeof(*value));
+        if (c->start_ms)
+            memcpy(start + at, c->start_ms, c->count * sizeof(*start));
+    }
+    *out = (struct tsdb_points){p->rows, t, value, NULL, start};
+    return ERR_OK;
+}
+
+/* *out_done false: the series is not of that kind. */
+static enum err read_pieces(struct tsdb_view *v, const struct view_series *s, int64_t min_ms,
+                            int64_t max_ms, struct arena *a, struct tsdb_points *out,
+                            bool *out_done)
+{
+    struct pieces p = {.fits = s->erase == 0};
+    enum err e = ERR_OK;
+    for (int heads = 0; heads < 2; heads++) /* parts first: what is in a head is newer */
+        for (uint32_t r = s->first_ref; r != VIEW_NONE && e == ERR_OK && p.fits;
+             r = v->refs[r].next) {
+            const struct view_source *src = &v->sources[v->refs[r].source];
+            if (heads && src->head)
+                e = pieces_of_head(src->head, v->refs[r].id, min_ms, max_ms, a, &p);
+            else if (!heads && !src->head && view_part_overlaps(src->part, min_ms, max_ms))
+                e = pieces_of_part(v, src, v->refs[r].id, min_ms, max_ms, a, &p);
+        }
+    *out_done = p.fits;
+    return e == ERR_OK && p.fits ? join_pieces(&p, a, out) : e;
+}
+
+static enum err count_read(struct tsdb_view *v, uint64_t points)
+{
+    v->samples_read += points;
+    return v->samples_read > v->limits.samples_max ? ERR_LIMIT : ERR_OK;
+}
+
 enum err tsdb_points_read(struct tsdb_view *v, const struct tsdb_series *s, int64_t min_ms,
                           int64_t max_ms, struct arena *a, struct tsdb_points *out)
 {
     struct points got = {0};
+    bool done = false;
     CHECK(s->handle < v->series_count);
     view_trim(v);
     enum err e = view_load(v, min_ms, max_ms);
-    if (e != ERR_OK)
-        return e;
+    if (e == ERR_OK && s->kind != TSDB_SERIES_CELLS)
+        e = read_pieces(v, &v->series[s->handle], min_ms, max_ms, a, out, &done);
+    if (e != ERR_OK || done)
+        return e == ERR_OK ? count_read(v, out->count) : e;
     if (s->kind == TSDB_SERIES_CELLS) {
         e = view_counter(v, (uint32_t)s->handle, min_ms, max_ms, a, &got.p, &got.n);
     } else {
@@ -168,8 +318,6 @@ enum err tsdb_points_read(struct tsdb_view *v, const struct tsdb_series *s, int6
     }
     if (e != ERR_OK)
         return e;
-    v->samples_read += got.n;
-    if (v->samples_read > v->limits.samples_max)
-        return ERR_LIMIT;
-    return to_columns(got.p, got.n, a, out);
+    e = count_read(v, got.n);
+    return e == ERR_OK ? to_columns(got.p, got.n, a, out) : e;
 }

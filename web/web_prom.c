@@ -80,6 +80,16 @@ enum err prom_duration(struct prom_call *c, const char *name, int64_t def, int64
     return bad_parameter(c, name, why);
 }
 
+bool prom_flag(struct prom_call *c, const char *name)
+{
+    static const char *const yes[] = {"1", "t", "T", "true", "True", "TRUE", "y", "yes"};
+    struct bytes v = prom_value(c, name);
+    for (size_t i = 0; i < ARRAY_LEN(yes); i++)
+        if (bytes_equal_str(v, yes[i]))
+            return true;
+    return false;
+}
+
 enum err prom_limit(struct prom_call *c, size_t *out)
 {
     struct bytes text = prom_value(c, "limit");
@@ -98,7 +108,8 @@ enum err prom_view(struct prom_call *c, struct tsdb_view **out)
 {
     struct tsdb_read_limits limits = {.deadline_mono_ns = c->deadline_mono_ns,
                                       .cancel = net_request_cancelled(c->req),
-                                      .samples_max = c->prom->opts.samples_max};
+                                      .samples_max = c->prom->opts.samples_max,
+                                      .watch = c->prom->cache != NULL};
     enum err e = tsdb_view_open(c->prom->opts.db, net_request_access(c->req)->org, &limits, out);
     return e == ERR_OK ? e : err_set(&c->msg, e, "opening a view: %s", err_text(e));
 }
@@ -261,8 +272,10 @@ struct web_prom *web_prom_new(const struct web_prom_opts *o)
     if (!p->opts.memory_max)
         p->opts.memory_max = 512u << 20;
     p->pool = pool_new("query", o->threads ? o->threads : 2, o->waiting_max ? o->waiting_max : 64);
-    if (!p->pool) {
-        free(p);
+    if (p->opts.cache_bytes)
+        p->cache = query_cache_new(tsdb_query_budget(o->db), p->opts.cache_bytes);
+    if (!p->pool || (p->opts.cache_bytes && !p->cache)) {
+        web_prom_free(p);
         return NULL;
     }
     return p;
@@ -295,6 +308,8 @@ void web_prom_free(struct web_prom *p)
 {
     if (!p)
         return;
-    pool_free(p->pool);
+    if (p->pool)
+        pool_free(p->pool);
+    query_cache_free(p->cache);
     free(p);
 }

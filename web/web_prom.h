@@ -28,6 +28,7 @@ struct web_prom_opts { /* zero = the default in brackets */
     uint64_t memory_max; /* of one query [512 MiB] */
     struct tsdb_labels
         external_labels; /* on what goes out by federation and remote read; borrowed */
+    size_t cache_bytes; /* of answers to range queries that are kept (query_cache.h); 0: none */
 };
 
 struct web_prom *web_prom_new(const struct web_prom_opts *o); /* NULL when out of memory */

@@ -9,7 +9,7 @@
 #include "base/check.h"
 #include "base/json_out.h"
 #include "base/pool.h"
-#include "query/query.h"
+#include "query/query_cache.h"
 #include "web/web_prom.h"
 
 #include <assert.h>
@@ -40,6 +40,7 @@ struct web_prom {
     struct web_prom_opts opts;
     int64_t start_ms;
     struct pool *pool;
+    struct query_cache *cache; /* NULL: every query is computed */
     struct prom_route routes[PROM_ENDPOINTS_MAX];
 };
 
@@ -58,6 +59,7 @@ struct bytes prom_value(struct prom_call *c, const char *name); /* empty when ab
 enum err prom_time(struct prom_call *c, const char *name, int64_t def, int64_t *out_ms) MUST_CHECK;
 enum err prom_duration(struct prom_call *c, const char *name, int64_t def,
                        int64_t *out_ms) MUST_CHECK;
+bool prom_flag(struct prom_call *c, const char *name); /* 1, t, true, y, yes */
 enum err prom_limit(struct prom_call *c, size_t *out) MUST_CHECK; /* SIZE_MAX = none */
 enum err prom_view(struct prom_call *c, struct tsdb_view **out) MUST_CHECK;
 /* The match[] parameters and the time range of a request. */

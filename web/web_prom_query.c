@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "query/query_ast.h"
+#include "query/query_explain.h"
 #include "tsdb/tsdb_quarantine.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -197,8 +198,97 @@ static enum err limits_of(struct prom_call *c, struct query_limits *out)
 {
     *out = (struct query_limits){.deadline_mono_ns = c->deadline_mono_ns,
                                  .cancel = net_request_cancelled(c->req),
-                                 .samples_max = c->prom->opts.samples_max};
+                                 .samples_max = c->prom->opts.samples_max,
+                                 .pool = c->prom->pool,
+                                 .budget = tsdb_query_budget(c->prom->opts.db)};
     return prom_duration(c, "lookback_delta", 0, &out->lookback_ms);
+}
+
+static void put_seconds(struct json_out *j, const char *key, int64_t ns)
+{
+    json_out_key(j, key);
+    json_out_f64(j, (double)ns / 1e9);
+}
+
+/* The node at *at and, nested, those below it; *at ends behind them. */
+static void put_node(struct json_out *j, const struct query_explain *x, uint32_t *at)
+{
+    const struct query_explain_node *n = &x->nodes[(*at)++];
+    json_out_object(j);
+    json_out_key(j, "node");
+    json_out_str(j, n->kind);
+    json_out_key(j, "expr");
+    json_out_bytes(j, n->expr);
+    if (n->matchers) {
+        json_out_key(j, "matchers");
+        json_out_array(j);
+        for (uint32_t i = 0; i < n->matcher_count; i++)
+            json_out_bytes(j, n->matchers[i]);
+        json_out_array_end(j);
+        json_out_key(j, "series");
+        json_out_u64(j, n->series);
+        json_out_key(j, "samples");
+        json_out_u64(j, n->samples);
+        json_out_key(j, "blocks");
+        json_out_u64(j, n->blocks);
+        if (n->min_ms <= n->max_ms) {
+            json_out_key(j, "from");
+            put_time(j, n->min_ms);
+            json_out_key(j, "to");
+            put_time(j, n->max_ms);
+        }
+    }
+    json_out_key(j, "rows");
+    json_out_u64(j, n->rows);
+    json_out_key(j, "runs");
+    json_out_u64(j, n->runs);
+    put_seconds(j, "seconds", n->self_ns);
+    if (*at < x->count && x->nodes[*at].depth > n->depth) {
+        json_out_key(j, "children");
+        json_out_array(j);
+        while (*at < x->count && x->nodes[*at].depth > n->depth)
+            put_node(j, x, at);
+        json_out_array_end(j);
+    }
+    json_out_object_end(j);
+}
+
+/* What the query did, as a further key of the envelope. */
+static enum err put_explain(struct prom_call *c, struct query_explain *x,
+                            const struct query_cache_use *use, const struct query_result *r,
+                            int64_t ns)
+{
+    struct json_out *j = &c->j;
+    enum err e = query_explain_plan(prom_value(c, "query"), x, &c->msg); /* nothing was evaluated */
+    uint32_t at = 0;
+    if (e != ERR_OK)
+        return e;
+    json_out_key(j, "explain");
+    json_out_object(j);
+    json_out_key(j, "cache");
+    json_out_object(j);
+    json_out_key(j, "result");
+    json_out_str(j, query_cache_kind_name(use->kind));
+    if (use->why) {
+        json_out_key(j, "why");
+        json_out_str(j, use->why);
+    }
+    json_out_key(j, "steps_cached");
+    json_out_u64(j, use->steps_kept);
+    json_out_key(j, "steps_computed");
+    json_out_u64(j, use->steps_computed);
+    json_out_object_end(j);
+    put_seconds(j, "seconds", ns);
+    json_out_key(j, "samples");
+    json_out_u64(j, r->samples);
+    if (x->count) {
+        json_out_key(j, "plan");
+        put_node(j, x, &at);
+    }
+    json_out_key(j, "cut");
+    json_out_bool(j, x->is_cut);
+    json_out_object_end(j);
+    return ERR_OK;
 }
 
 static enum err evaluate(struct prom_call *c, bool range, int64_t start, int64_t end, int64_t step)
@@ -216,10 +306,20 @@ static enum err evaluate(struct prom_call *c, bool range, int64_t start, int64_t
     if (e != ERR_OK)
         return e;
     struct query_source src = query_source_of_view(v);
-    e = range ? query_range(&src, &limits, text, start, end, step, c->arena, &r, &c->msg)
+    struct query_cache *cache = prom_flag(c, "nocache") ? NULL : c->prom->cache;
+    struct query_explain explain = {.arena = c->arena};
+    struct query_cache_use use = {.kind = QUERY_CACHE_OFF};
+    int64_t began_ns = clock_mono_ns();
+    if (prom_flag(c, "explain"))
+        limits.explain = &explain;
+    uint32_t org = net_request_access(c->req)->org;
+    e = range ? query_cache_range(cache, org, &src, &limits, text, start, end, step, c->arena, &r,
+                                  &use, &c->msg)
               : query_instant(&src, &limits, text, start, c->arena, &r, &c->msg);
     if (e == ERR_OK)
         put_result(c, v, &r, limit);
+    if (e == ERR_OK && limits.explain)
+        e = put_explain(c, &explain, &use, &r, clock_mono_ns() - began_ns);
     tsdb_view_close(v);
     return name_parameter(c, e);
 }

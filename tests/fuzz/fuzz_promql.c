@@ -1,7 +1,7 @@
 /* Any text is parsed, printed and evaluated over a small fixed source, within time and memory limits. */
 #include "base/check.h"
 #include "base/clock.h"
-#include "query/query.h"
+#include "query/query_explain.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -90,7 +90,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct bytes text = bytes_of(data, size), printed, again;
     struct arena *a = arena_new(32 << 20);
-    struct query_source src = {NULL, fixed_select, fixed_points};
+    struct query_source src = {.select = fixed_select, .points = fixed_points};
     struct query_limits limits = {.samples_max = 200000,
                                   .deadline_mono_ns = clock_mono_ns() + 1000000000};
     struct query_result r;
@@ -101,6 +101,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         CHECK(bytes_equal(printed, again));
         (void)!query_instant(&src, &limits, text, 300000, a, &r, &msg);
         arena_reset(a);
+        struct query_explain plan = {.arena = a};
+        limits.explain = &plan;
         (void)!query_range(&src, &limits, text, 100000, 400000, 60000, a, &r, &msg);
     }
     arena_free(a);

@@ -115,7 +115,7 @@ static enum err memory_points(void *ctx, const struct tsdb_series *s, int64_t mi
 
 struct query_source memory_source_of(struct memory_source *m)
 {
-    return (struct query_source){m, memory_select, memory_points};
+    return (struct query_source){.ctx = m, .select = memory_select, .points = memory_points};
 }
 
 /* --- the language: series and values ----------------------------------------------------------- */

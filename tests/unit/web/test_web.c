@@ -265,6 +265,33 @@ enum err tsdb_flush(struct tsdb *db, bool compact, struct err_msg *msg)
     return ERR_OK;
 }
 
+enum err tsdb_view_fork(struct tsdb_view *v, struct tsdb_view **out)
+{
+    return ERR_NOMEM;
+}
+
+void tsdb_view_join(struct tsdb_view *v, struct tsdb_view *take_fork)
+{
+    fail();
+}
+
+uint64_t tsdb_view_blocks_opened(const struct tsdb_view *v)
+{
+    return 0;
+}
+
+bool tsdb_view_moment(const struct tsdb_view *v, struct tsdb_moment *out)
+{
+    return false;
+}
+
+enum err tsdb_view_changes(const struct tsdb_view *v, const struct tsdb_moment *then,
+                           unsigned made_of, struct arena *a, struct tsdb_stretch **out,
+                           size_t *out_count)
+{
+    return ERR_LIMIT;
+}
+
 struct arena_budget *tsdb_query_budget(struct tsdb *db)
 {
     return NULL;
