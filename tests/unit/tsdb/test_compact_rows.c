@@ -673,16 +673,15 @@ static void a_merged_block_stays_as_it_is_unless_something_falls_into_it(void **
     span_at(&e, now_ns - DAY_NS - INT64_C(20000) * 1000000000, false);
     flush(&e, true);
     assert_int_equal(kept() - before, 1);
-    check(&e);
     tsdb_close(e.db, true);
     env_open(&e, &o); /* another process knows it, too */
     span_at(&e, now_ns - DAY_NS - INT64_C(21000) * 1000000000, false);
     flush(&e, true);
     assert_int_equal(kept() - before, 2);
+    check(&e);
     span_at(&e, now_ns - DAY_NS - INT64_C(500) * 1000000000, false); /* in the middle */
     flush(&e, true);
     assert_int_equal(kept() - before, 2);
-    check(&e);
     span_at(&e, 0, true); /* a repeat of one that is in it */
     flush(&e, true);
     assert_int_equal(kept() - before, 2);
