@@ -166,14 +166,18 @@ struct verdict {
 
 static bool look(const char *dir, struct ledger *l, struct verdict *v)
 {
-    struct tsdb_options o = {.dir = dir, AGES};
+    /* the view may live for long: a busy machine is not taken for a store that cannot be read */
+    struct tsdb_options o = {.dir = dir, .view_max_age_ms = 3600000, AGES};
     struct tsdb_account accounts[4];
     struct tsdb *db;
     struct rows_found f;
     struct err_msg msg = {""};
     uint64_t ids = (uint64_t)REQUESTS_MAX * ROWS;
-    if (tsdb_open(&o, &db, &msg) != ERR_OK || rows_find(db, ids, &f) != ERR_OK) {
-        fprintf(stderr, "store_writer: the store cannot be read: %s\n", msg.text);
+    enum err e = tsdb_open(&o, &db, &msg);
+    if (e == ERR_OK)
+        e = rows_find(db, ids, &f);
+    if (e != ERR_OK) {
+        fprintf(stderr, "store_writer: %s cannot be read: %s %s\n", dir, err_text(e), msg.text);
         return false;
     }
     for (uint64_t i = 0; i < ids; i++) {

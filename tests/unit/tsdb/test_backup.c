@@ -317,7 +317,11 @@ static void rows_sealed_and_compacted_at_any_step_are_not_lost_or_doubled(void *
     place_make(&p);
     struct tsdb *db = store(p.data);
     struct err_msg msg = {""};
-    steps = (struct steps){.db = db, .thread = pthread_self()};
+    steps.name = NULL; /* one by one: the store's threads come by */
+    steps.db = db;
+    steps.thread = pthread_self();
+    steps.acked = steps.next = 0;
+    steps.second_target = NULL;
     fault_point_hook(meddle);
     for (size_t i = 0; i < ARRAY_LEN(names) * 2; i++) {
         add(db, steps.next, BATCH);

@@ -181,7 +181,8 @@ static void check_traces(struct env *e, struct tsdb_view *v, uint32_t org)
     uint32_t traces = TRACES;
     for (uint32_t i = 0; i < e->span_count; i++)
         traces = MAX(traces, e->spans[i].trace);
-    for (uint32_t trace = 1; trace <= traces; trace++) {
+    uint32_t step = traces > TRACES ? traces / TRACES : 1; /* of many, some */
+    for (uint32_t trace = 1; trace <= traces; trace += step) {
         struct arena *a = arena_new(0);
         struct tsdb_spans t = {0};
         struct tsdb_id16 id;
@@ -206,7 +207,8 @@ static void check_traces(struct env *e, struct tsdb_view *v, uint32_t org)
         arena_free(a);
     }
     for (uint32_t i = 0; i < e->span_count; i++)
-        assert_int_equal(weights[i], e->spans[i].org == org ? e->spans[i].times * 1000 : 0);
+        if ((e->spans[i].trace - 1) % step == 0)
+            assert_int_equal(weights[i], e->spans[i].org == org ? e->spans[i].times * 1000 : 0);
     free(weights);
 }
 
@@ -673,21 +675,24 @@ static void a_merged_block_stays_as_it_is_unless_something_falls_into_it(void **
     span_at(&e, now_ns - DAY_NS - INT64_C(20000) * 1000000000, false);
     flush(&e, true);
     assert_int_equal(kept() - before, 1);
-    check(&e);
     tsdb_close(e.db, true);
     env_open(&e, &o); /* another process knows it, too */
     span_at(&e, now_ns - DAY_NS - INT64_C(21000) * 1000000000, false);
     flush(&e, true);
     assert_int_equal(kept() - before, 2);
+    check(&e);
     span_at(&e, now_ns - DAY_NS - INT64_C(500) * 1000000000, false); /* in the middle */
     flush(&e, true);
     assert_int_equal(kept() - before, 2);
-    check(&e);
     span_at(&e, 0, true); /* a repeat of one that is in it */
     flush(&e, true);
     assert_int_equal(kept() - before, 2);
     assert_int_equal(account_now(&e, TSDB_SPANS).superseded, 1);
     check(&e);
+    int64_t *w = weights_now(&e);
+    for (uint32_t k = 0; k < e.span_count; k++)
+        assert_int_equal(w[k], e.spans[k].times * 1000);
+    free(w);
     env_done(&e);
 }
 
