@@ -4,13 +4,13 @@ set(faults_dir ${CMAKE_SOURCE_DIR}/tests/faults)
 set(faults_common ${faults_dir}/fault_ledger.c ${faults_dir}/slice.c ${CMAKE_SOURCE_DIR}/tests/unit/tsdb/helper_rows.c)
 # Without sanitizers also where the others have them: these programs put themselves in the place of malloc, write and their like, and start
 # thousands of processes.
-file(GLOB faults_store CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/base/*.c ${CMAKE_SOURCE_DIR}/tsdb/*.c)
+file(GLOB faults_store CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/base/*.c ${CMAKE_SOURCE_DIR}/base/*.cc ${CMAKE_SOURCE_DIR}/tsdb/*.c)
 add_library(faults_store STATIC ${faults_store})
 target_include_directories(faults_store PUBLIC ${CMAKE_SOURCE_DIR})
 target_compile_definitions(faults_store PUBLIC _GNU_SOURCE TELLTALE_VERSION="${PROJECT_VERSION}" TELLTALE_FAULT_POINTS)
 target_compile_options(faults_store PUBLIC -O1 -fno-strict-aliasing)
 target_link_libraries(faults_store PUBLIC Threads::Threads PkgConfig::libxxhash PkgConfig::libzstd PkgConfig::zlib PkgConfig::yajl
-    PkgConfig::yaml_0_1 PkgConfig::libcurl PkgConfig::libsodium ${SNAPPY_LIB} ${LMDB_LIB} m)
+    PkgConfig::yaml_0_1 PkgConfig::libcurl PkgConfig::libsodium ${SNAPPY_LIB} ${LMDB_LIB} m stdc++)
 function(fault_program name)
     cmake_parse_arguments(F "" "DEFINE" "SOURCES" ${ARGN})
     add_executable(${name} ${F_SOURCES} ${faults_common})
