@@ -87,7 +87,8 @@ static void fill(struct tsdb *db, uint32_t series, uint64_t samples)
         }
         b->received = b->samples.count;
         b->received_ns = clock_wall_ns();
-        CHECK(tsdb_append_wait(db, b, &result) == ERR_OK && result.stored == b->received);
+        uint64_t sent = b->received; /* the store has the batch from here on */
+        CHECK(tsdb_append_wait(db, b, &result) == ERR_OK && result.stored == sent);
     }
     free(refs);
     arena_free(a);
