@@ -105,6 +105,19 @@ void buf_lenbytes(struct buf *b, struct bytes s)
     buf_bytes_append(b, s);
 }
 
+void buf_put_length(struct buf *b, size_t at)
+{
+    uint8_t length[BUF_VARINT_MAX];
+    if (!buf_ok(b))
+        return;
+    size_t size = b->size - at, width = (size_t)(buf_write_varint(length, size) - length);
+    if (!buf_reserve(b, width))
+        return;
+    memmove(b->data + at + width, b->data + at, size);
+    memcpy(b->data + at, length, width);
+    b->size += width;
+}
+
 void buf_printf(struct buf *b, const char *fmt, ...)
 {
     va_list ap, again;

@@ -56,6 +56,8 @@ static inline uint8_t *buf_write_zigzag(uint8_t *p, int64_t v)
 void buf_varint(struct buf *b, uint64_t v); /* LEB128, as protobuf */
 void buf_zigzag(struct buf *b, int64_t v);
 void buf_lenbytes(struct buf *b, struct bytes s); /* varint length, then the bytes */
+/* The varint length of what was appended since size was `at` goes before it: a message whose length is known when it is written. */
+void buf_put_length(struct buf *b, size_t at);
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void buf_clear(struct buf *b); /* size = 0, failure forgotten, memory kept */
 /* Moves the memory out as malloc'ed; the buffer becomes empty. */

@@ -129,24 +129,11 @@ static void put_labels(struct writer *w, const struct pair_refs *refs)
     }
 }
 
-/* A message within: its length goes before it when it is known. */
+/* A message within; buf_put_length ends it. */
 static size_t begin(struct buf *out, uint32_t field)
 {
     buf_varint(out, field << 3 | OTLP_WIRE_LEN);
     return out->size;
-}
-
-static void end(struct buf *out, size_t at)
-{
-    uint8_t length[BUF_VARINT_MAX];
-    if (!buf_ok(out))
-        return;
-    size_t size = out->size - at, width = (size_t)(buf_write_varint(length, size) - length);
-    if (!buf_reserve(out, width))
-        return;
-    memmove(out->data + at + width, out->data + at, size);
-    memcpy(out->data + at, length, width);
-    out->size += width;
 }
 
 static enum err put_exemplar(struct writer *w, struct bytes message)
@@ -173,7 +160,7 @@ static enum err put_exemplar(struct writer *w, struct bytes message)
     buf_u64(&w->out, value);
     buf_varint(&w->out, 3 << 3 | OTLP_WIRE_VARINT);
     buf_varint(&w->out, t);
-    end(&w->out, at);
+    buf_put_length(&w->out, at);
     return ERR_OK;
 }
 
@@ -233,7 +220,7 @@ static enum err put_metadata(struct writer *w, const struct pair_refs *refs,
     put_bytes(&w->out, 2, family);
     put_bytes(&w->out, 4, help);
     put_bytes(&w->out, 5, unit);
-    end(&w->out, at);
+    buf_put_length(&w->out, at);
     return ERR_OK;
 }
 
@@ -283,7 +270,7 @@ static enum err put_series(struct writer *w, struct bytes message)
         else if (f.number == 4)
             e = put_exemplar(w, f.bytes);
     }
-    end(&w->out, at);
+    buf_put_length(&w->out, at);
     return e == ERR_OK && has_metadata ? put_metadata(w, &refs, &m) : e;
 }
 

@@ -41,24 +41,11 @@ static void put_bytes(struct buf *out, uint32_t field, struct bytes b)
     buf_lenbytes(out, b);
 }
 
-/* A message within: its length goes before it when it is known. */
+/* A message within; buf_put_length ends it. */
 static size_t begin(struct buf *out, uint32_t field)
 {
     tag(out, field, WIRE_BYTES);
     return out->size;
-}
-
-static void end(struct buf *out, size_t at)
-{
-    uint8_t length[BUF_VARINT_MAX];
-    if (!buf_ok(out))
-        return;
-    size_t size = out->size - at, width = (size_t)(buf_write_varint(length, size) - length);
-    if (!buf_reserve(out, width))
-        return;
-    memmove(out->data + at + width, out->data + at, size);
-    memcpy(out->data + at, length, width);
-    out->size += width;
 }
 
 static void put_label(struct buf *out, struct bytes name, struct bytes value)
@@ -66,7 +53,7 @@ static void put_label(struct buf *out, struct bytes name, struct bytes value)
     size_t at = begin(out, 1);
     put_bytes(out, 1, name);
     put_bytes(out, 2, value);
-    end(out, at);
+    buf_put_length(out, at);
 }
 
 static void put_labels(struct buf *out, struct tsdb_labels l)
@@ -83,7 +70,7 @@ static void put_spans(struct buf *out, uint32_t field, const struct tsdb_hist_sp
         size_t at = begin(out, field);
         put_zigzag(out, 1, s[i].offset);
         put_varint(out, 2, s[i].length);
-        end(out, at);
+        buf_put_length(out, at);
     }
 }
 
@@ -94,7 +81,7 @@ static void put_doubles(struct buf *out, uint32_t field, const double *v, uint32
     size_t at = begin(out, field);
     for (uint32_t i = 0; i < n; i++)
         buf_f64(out, v[i]);
-    end(out, at);
+    buf_put_length(out, at);
 }
 
 /* As a histogram of floats: counts are doubles here. */
@@ -113,7 +100,7 @@ static void put_hist(struct buf *out, const struct tsdb_hist *h, int64_t t_ms)
     put_varint(out, 14, h->hint);
     put_varint(out, 15, (uint64_t)t_ms);
     put_doubles(out, 16, h->custom, h->custom_count);
-    end(out, at);
+    buf_put_length(out, at);
 }
 
 static void put_points(struct buf *out, const struct tsdb_points *p)
@@ -126,7 +113,7 @@ static void put_points(struct buf *out, const struct tsdb_points *p)
         size_t at = begin(out, 2);
         put_double(out, 1, p->value[i]);
         put_varint(out, 2, (uint64_t)p->t_ms[i]);
-        end(out, at);
+        buf_put_length(out, at);
     }
 }
 
@@ -166,7 +153,7 @@ static enum err put_series(const struct answer *x, const struct web_read_query *
         size_t at = begin(out, 1);
         put_labels(out, labels);
         put_points(out, &p);
-        end(out, at);
+        buf_put_length(out, at);
     }
     query_selector_free(selector);
     return e == ERR_OK ? e : err_set(&c->msg, e, "remote read: %s", err_text(e));
@@ -177,7 +164,7 @@ static enum err put_result(void *ctx, const struct web_read_query *q)
     struct answer *x = ctx;
     size_t at = begin(x->out, 1);
     enum err e = put_series(x, q);
-    end(x->out, at);
+    buf_put_length(x->out, at);
     return e;
 }
 
