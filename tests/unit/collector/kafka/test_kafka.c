@@ -816,26 +816,35 @@ static int64_t told_to(const char *group, int32_t partition, char *line)
     return offset;
 }
 
+/* Requests of Kafka's protocol. */
+#define OFFSET_COMMIT 8
+#define OFFSET_FETCH 9
+
+/* Until rd_kafka_mock_clear_request_errors. */
+static void refuse(int16_t request)
+{
+    static rd_kafka_resp_err_t loading[20000];
+    for (size_t i = 0; i < ARRAY_LEN(loading); i++)
+        loading[i] = RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS;
+    rd_kafka_mock_push_request_errors_array(t.cluster, request, ARRAY_LEN(loading), loading);
+}
+
 /* A node that is started and stopped again while the group does not answer where others are: it must not tell the group its own old place. */
 static void a_group_that_does_not_answer_is_told_nothing(void **state)
 {
     (void)state;
     static const char others[] = "telltale node=00000000000000aa generation=1 from=0 left=1";
-    static rd_kafka_resp_err_t loading[2000];
     char line[256];
-    for (size_t i = 0; i < ARRAY_LEN(loading); i++)
-        loading[i] = RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS;
     read_on("a", NULL, 0);
     send_spans(80);
     each_is_there_once();
     stop_reading();
     tell_broker("b", 0, 25, others);
-    rd_kafka_mock_push_request_errors_array(t.cluster, 9 /* OffsetFetch */, ARRAY_LEN(loading),
-                                            loading);
+    refuse(OFFSET_FETCH);
     read_on("b", NULL, 0);
     clock_sleep_ms(6000); /* it has joined, and asks */
     stop_reading();
-    rd_kafka_mock_clear_request_errors(t.cluster, 9);
+    rd_kafka_mock_clear_request_errors(t.cluster, OFFSET_FETCH);
     assert_int_equal(told_to("b", 0, line), 25);
     assert_string_equal(line, others);
     assert_true(told_to("b", 1, line) < 0); /* where nobody was, too */
@@ -845,15 +854,11 @@ static void a_group_that_does_not_answer_is_told_nothing(void **state)
 static void without_an_answer_of_the_broker_no_more_than_a_second_is_taken(void **state)
 {
     (void)state;
-    static rd_kafka_resp_err_t loading[2000];
     uint64_t sent, stored;
-    for (size_t i = 0; i < ARRAY_LEN(loading); i++)
-        loading[i] = RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS;
     read_on("a", NULL, 0);
     send_spans(80);
     each_is_there_once();
-    rd_kafka_mock_push_request_errors_array(t.cluster, 8 /* OffsetCommit */, ARRAY_LEN(loading),
-                                            loading);
+    refuse(OFFSET_COMMIT);
     for (int i = 0; i < 60; i++) { /* some of these are taken, and the broker cannot be told */
         send_spans(4);
         clock_sleep_ms(50);
@@ -863,7 +868,7 @@ static void without_an_answer_of_the_broker_no_more_than_a_second_is_taken(void 
     clock_sleep_ms(500);
     assert_true(count_of(t.db) == stored); /* it stands still */
     assert_true(stored >= 80 && stored < sent);
-    rd_kafka_mock_clear_request_errors(t.cluster, 8);
+    rd_kafka_mock_clear_request_errors(t.cluster, OFFSET_COMMIT);
     each_is_there_once();
 }
 
@@ -871,14 +876,10 @@ static void without_an_answer_of_the_broker_no_more_than_a_second_is_taken(void 
 static void partitions_that_went_while_paused_are_read_when_they_come_back(void **state)
 {
     (void)state;
-    static rd_kafka_resp_err_t loading[20000];
-    for (size_t i = 0; i < ARRAY_LEN(loading); i++)
-        loading[i] = RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS;
     read_on("a", NULL, 0);
     send_spans(80);
     each_is_there_once();
-    rd_kafka_mock_push_request_errors_array(t.cluster, 8 /* OffsetCommit */, ARRAY_LEN(loading),
-                                            loading);
+    refuse(OFFSET_COMMIT);
     for (int i = 0; i < 50; i++) { /* until it holds: all its partitions are paused */
         send_spans(4);
         clock_sleep_ms(50);
@@ -897,7 +898,7 @@ static void partitions_that_went_while_paused_are_read_when_they_come_back(void 
     memcpy(t.dir, first_dir, sizeof(t.dir));
     t.db = first_db;
     t.kafka = first;
-    rd_kafka_mock_clear_request_errors(t.cluster, 8);
+    rd_kafka_mock_clear_request_errors(t.cluster, OFFSET_COMMIT);
     send_spans(40);
     each_is_there_once();
 }
